@@ -1,0 +1,344 @@
+"""Applying a batch: one upstream transaction that stages it, writes it and records its receipt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import errors, sql
+
+from dbsync.apply.order import write_order
+from dbsync.apply.share import Share
+from dbsync.apply.write import delete_statement, write_statement
+from dbsync.catalog.inspect import inspect
+from dbsync.errors import IdentityConflict, Interrupted, LinkHalted, Refusal
+from dbsync.keys.expression import Sql
+from dbsync.model.batch import Batch, Count, Header, Op, Receipt
+from dbsync.model.catalog import Catalog
+from dbsync.model.layout import Layout
+from dbsync.postgres import primary
+from dbsync.statements import statement
+
+ANALYZE_FROM = 5_000
+"""Changes in a batch from which the planner is told how many there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A range of staged changes, (tx, seq) from after ``low`` up to ``high``; None is open."""
+
+    low: tuple[int, int] | None = None
+    high: tuple[int, int] | None = None
+    renames: bool = False
+
+    def condition(self) -> Sql:
+        """Say the range of the alias ``s``."""
+        parts: list[Sql] = [sql.SQL("true")]
+        if self.low is not None:
+            parts.append(sql.SQL("(s.tx, s.seq) > ({}, {})").format(*map(sql.Literal, self.low)))
+        if self.high is not None:
+            parts.append(sql.SQL("(s.tx, s.seq) <= ({}, {})").format(*map(sql.Literal, self.high)))
+        return sql.SQL(" AND ").join(parts)
+
+
+class Unapplicable(Exception):
+    """A span that could not be written, and what is known of why. Within apply/ only: it is halved or it halts."""
+
+    def __init__(self, reason: str, *, retry: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry = retry
+
+
+class Applier:
+    """Applies batches on one upstream connection (autocommit), knowing nothing of how they got here."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+        self._catalog: Catalog | None = None
+        connection.prepare_threshold = None  # a plan made for one change must not meet a hundred thousand
+        connection.execute(statement("apply", "session"))
+        connection.execute(statement("apply", "make_stage"))
+        connection.execute(statement("apply", "store_plainly"))
+
+    def last_receipt(self, node: str, incarnation: UUID) -> Receipt | None:
+        """Give the receipt of the newest batch of a node that is committed here."""
+        row = self._connection.execute(
+            statement("apply", "receipt"), {"node": node, "incarnation": incarnation}
+        ).fetchone()
+        if row is None:
+            return None
+        return Receipt(node=node, incarnation=incarnation, number=row[0], hash=bytes(row[1]), applied_at=row[2])
+
+    def apply(self, batch: Batch) -> Receipt:
+        """Apply a batch and commit it together with its receipt; a batch seen before gives its old receipt.
+
+        Raises LinkHalted when a change cannot be applied, IdentityConflict when another batch had its number; nothing of
+        the batch is kept then.
+        """
+        header = batch.header
+        try:
+            with self._connection.transaction():
+                return self._apply(header, batch.payload)
+        except (errors.DeadlockDetected, errors.SerializationFailure) as error:
+            raise Interrupted(primary(error), where="upstream") from error
+        except LinkHalted:
+            self._catalog = None
+            raise
+
+    def _apply(self, header: Header, payload: Iterable[bytes]) -> Receipt:
+        self._connection.execute(
+            statement("apply", "take_turn"), {"node": header.node, "incarnation": str(header.incarnation)}
+        )
+        last = self.last_receipt(header.node, header.incarnation)
+        digest = self._stage(payload, header.changes)
+        if last is not None and last.number >= header.number:
+            return self._seen(header, last, digest)
+        expected = 1 if last is None else last.number + 1
+        if header.number != expected or (last is not None and last.hash != header.previous_hash):
+            raise IdentityConflict(
+                f"batch {header.number} of {header.node} does not follow batch {expected - 1} here",
+                where="upstream",
+                why="the source was restored or copied, or the upstream went back in time",
+            )
+        self._write_all(header)
+        row = self._connection.execute(
+            statement("apply", "record_receipt"),
+            {
+                "node": header.node,
+                "incarnation": header.incarnation,
+                "number": header.number,
+                "hash": digest,
+                "changes": header.changes,
+                "first_captured": header.first_captured,
+                "last_captured": header.last_captured,
+            },
+        ).fetchone()
+        assert row is not None
+        return Receipt(
+            node=header.node, incarnation=header.incarnation, number=header.number, hash=digest, applied_at=row[0]
+        )
+
+    def _seen(self, header: Header, last: Receipt, digest: bytes) -> Receipt:
+        if last.number == header.number and last.hash == digest:
+            return last
+        raise IdentityConflict(
+            f"batch {header.number} of {header.node} was applied here with other content",
+            where="upstream",
+            why="two databases send as the same node and incarnation: one is a copy of the other",
+        )
+
+    def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
+        digest = hashlib.sha256()
+        with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
+            for chunk in payload:
+                digest.update(chunk)
+                copy.write(chunk)
+        if changes >= ANALYZE_FROM:
+            self._connection.execute(statement("apply", "analyze_stage"))
+        return digest.digest()
+
+    def _write_all(self, header: Header) -> None:
+        """Write everything at once; if that fails once more (another node may just have inserted the same key), in parts."""
+        whole = Span()
+        for attempt in (1, 2):
+            try:
+                self._write_safely(header, whole, header.counts)
+            except Unapplicable as problem:
+                self._catalog = None
+                if attempt == 1 and problem.retry:
+                    continue
+                break
+            else:
+                return
+        self._connection.execute(statement("apply", "index_stage"))
+        self._halve(header, whole)
+
+    def _halve(self, header: Header, span: Span) -> None:
+        """Write a span in two parts, and a part that fails in two again, down to the change that cannot be written.
+
+        The parts keep the source's order, in which every statement was possible there.
+        """
+        counts = self._counts(span)
+        changes = sum(count.changes for count in counts)
+        if changes <= 1:
+            self._halt(header, span, counts)
+            return
+        row = self._connection.execute(
+            statement("apply", "middle").format(range=span.condition()), {"half": (changes - 1) // 2}
+        ).fetchone()
+        assert row is not None
+        middle = (row[0], row[1])
+        for part in (Span(low=span.low, high=middle), Span(low=middle, high=span.high)):
+            try:
+                self._write_safely(header, part, self._counts(part))
+            except Unapplicable:
+                self._halve(header, part)
+
+    def _halt(self, header: Header, span: Span, counts: Sequence[Count]) -> None:
+        try:
+            self._write_safely(header, span, counts)
+        except Unapplicable as problem:
+            layout = header.layouts[counts[0].layout]
+            raise LinkHalted(
+                f"batch {header.number}: {counts[0].op.name.lower()} of {layout.table} {self._key(layout, span)}"
+                " cannot be applied",
+                where=f"{header.node} -> {header.link}",
+                why=problem.reason,
+                hint="mend the cause upstream or at the source; the link goes on by itself",
+            ) from problem
+
+    def _key(self, layout: Layout, span: Span) -> str:
+        """Give the natural key of the first change of a span, for a message."""
+        row = self._connection.execute(
+            sql.SQL("SELECT image, refs FROM pg_temp.dbsync_stage s WHERE {} LIMIT 1").format(span.condition())
+        ).fetchone()
+        if row is None or layout.key is None:
+            return "(no key)"
+        return key_in_words(layout, row[0] or [], row[1] or [])
+
+    def _counts(self, span: Span) -> tuple[Count, ...]:
+        rows = self._connection.execute(statement("apply", "counts").format(range=span.condition())).fetchall()
+        return tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r in rows)
+
+    def _write_safely(self, header: Header, span: Span, counts: Sequence[Count]) -> None:
+        """Write a span under a savepoint, constraints checked before it is kept."""
+        try:
+            with self._connection.transaction():
+                for part in self._segments(header, span, counts):
+                    self._write(header, part, counts if part is span else self._counts(part))
+        except (errors.DeadlockDetected, errors.SerializationFailure, psycopg.OperationalError):
+            raise
+        except psycopg.Error as error:
+            raise Unapplicable(describe(error), retry=isinstance(error, errors.UniqueViolation)) from error
+        except Refusal as error:
+            raise Unapplicable(str(error)) from error
+
+    def _segments(self, header: Header, span: Span, counts: Sequence[Count]) -> list[Span]:
+        tables: dict[object, set[int]] = {}
+        for count in counts:
+            tables.setdefault(header.layouts[count.layout].table, set()).add(count.layout)
+        changing = sorted(i for ids in tables.values() if len(ids) > 1 for i in ids)
+        if not changing and not any(count.renames for count in counts):
+            return [span]
+        self._connection.execute(statement("apply", "index_stage"))
+        rows = self._connection.execute(
+            statement("apply", "segments").format(range=span.condition()), {"changing": changing}
+        ).fetchall()
+        found: list[Span] = []
+        low = span.low
+        for _, _, tx, seq, renames in rows:
+            found.append(Span(low=low, high=(tx, seq), renames=renames))
+            low = (tx, seq)
+        return found
+
+    def _write(self, header: Header, span: Span, counts: Sequence[Count]) -> None:
+        """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
+        ops: dict[int, set[Op]] = {}
+        for count in counts:
+            ops.setdefault(count.layout, set()).add(count.op)
+        steps = write_order({layout: header.layouts[layout] for layout in ops})
+        self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        for step in steps:
+            if ops[step.layout] != {Op.DELETE}:
+                self._write_share(self._share(header, span, step.layout, ops[step.layout], late=step.late))
+        for step in steps:
+            if step.late and ops[step.layout] != {Op.DELETE}:
+                self._write_share(self._share(header, span, step.layout, ops[step.layout]))
+        for step in reversed(steps):
+            if Op.DELETE in ops[step.layout]:
+                self._delete_share(self._share(header, span, step.layout, ops[step.layout], deletes=True))
+        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _share(
+        self,
+        header: Header,
+        span: Span,
+        layout: int,
+        ops: set[Op],
+        *,
+        late: frozenset[object] = frozenset(),
+        deletes: bool = False,
+    ) -> Share:
+        return Share(
+            identity=layout,
+            layout=header.layouts[layout],
+            catalog=self._known_catalog(),
+            range=span.condition(),
+            reduce=len(ops) > 1 or ops == {Op.UPDATE} or (deletes and Op.INSERT in ops),
+            updates=Op.UPDATE in ops and not deletes,
+            renames=span.renames,
+            deletes_only=deletes,
+            late=late,  # type: ignore[arg-type]
+        )
+
+    def _write_share(self, share: Share) -> None:
+        row = self._connection.execute(write_statement(share)).fetchone()
+        assert row is not None
+        self._refuse_missing(share, row[2])
+
+    def _delete_share(self, share: Share) -> None:
+        row = self._connection.execute(delete_statement(share)).fetchone()
+        assert row is not None
+        self._refuse_missing(share, row[1])
+
+    def _refuse_missing(self, share: Share, missing: Sequence[str | None] | None) -> None:
+        if missing is None:
+            return
+        _, _, place, *leaves = missing
+        reference = next(r for p, r, _ in share.references if p == int(place or 0))
+        if all(leaf is None for leaf in leaves):
+            why = f"its {', '.join(reference.columns)} pointed to a row of {reference.target.table} whose key is not known"
+        else:
+            key = ", ".join(str(leaf) for leaf in leaves)
+            why = f"there is no {reference.target.table} ({key}) upstream"
+        raise Unapplicable(f"reference_missing: {why}")
+
+    def _known_catalog(self) -> Catalog:
+        if self._catalog is None:
+            self._catalog = inspect(self._connection)
+        return self._catalog
+
+
+def key_in_words(layout: Layout, image: Sequence[str | None], refs: Sequence[str | None]) -> str:
+    """Say a change's natural key: ``(SUBJ-0012, 1000)``.
+
+    >>> from dbsync.model.registration import KeyColumn, KeyTree
+    >>> from dbsync.model.names import TableName
+    >>> site = TableName("public", "site")
+    >>> layout = Layout(table=site, columns=(("name", "text"), ("code", "text")),
+    ...                 key=KeyTree(table=site, parts=(KeyColumn(column="code"),)))
+    >>> key_in_words(layout, ["Gaborone", "40"], [])
+    '(40)'
+    """
+    assert layout.key is not None
+    if layout.keyed_by_row_id:
+        return f"(row {refs[0]})"
+    first_leaf = {reference.columns: first for reference, first in layout.reference_positions()}
+    words: list[str] = []
+    for part in layout.key.parts:
+        if hasattr(part, "column"):
+            place = layout.position(part.column)
+            words.append(str(image[place - 1]) if place else "?")
+        else:
+            first = first_leaf[part.columns] - 1
+            words.extend(str(leaf) for leaf in refs[first : first + part.target.width])
+    return f"({', '.join(words)})"
+
+
+def describe(error: psycopg.Error) -> str:
+    """Say in words why PostgreSQL refused a row: the constraint, the table and the column, never a value."""
+    diag = error.diag
+    names = [
+        f"{kind} {name}"
+        for kind, name in (
+            ("constraint", diag.constraint_name),
+            ("column", diag.column_name),
+            ("table", diag.table_name),
+        )
+        if name and name not in (diag.message_primary or "")
+    ]
+    return ", ".join([primary(error), *names])

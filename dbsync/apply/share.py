@@ -1,0 +1,373 @@
+"""One layout's share of a segment, as SQL: read from the stage, typed, and bound to the upstream's own rows. Pure.
+
+The rows pass three shapes. *net*: one per row of the source, its last image beside its first old one. *typed*: values and
+leaves read by their types' input functions, named by place (``v1`` the first value, ``l1`` the first leaf, ``o..`` the
+old ones, ``d..`` that it differs). *bound*: each reference resolved (``f1_1``), the row's own match upstream (``found``,
+``e1`` its primary key) and ``missing``, the place of the first reference that finds nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from psycopg import sql
+
+from dbsync.apply.resolve import Found, coalesced, equal, look_up, target_column, target_table, typed_leaves
+from dbsync.errors import Refusal
+from dbsync.keys.expression import Sql, column_sql, qualified, value_of
+from dbsync.model.catalog import Catalog, Column, Table
+from dbsync.model.layout import Layout, LayoutGeneric
+from dbsync.model.names import TableName
+from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
+from dbsync.statements import statement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """The changes of one layout in a range of the stage, and how they are to be read.
+
+    ``reduce`` says that a row may have several changes, ``updates`` that some are updates, ``renames`` that they are
+    found by their old key. ``late`` are tables of a cycle whose rows may not be there yet.
+    """
+
+    identity: int
+    layout: Layout
+    catalog: Catalog
+    range: Sql
+    reduce: bool = True
+    updates: bool = True
+    renames: bool = False
+    deletes_only: bool = False
+    late: frozenset[TableName] = frozenset()
+
+    @cached_property
+    def table(self) -> Table:
+        """Give the upstream's table."""
+        table = target_table(self.catalog, self.layout.table)
+        if not table.primary_key:
+            raise Refusal(f"table {table.name} has no primary key upstream", where="upstream")
+        return table
+
+    @cached_property
+    def key(self) -> KeyTree:
+        """Give the natural key, without which nothing can be applied."""
+        if self.layout.key is None:
+            raise Refusal(
+                f"a change of {self.layout.table} was captured without its key",
+                where="source",
+                why="the table, or one its key runs through, was altered after the triggers were installed",
+                hint="dbsync check; then dbsync install-triggers",
+            )
+        return self.layout.key
+
+    @cached_property
+    def values(self) -> list[tuple[int, Column]]:
+        """Give the value columns, each with its place in the image."""
+        if self.deletes_only:
+            wanted = {part.column for part in self.key.parts if isinstance(part, KeyColumn)}
+        else:
+            wanted = {name for name, _ in self.layout.columns}
+        return [
+            (place, target_column(self.table, name))
+            for place, (name, _) in enumerate(self.layout.columns, start=1)
+            if name in wanted
+        ]
+
+    @cached_property
+    def references(self) -> list[tuple[int, KeyReference, int]]:
+        """Give the references needed, each with its place and the place of its first leaf."""
+        key_columns = {part.columns for part in self.key.parts if not isinstance(part, KeyColumn)}
+        return [
+            (place, reference, first)
+            for place, (reference, first) in enumerate(self.layout.reference_positions(), start=1)
+            if not self.deletes_only or reference.columns in key_columns
+        ]
+
+    @cached_property
+    def generics(self) -> list[tuple[int, LayoutGeneric, int]]:
+        """Give the generic references, each with its place behind the references and that of its first leaf."""
+        if self.deletes_only:
+            return []
+        behind = len(self.layout.references)
+        return [
+            (behind + i, generic, first)
+            for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
+        ]
+
+    def is_self(self, reference: KeyReference) -> bool:
+        """Say whether a reference points into the table itself."""
+        return reference.target.table == self.layout.table
+
+    def in_key(self, reference: KeyReference) -> bool:
+        """Say whether a reference is a part of the row's own key."""
+        return any(not isinstance(part, KeyColumn) and part.columns == reference.columns for part in self.key.parts)
+
+    def optional(self, reference: KeyReference) -> bool:
+        """Say whether the row may be written though the reference finds nothing (yet)."""
+        if reference.target.table in self.late:
+            return True
+        return reference.soft and all(target_column(self.table, c).nullable for c in reference.columns)
+
+    # The three shapes.
+
+    def net(self) -> Sql:
+        """Compose the net rows."""
+        if not self.reduce:
+            return statement("apply", "parsed").format(layout=sql.Literal(self.identity), range=self.range)
+        leaves = self._key_leaves(sql.SQL("s.image"), sql.SQL("s.refs"))
+        return statement("apply", "reduced").format(
+            layout=sql.Literal(self.identity), range=self.range, key=sql.SQL(", ").join(leaves)
+        )
+
+    def typed(self) -> Sql:
+        """Compose the typed rows."""
+        columns: list[Sql] = [sql.SQL("n.tx, n.seq, n.whole, n.gone")]
+        columns += [_named(value_of(_element("n.image", place), column), f"v{place}") for place, column in self.values]
+        if self.layout.keyed_by_row_id:
+            columns.append(sql.SQL("n.refs[1]::pg_catalog.uuid AS own_key"))
+        for place, reference, first in self.references:
+            columns += self._leaves(reference.target, "n.refs", first, f"l{place}")
+            columns.append(_named(sql.SQL("coalesce(n.lost[{}], false)").format(sql.Literal(place)), f"lost{place}"))
+        for place, generic, first in self.generics:
+            columns += self._generic_leaves(generic, first, place)
+        columns += self._differences()
+        columns += self._old_key() if self.renames else []
+        return statement("apply", "typed").format(columns=sql.SQL(", ").join(columns))
+
+    def bound(self, *, without_self: bool = False) -> tuple[Sql, Sql]:
+        """Compose the columns and joins of the bound rows; self-references are left for later if so asked."""
+        columns: list[Sql] = [sql.SQL("y.*")]
+        joins: list[Sql] = []
+        for place, reference, _ in self.references:
+            if without_self and self.is_self(reference):
+                continue
+            found = self.resolve(reference, place)
+            joins += found.joins
+            columns += self.resolved(reference, place, found)
+        for place, generic, _ in self.generics:
+            column, more = self._resolve_generic(generic, place)
+            columns.append(column)
+            joins += more
+        joins += self._own_joins()
+        columns.append(_named(sql.SQL("t.tableoid IS NOT NULL"), "found"))
+        columns += [_named(column_sql("t", name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
+        outer = self.missing(self._outer(without_self), sql.SQL("t.tableoid IS NULL"))
+        columns += [_named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
+        return sql.SQL(", ").join(columns), sql.SQL("\n").join(joins)
+
+    def resolved(self, reference: KeyReference, place: int, found: Found) -> list[Sql]:
+        """Name the values that a resolved reference gives its columns."""
+        return [
+            _named(found.value(self.catalog, column), f"f{place}_{i}")
+            for i, column in enumerate(reference.target_columns, start=1)
+        ]
+
+    def missing(self, references: list[tuple[int, KeyReference, Sql]], absent: Sql) -> tuple[Sql, Sql]:
+        """Say which of the references finds nothing though it should, and the key it asked for.
+
+        Each comes with its place and what is null when its lookup found nothing; ``absent`` says that the row itself is
+        new upstream.
+        """
+        cases: list[Sql] = []
+        asked: list[Sql] = []
+        for place, reference, anchor in references:
+            if self.optional(reference) and not self.in_key(reference):
+                continue
+            condition = self._is_missing(reference, place, anchor, absent)
+            cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
+            asked.append(sql.SQL("WHEN {} THEN {}").format(condition, self.asked(reference, place)))
+        if not cases:
+            return sql.SQL("0"), sql.SQL("NULL::pg_catalog.text[]")
+        return (
+            sql.SQL("CASE {} ELSE 0 END").format(sql.SQL(" ").join(cases)),
+            sql.SQL("CASE {} END").format(sql.SQL(" ").join(asked)),
+        )
+
+    def anchor(self, reference: KeyReference, place: int) -> Sql:
+        """Say what is null when the lookup of a reference found nothing."""
+        return column_sql(f"r{place}_1", "row_key" if reference.target.row_id else "tableoid")
+
+    def _outer(self, without_self: bool) -> list[tuple[int, KeyReference, Sql]]:
+        return [
+            (place, reference, self.anchor(reference, place))
+            for place, reference, _ in self.references
+            if not (without_self and self.is_self(reference))
+        ]
+
+    def _is_missing(self, reference: KeyReference, place: int, anchor: Sql, absent: Sql) -> Sql:
+        leaves = self.leaf_names("y", reference, place)
+        lost = column_sql("y", f"lost{place}")
+        unfound = sql.SQL("({} IS NOT NULL AND {} IS NULL)").format(coalesced(leaves), anchor)
+        if self.in_key(reference):
+            return sql.SQL("({} OR (NOT y.gone AND {}))").format(lost, unfound)
+        matters: Sql = sql.SQL("NOT y.gone")
+        if self.updates:
+            changed = column_sql("y", f"dl{place}")
+            matters = sql.SQL("NOT y.gone AND (y.whole OR {} OR {})").format(changed, absent)
+        return sql.SQL("({} AND ({} OR {}))").format(matters, lost, unfound)
+
+    def asked(self, reference: KeyReference, place: int) -> Sql:
+        """Say the key a reference asks for, as text."""
+        texts = [sql.SQL("{}::pg_catalog.text").format(leaf) for leaf in self.leaf_names("y", reference, place)]
+        return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(texts))
+
+    def leaf_names(self, alias: str, reference: KeyReference, place: int, prefix: str = "l") -> list[Sql]:
+        """Name the typed leaves of a reference."""
+        return [column_sql(alias, f"{prefix}{place}_{i}") for i in range(1, reference.target.width + 1)]
+
+    def own_leaves(self, alias: str) -> list[Sql]:
+        """Name the typed leaves of the row's own (new) key."""
+        if self.layout.keyed_by_row_id:
+            return [column_sql(alias, "own_key")]
+        leaves: list[Sql] = []
+        for part in self.key.parts:
+            if isinstance(part, KeyColumn):
+                leaves.append(column_sql(alias, f"v{self._image_place(part.column)}"))
+            else:
+                place, reference = self._key_reference(part)
+                leaves += self.leaf_names(alias, reference, place)
+        return leaves
+
+    # How they are made.
+
+    def resolve(self, reference: KeyReference, place: int) -> Found:
+        """Compose the lookup of a reference by its typed leaves."""
+        return look_up(reference.target, self.leaf_names("y", reference, place), self.catalog, f"r{place}_")
+
+    def _own_joins(self) -> list[Sql]:
+        """Join the row that already is upstream, by the old key where the change renames it."""
+        table = self.table
+        conditions: list[Sql] = []
+        joins: list[Sql] = []
+        prefix = "o" if self.renames else ""
+        if self.layout.keyed_by_row_id:
+            found = look_up(self.key, [column_sql("y", "own_key")], self.catalog, "own")
+            joins += found.joins
+            conditions += [
+                sql.SQL("{} = {}").format(column_sql("t", column), found.value(self.catalog, column))
+                for column in self.key.row_id
+            ]
+        for part in self.key.parts:
+            if isinstance(part, KeyColumn):
+                value = column_sql("y", f"{prefix}v{self._image_place(part.column)}")
+                conditions.append(equal("t", target_column(table, part.column), value))
+                continue
+            place, reference = self._key_reference(part)
+            if self.renames:
+                leaves = self.leaf_names("y", reference, place, "ol")
+                found = look_up(reference.target, leaves, self.catalog, f"or{place}_")
+                joins += found.joins
+            else:
+                found = self.resolve(reference, place)
+            conditions += [
+                equal("t", target_column(table, here), found.value(self.catalog, there))
+                for here, there in zip(reference.columns, reference.target_columns, strict=True)
+            ]
+        joins.append(
+            sql.SQL("LEFT JOIN {} t ON {}").format(
+                sql.Identifier(table.name.schema, table.name.name), sql.SQL(" AND ").join(conditions)
+            )
+        )
+        return joins
+
+    def _resolve_generic(self, generic: LayoutGeneric, place: int) -> tuple[Sql, list[Sql]]:
+        joins: list[Sql] = []
+        ids: list[Sql] = []
+        column = target_column(self.table, generic.id_column)
+        for i, tree in enumerate(generic.targets, start=1):
+            if self.catalog.table(tree.table) is None:
+                continue
+            leaves: list[Sql] = [column_sql("y", f"g{place}_{i}_{j}") for j in range(1, tree.width + 1)]
+            found = look_up(tree, leaves, self.catalog, f"g{place}_{i}_")
+            primary = target_table(self.catalog, tree.table).primary_key
+            joins += found.joins
+            ids.append(sql.SQL("{}::pg_catalog.text").format(found.value(self.catalog, primary[0])))
+        text = sql.SQL("coalesce({})").format(sql.SQL(", ").join(ids)) if ids else sql.SQL("NULL::pg_catalog.text")
+        return _named(value_of(text, column), f"f{place}_1"), joins
+
+    def _leaves(self, tree: KeyTree, array: str, first: int, name: str) -> list[Sql]:
+        leaves = typed_leaves(tree, self.catalog, sql.SQL(array), first)  # type: ignore[arg-type]  # one of our own names
+        return [_named(leaf, f"{name}_{i}") for i, leaf in enumerate(leaves, start=1)]
+
+    def _generic_leaves(self, generic: LayoutGeneric, first: int, place: int) -> list[Sql]:
+        columns: list[Sql] = []
+        key = sql.SQL("({}::pg_catalog.text[])").format(_element("n.refs", first + 1))
+        for i, tree in enumerate(generic.targets, start=1):
+            if self.catalog.table(tree.table) is None:
+                continue
+            for j, leaf in enumerate(typed_leaves(tree, self.catalog, key, 1), start=1):
+                mine = sql.SQL("CASE WHEN {} = {} THEN {} END").format(
+                    _element("n.refs", first), sql.Literal(qualified(tree.table)), leaf
+                )
+                columns.append(_named(mine, f"g{place}_{i}_{j}"))
+        return columns
+
+    def _differences(self) -> list[Sql]:
+        """Say for each value and reference whether an update changed it."""
+        if not self.updates:
+            return []
+        differ = sql.SQL("{} IS DISTINCT FROM {}")
+        columns = [
+            _named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
+            for place, _ in self.values
+        ]
+        spans = [(place, first, reference.target.width) for place, reference, first in self.references]
+        spans += [(place, first, 2) for place, _, first in self.generics]
+        for place, first, width in spans:
+            old, new = _slice("n.old_refs", first, width), _slice("n.refs", first, width)
+            columns.append(_named(differ.format(old, new), f"dl{place}"))
+        return columns
+
+    def _old_key(self) -> list[Sql]:
+        columns: list[Sql] = []
+        for part in self.key.parts:
+            if isinstance(part, KeyColumn):
+                place = self._image_place(part.column)
+                old = value_of(_element("n.old_image", place), target_column(self.table, part.column))
+                columns.append(_named(old, f"ov{place}"))
+            else:
+                place, reference = self._key_reference(part)
+                first = next(first for p, _, first in self.references if p == place)
+                columns += self._leaves(reference.target, "n.old_refs", first, f"ol{place}")
+        return columns
+
+    def _key_leaves(self, image: Sql, refs: Sql) -> list[Sql]:
+        """Read the row's own key out of a change, typed."""
+        if self.layout.keyed_by_row_id:
+            return [sql.SQL("{}[1]::pg_catalog.uuid").format(refs)]
+        leaves: list[Sql] = []
+        for part in self.key.parts:
+            if isinstance(part, KeyColumn):
+                text = sql.SQL("{}[{}]").format(image, sql.Literal(self._image_place(part.column)))
+                leaves.append(value_of(text, target_column(self.table, part.column)))
+            else:
+                place, reference = self._key_reference(part)
+                first = dict((p, f) for p, _, f in self.references)[place]
+                leaves += typed_leaves(reference.target, self.catalog, refs, first)
+        return leaves
+
+    def _key_reference(self, part: KeyReference) -> tuple[int, KeyReference]:
+        return next((place, r) for place, r, _ in self.references if r.columns == part.columns)
+
+    def _image_place(self, column: str) -> int:
+        place = self.layout.position(column)
+        if place is None:
+            raise Refusal(f"the key column {column} of {self.layout.table} is not among the values that travel")
+        return place
+
+
+def _named(expression: Sql, name: str) -> Sql:
+    return sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
+
+
+def _element(array: str, place: int) -> Sql:
+    return sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place))  # type: ignore[arg-type]  # one of our own names
+
+
+def _slice(array: str, first: int, width: int) -> Sql:
+    return sql.SQL("{}[{}:{}]").format(
+        sql.SQL(array),  # type: ignore[arg-type]  # one of our own names
+        sql.Literal(first),
+        sql.Literal(first + width - 1),
+    )

@@ -1,0 +1,227 @@
+"""The statements that write one share: insert and update in one, deletes in another. Pure.
+
+One statement sees one snapshot and takes the rows it found with it; what it could not resolve it reports and writes none
+of. Where rows may refer to each other, or a row's UUID is to be remembered, the ids of new rows are drawn first.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from dbsync.apply.resolve import target_column
+from dbsync.apply.share import Share
+from dbsync.keys.expression import Sql, column_sql, qualified, table_sql
+from dbsync.model.registration import KeyReference
+from dbsync.statements import statement
+
+
+def write_statement(share: Share) -> Sql:
+    """Compose the insert and the update of a share; it answers (inserted, updated, first missing or null).
+
+    The first missing is ``[tx, seq, place of the reference, its leaves ...]`` as text; then nothing may be kept.
+    """
+    drawn = _drawn_columns(share)
+    columns, joins = share.bound(without_self=bool(drawn))
+    rows = sql.Identifier("final" if drawn else "bound")
+    more: list[Sql] = [*_draw(share, drawn)] if drawn else []
+    after: Sql = sql.SQL("")
+    if share.layout.keyed_by_row_id:
+        more.append(sql.SQL("remembered AS ({})").format(_remember(share, rows, drawn)))
+        after = sql.SQL("AND (SELECT count(*) FROM remembered) >= 0")
+    more.append(sql.SQL("inserted AS ({})").format(_insert(share, rows, drawn, after)))
+    assignments = _assignments(share)
+    if assignments:
+        more.append(sql.SQL("updated AS ({})").format(_update(share, rows, assignments)))
+    return statement("apply", "write").format(
+        net=share.net(),
+        typed=share.typed(),
+        bound=columns,
+        joins=joins,
+        more=sql.SQL("").join(sql.SQL(",\n{}").format(part) for part in more),
+        inserted=sql.SQL("(SELECT count(*) FROM inserted)"),
+        updated=sql.SQL("(SELECT count(*) FROM updated)" if assignments else "0"),
+        missing=statement("apply", "missing").format(rows=rows),
+    )
+
+
+def delete_statement(share: Share) -> Sql:
+    """Compose the delete of a share's gone rows; it answers (deleted, first missing or null)."""
+    columns, joins = share.bound()
+    more: Sql = sql.SQL("")
+    if share.layout.keyed_by_row_id:
+        forget = statement("apply", "forget_row_keys").format(leaf=sql.Identifier("own_key"))
+        more = sql.SQL(",\nforgotten AS ({})").format(forget)
+    return statement("apply", "delete").format(
+        net=share.net(),
+        typed=share.typed(),
+        bound=columns,
+        joins=joins,
+        table=table_sql(share.table.name),
+        same_row=_same_row(share),
+        more=more,
+        missing=statement("apply", "missing").format(rows=sql.Identifier("bound")),
+    )
+
+
+def _drawn_columns(share: Share) -> list[str]:
+    """Give the columns whose values must be known before the rows are inserted; none for most tables."""
+    wanted: list[str] = []
+    for _, reference, _ in share.references:
+        if share.is_self(reference):
+            wanted += reference.target_columns
+    if share.layout.keyed_by_row_id:
+        wanted += share.table.primary_key
+    return list(dict.fromkeys(wanted))
+
+
+def _draw(share: Share, drawn: list[str]) -> list[Sql]:
+    """Draw the ids of new rows, then resolve self-references among them."""
+    ids = [
+        sql.SQL("CASE WHEN b.found THEN {} ELSE {} END AS {}").format(
+            _existing(share, column), _new_value(share, column), sql.Identifier(f"id{i}")
+        )
+        for i, column in enumerate(drawn, start=1)
+    ]
+    columns: list[Sql] = [sql.SQL("y.*")]
+    joins: list[Sql] = []
+    anchors: list[tuple[int, KeyReference, Sql]] = []
+    for place, reference, _ in share.references:
+        if not share.is_self(reference):
+            continue
+        found = share.resolve(reference, place)
+        other = f"d{place}_0"
+        joins += [*found.joins, _join_drawn(share, reference, place, other)]
+        either = sql.SQL("coalesce({}::text, {}::text)").format(
+            share.anchor(reference, place), column_sql(other, "tx")
+        )
+        anchors.append((place, reference, either))
+        columns += [
+            sql.SQL("coalesce({}, {}) AS {}").format(
+                found.value(share.catalog, column),
+                column_sql(other, f"id{drawn.index(column) + 1}"),
+                sql.Identifier(f"f{place}_{i}"),
+            )
+            for i, column in enumerate(reference.target_columns, start=1)
+        ]
+    missing, asked = share.missing(anchors, sql.SQL("NOT y.found"))
+    return [
+        sql.SQL("drawn AS MATERIALIZED (SELECT b.*, {} FROM bound b)").format(sql.SQL(", ").join(ids)),
+        statement("apply", "final").format(
+            columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins), missing=missing, asked=asked
+        ),
+    ]
+
+
+def _join_drawn(share: Share, reference: KeyReference, place: int, alias: str) -> Sql:
+    """Join the row of the same share that a self-reference means, by its own key's leaves."""
+    same = [
+        sql.SQL("{} = {}").format(own, leaf)
+        for own, leaf in zip(share.own_leaves(alias), share.leaf_names("y", reference, place), strict=True)
+    ]
+    return sql.SQL("LEFT JOIN drawn {} ON NOT {} AND {}").format(
+        sql.Identifier(alias), column_sql(alias, "gone"), sql.SQL(" AND ").join(same)
+    )
+
+
+def _existing(share: Share, column: str) -> Sql:
+    if column in share.table.primary_key:
+        return column_sql("b", f"e{share.table.primary_key.index(column) + 1}")
+    return _new_value(share, column)
+
+
+def _new_value(share: Share, column: str) -> Sql:
+    """Say a column of a row that is new upstream: its value, a resolved reference, or a fresh id."""
+    source = _sources(share).get(column)
+    if source is not None:
+        return source
+    found = target_column(share.table, column)
+    if found.sequence:
+        return sql.SQL("pg_catalog.nextval({}::regclass)").format(sql.Literal(found.sequence))
+    return sql.NULL
+
+
+def _sources(share: Share) -> dict[str, Sql]:
+    """Give for each written column where its value comes from; a reference goes before a plain value."""
+    sources: dict[str, Sql] = {}
+    for place, column in share.values:
+        if not column.generated:
+            sources[column.name] = column_sql("b", f"v{place}")
+    for place, generic, _ in share.generics:
+        sources[generic.id_column] = column_sql("b", f"f{place}_1")
+    for place, reference, _ in share.references:
+        for i, name in enumerate(reference.columns, start=1):
+            sources[name] = column_sql("b", f"f{place}_{i}")
+    return sources
+
+
+def _insert(share: Share, rows: Sql, drawn: list[str], after: Sql) -> Sql:
+    sources = _sources(share)
+    for i, column in enumerate(drawn, start=1):
+        sources.setdefault(column, column_sql("b", f"id{i}"))
+    return statement("apply", "insert").format(
+        table=table_sql(share.table.name),
+        columns=sql.SQL(", ").join(sql.Identifier(name) for name in sources),
+        overriding=sql.SQL("OVERRIDING SYSTEM VALUE"),
+        values=sql.SQL(", ").join(sources.values()),
+        rows=rows,
+        after=after,
+    )
+
+
+def _assignments(share: Share) -> list[tuple[str, Sql, Sql]]:
+    """Give each column to bring up to date: its name, when it changed, and its new value."""
+    found: dict[str, tuple[str, Sql, Sql]] = {}
+    for place, column in share.values:
+        if not column.generated and column.name not in share.layout.insert_only:
+            found[column.name] = (column.name, _changed(share, f"d{place}"), column_sql("b", f"v{place}"))
+    for place, generic, _ in share.generics:
+        column_name = generic.id_column
+        found[column_name] = (column_name, _changed(share, f"dl{place}"), column_sql("b", f"f{place}_1"))
+    for place, reference, _ in share.references:
+        if reference.target.table in share.late:
+            continue
+        for i, name in enumerate(reference.columns, start=1):
+            found[name] = (name, _changed(share, f"dl{place}"), column_sql("b", f"f{place}_{i}"))
+    return list(found.values())
+
+
+def _changed(share: Share, flag: str) -> Sql:
+    if not share.updates:
+        return sql.SQL("true")
+    return sql.SQL("(b.whole OR {})").format(column_sql("b", flag))
+
+
+def _update(share: Share, rows: Sql, assignments: list[tuple[str, Sql, Sql]]) -> Sql:
+    wanted = [
+        sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(changed, value, column_sql("t", name))
+        for name, changed, value in assignments
+    ]
+    return statement("apply", "update").format(
+        table=table_sql(share.table.name),
+        assignments=sql.SQL(", ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), value)
+            for (name, _, _), value in zip(assignments, wanted, strict=True)
+        ),
+        rows=rows,
+        same_row=_same_row(share),
+        current=sql.SQL(", ").join(column_sql("t", name) for name, _, _ in assignments),
+        wanted=sql.SQL(", ").join(wanted),
+    )
+
+
+def _same_row(share: Share) -> Sql:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(column_sql("t", name), column_sql("b", f"e{i}"))
+        for i, name in enumerate(share.table.primary_key, start=1)
+    )
+
+
+def _remember(share: Share, rows: Sql, drawn: list[str]) -> Sql:
+    ids = [
+        sql.SQL("{}::pg_catalog.text").format(column_sql("b", f"id{drawn.index(column) + 1}"))
+        for column in share.table.primary_key
+    ]
+    local = ids[0] if len(ids) == 1 else sql.SQL("ARRAY[{}]::pg_catalog.text").format(sql.SQL(", ").join(ids))
+    return statement("apply", "remember_row_keys").format(
+        relation=sql.Literal(qualified(share.table.name)), local_id=local, leaf=sql.Identifier("own_key"), rows=rows
+    )

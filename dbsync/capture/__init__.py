@@ -1,0 +1,1 @@
+"""Source to change log: the triggers, and the backfill of rows that were there before them."""

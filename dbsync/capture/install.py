@@ -1,0 +1,227 @@
+"""Installing capture: functions, triggers and their registration, table by table under a brief lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.types.json import Jsonb
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from dbsync.capture.trigger import (
+    EVENTS,
+    Capture,
+    drop_trigger,
+    fill_row_keys,
+    function_name,
+    looked_up,
+    shape_query,
+    trigger_name,
+)
+from dbsync.keys.expression import Sql, qualified, table_sql
+from dbsync.model.catalog import Catalog
+from dbsync.model.names import TableName
+from dbsync.model.registration import RegisteredTable, Registry, Truncate
+from dbsync.statements import statement
+
+LOCK_ATTEMPTS = 10
+
+
+class TriggerState(StrEnum):
+    """What a table's triggers are, beside what they should be."""
+
+    INSTALLED = "installed"
+    MISSING = "missing"
+    OUTDATED = "outdated"
+    DISABLED = "disabled"
+    ORPHANED = "orphaned"
+    """There are triggers, but the table is not registered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A dbsync trigger as the database has it."""
+
+    table: TableName
+    name: str
+    enabled: bool
+    fingerprint: str
+
+
+def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> list[Capture]:
+    """Compose the capture of every shipped table; the dbsync schema must be there."""
+    tables = registry.shipped()
+    with connection.pipeline():
+        asked = [connection.execute(shape_query(table)) for table in tables]
+    shapes = [str(answer.fetchone()[0]) for answer in asked]  # type: ignore[index]  # one row each
+    return [
+        Capture(table=table, catalog=catalog, shape=shape) for table, shape in zip(tables, shapes, strict=True)
+    ]
+
+
+def grants(registry: Registry) -> Iterator[Sql]:
+    """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
+    needed = {name for table in registry.shipped() for name in looked_up(table)[0]}
+    needed |= {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
+    needed |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
+    needed |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
+    for schema in sorted({name.schema for name in needed}):
+        yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
+    for name in sorted(needed):
+        yield statement("capture", "grant_lookup").format(table=table_sql(name))
+
+
+def installed(connection: psycopg.Connection) -> list[Trigger]:
+    """List every dbsync trigger in the database."""
+    rows = connection.execute(statement("capture", "triggers")).fetchall()
+    return [
+        Trigger(table=TableName(schema, table), name=name, enabled=_text(enabled) in "OA", fingerprint=fingerprint)
+        for schema, table, name, enabled, fingerprint, _function, _body in rows
+    ]
+
+
+def states(connection: psycopg.Connection, wanted: Sequence[Capture]) -> dict[TableName, TriggerState]:
+    """Say for every registered or formerly registered table what its triggers are."""
+    found: dict[TableName, list[Trigger]] = {}
+    for trigger in installed(connection):
+        found.setdefault(trigger.table, []).append(trigger)
+    result: dict[TableName, TriggerState] = {}
+    covered: set[TableName] = set()
+    for capture in wanted:
+        members = partitions(connection, capture.table)
+        covered.update(members)
+        each = {_state(capture, found.get(member, [])) for member in members}
+        result[capture.table.name] = next(
+            (s for s in (TriggerState.MISSING, TriggerState.DISABLED, TriggerState.OUTDATED) if s in each),
+            TriggerState.INSTALLED,
+        )
+    result.update({table: TriggerState.ORPHANED for table in found if table not in covered})
+    return result
+
+
+def partitions(connection: psycopg.Connection, table: RegisteredTable) -> list[TableName]:
+    """List the table and, if it is partitioned, all its partitions."""
+    if table.table.kind != "partitioned":
+        return [table.name]
+    query = statement("capture", "partitions").format(table=sql.Literal(table_sql(table.name).as_string(None)))
+    return [TableName(schema, name) for schema, name in connection.execute(query).fetchall()]
+
+
+def register_lookups(connection: psycopg.Connection, registry: Registry) -> None:
+    """Register the tables that only resolve references."""
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE dbsync")
+        connection.cursor().executemany(
+            statement("capture", "register_relation"),
+            [
+                {
+                    "relation": qualified(table.name),
+                    "mode": table.mode.value,
+                    "layout": None,
+                    "fingerprint": "",
+                    "key_query": "",
+                }
+                for table in registry.tables.values()
+                if table.mode.value == "lookup"
+            ],
+        )
+
+
+def install(connection: psycopg.Connection, capture: Capture, *, lock_timeout: float) -> None:
+    """Install the capture of one table in one transaction; try again while the table is locked by others.
+
+    ``lock_timeout`` is in seconds: an application's statement never queues behind us for longer than that.
+    Raises :class:`psycopg.errors.LockNotAvailable` when every attempt met a lock.
+    """
+    for attempt in Retrying(
+        retry=retry_if_exception_type((errors.LockNotAvailable, errors.DeadlockDetected)),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_after_attempt(LOCK_ATTEMPTS),
+        reraise=True,
+    ):
+        with attempt, connection.transaction():
+            for step in _steps(connection, capture, lock_timeout):
+                connection.execute(step)
+            _register(connection, capture)
+    if capture.table.key.row_id:
+        connection.execute(fill_row_keys(capture.table))
+
+
+def plan(connection: psycopg.Connection, capture: Capture, *, lock_timeout: float) -> Iterator[str]:
+    """Give the SQL that :func:`install` runs for one table."""
+    for step in _steps(connection, capture, lock_timeout):
+        yield step.as_string(connection)
+    if capture.table.key.row_id:
+        yield fill_row_keys(capture.table).as_string(connection)
+
+
+def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout: float) -> None:
+    """Remove the triggers of one table; its changes in the log stay."""
+    with connection.transaction():
+        for step in uninstall_steps(table, lock_timeout):
+            connection.execute(step)
+        connection.execute("DELETE FROM dbsync.relation WHERE relation = %s", (qualified(table),))
+
+
+def uninstall_steps(table: TableName, lock_timeout: float) -> Iterator[Sql]:
+    """Compose the removal of one table's triggers and functions."""
+    yield _lock_timeout(lock_timeout)
+    for event in (*EVENTS, "TRUNCATE"):
+        yield drop_trigger(event, table)
+    for purpose in ("capture", "truncate"):
+        function = sql.Identifier("dbsync", function_name(table, purpose))
+        yield statement("capture", "drop_function").format(function=function)
+
+
+def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Sql]:
+    yield _lock_timeout(lock_timeout)
+    yield sql.SQL("SET LOCAL ROLE dbsync")
+    yield from capture.create_functions()
+    yield sql.SQL("RESET ROLE")
+    for member in partitions(connection, capture.table):
+        yield from capture.create_triggers(member)
+
+
+def _register(connection: psycopg.Connection, capture: Capture) -> None:
+    layout = capture.layout
+    relation = qualified(capture.table.name)
+    connection.execute("SET LOCAL ROLE dbsync")
+    connection.execute(
+        statement("capture", "register_layout"),
+        {"id": layout.identity, "relation": relation, "definition": Jsonb(layout.definition())},
+    )
+    connection.execute(
+        statement("capture", "register_relation"),
+        {
+            "relation": relation,
+            "mode": capture.table.mode.value,
+            "layout": layout.identity,
+            "fingerprint": capture.fingerprint,
+            "key_query": capture.key_query,
+        },
+    )
+    connection.execute("RESET ROLE")
+
+
+def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
+    events = [*EVENTS, "TRUNCATE"] if capture.truncate_body else list(EVENTS)
+    by_name = {trigger.name: trigger for trigger in found}
+    mine = [by_name.get(trigger_name(event)) for event in events]
+    if any(trigger is None for trigger in mine):
+        return TriggerState.MISSING
+    if any(trigger is not None and not trigger.enabled for trigger in mine):
+        return TriggerState.DISABLED
+    if any(trigger is not None and trigger.fingerprint != capture.fingerprint for trigger in mine):
+        return TriggerState.OUTDATED
+    return TriggerState.INSTALLED
+
+
+def _lock_timeout(seconds: float) -> Sql:
+    return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{round(seconds * 1000)}ms"))
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,239 @@
+"""The statements by which a trigger writes changes into the change log. Pure: composed here, run by PostgreSQL.
+
+A statement is said in one of three forms. *static*: the table is what it was at installation. *drifted*: its columns are
+filled in by ``dbsync.drifted`` from the table as it is now. *unkeyed*: something its key runs through is gone too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg import sql
+
+from dbsync.keys.expression import (
+    Sql,
+    column_sql,
+    local_id,
+    null_array,
+    qualified,
+    reference_key,
+    row_key_of,
+    text_array,
+    text_of,
+)
+from dbsync.model.catalog import Catalog
+from dbsync.model.layout import Layout
+from dbsync.model.registration import GenericReference, KeyColumn, KeyReference, RegisteredTable
+from dbsync.statements import statement
+
+NOTHING = sql.SQL("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How one table's statements are said."""
+
+    table: RegisteredTable
+    catalog: Catalog
+    drifted: bool = False
+    keyed: bool = True
+
+    @property
+    def layout(self) -> Layout:
+        """Give the layout its changes have (for a drifted form: what its columns are filled into)."""
+        layout = Layout.of(self.table)
+        return layout if self.keyed else replace(layout, references=(), generics=(), key=None)
+
+    def layout_id(self) -> Sql:
+        """Say the layout's id."""
+        return sql.SQL("<<layout>>") if self.drifted else sql.Literal(self.layout.identity)
+
+    def image(self, alias: str) -> Sql:
+        """Say the image of a row."""
+        if self.drifted:
+            return sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(sql.SQL(f"<<{alias}.texts>>"))  # type: ignore[arg-type]
+        columns = (self.table.table.column(name) for name in self.table.values)
+        return text_array([text_of(alias, column) for column in columns if column is not None])
+
+    def compared(self, alias: str) -> Sql:
+        """Say all that makes an update an update: values and the columns behind references."""
+        if self.drifted:
+            values: Sql = sql.SQL(f"<<{alias}.columns>>")  # type: ignore[arg-type]  # brings its own commas
+        else:
+            values = NOTHING.join(sql.SQL("{}, ").format(column_sql(alias, name)) for name in self.table.values)
+        behind = _columns(alias, referring_columns(self.table)) if self.keyed else sql.NULL
+        return sql.SQL("{}{}").format(values, behind)
+
+    def identity(self, alias: str) -> Sql:
+        """Say the row's local id; null for a table without a primary key."""
+        key = self.table.table.primary_key
+        return local_id(alias, key) if key and self.keyed else sql.NULL
+
+
+def log_insert(form: Form, *, op: str = "I", rows: Sql | None = None) -> Sql:
+    """Log every row of ``new_rows`` (or of ``rows``) as an insert, or as another operation with a new image."""
+    return _log_rows(form, op, sql.Identifier("new_rows") if rows is None else rows, form.table.references)
+
+
+def log_delete(form: Form, *, rows: Sql | None = None) -> Sql:
+    """Log every row of ``old_rows`` (or of ``rows``) as a delete; only what its key needs is looked up."""
+    return _log_rows(form, "D", sql.Identifier("old_rows") if rows is None else rows, _key_references(form.table))
+
+
+def log_update(form: Form) -> Sql:
+    """Log every row that one UPDATE changed."""
+    table = form.table
+    looked_up = table.references if form.keyed else ()
+    old_refs = _refs(form, "o", table.references, inline=True)
+    return statement("capture", "log_update").format(
+        layout=form.layout_id(),
+        image=form.image("n"),
+        old_image=form.image("o"),
+        renames=_differs(key_columns(table)) if form.keyed else sql.SQL("false"),
+        refs=_refs(form, "n", looked_up),
+        old_refs=_case(_differs(referring_columns(table)), old_refs) if form.keyed else sql.NULL,
+        local_id=form.identity("n"),
+        old_local_id=_case(_differs(table.table.primary_key), form.identity("o")) if form.keyed else sql.NULL,
+        unresolved=_unresolved(form, looked_up),
+        lookups=_lookups(form, looked_up),
+        compared_old=form.compared("o"),
+        compared_new=form.compared("n"),
+    )
+
+
+def row_key_statements(table: RegisteredTable, event: str) -> list[Sql]:
+    """Give what keeps ``dbsync.row_key`` true on an event; nothing for a table with a natural key."""
+    if not table.key.row_id:
+        return []
+    blocks = {"INSERT": "new_row_keys", "UPDATE": "moved_row_keys", "DELETE": "gone_row_keys"}
+    return [
+        statement("capture", blocks[event]).format(
+            relation=sql.Literal(qualified(table.name)),
+            local_id=local_id("n", table.key.row_id),
+            old_local_id=local_id("o", table.key.row_id),
+            rows=sql.Identifier("new_rows"),
+        )
+    ]
+
+
+def key_columns(table: RegisteredTable) -> tuple[str, ...]:
+    """Give the table's own columns that its natural key is made of."""
+    found: list[str] = []
+    for part in table.key.parts:
+        found.extend((part.column,) if isinstance(part, KeyColumn) else part.columns)
+    return tuple(dict.fromkeys(found))
+
+
+def referring_columns(table: RegisteredTable) -> tuple[str, ...]:
+    """Give the columns that hold local ids of other rows."""
+    columns = [column for reference in table.references for column in reference.columns]
+    return tuple(dict.fromkeys([*columns, *(generic.id_column for generic in table.generics)]))
+
+
+def _log_rows(form: Form, op: str, rows: Sql, references: Sequence[KeyReference]) -> Sql:
+    looked_up = references if form.keyed else ()
+    return statement("capture", "log_insert").format(
+        layout=form.layout_id(),
+        op=sql.Literal(op),
+        image=form.image("n"),
+        refs=_refs(form, "n", looked_up, generics=op != "D"),
+        local_id=form.identity("n"),
+        unresolved=_unresolved(form, looked_up),
+        rows=rows,
+        lookups=_lookups(form, looked_up),
+    )
+
+
+def _key_references(table: RegisteredTable) -> tuple[KeyReference, ...]:
+    return tuple(part for part in table.key.parts if not isinstance(part, KeyColumn))
+
+
+def _lookups(form: Form, references: Sequence[KeyReference]) -> Sql:
+    if not references:
+        return NOTHING
+    places = {reference: i for i, reference in enumerate(form.table.references)}
+    expressions = [
+        sql.SQL("{} AS {}").format(
+            reference_key(reference, "n", form.catalog), sql.Identifier(f"r{_place(places, reference)}")
+        )
+        for reference in references
+    ]
+    return statement("capture", "lookup").format(expressions=sql.SQL(", ").join(expressions))
+
+
+def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:
+    """Find a reference among the table's own: a key's reference is one of them, told by its columns."""
+    return next(i for known, i in places.items() if known.columns == reference.columns)
+
+
+def _refs(
+    form: Form, alias: str, looked_up: Sequence[KeyReference], *, inline: bool = False, generics: bool = True
+) -> Sql:
+    """Concatenate the leaves of all references; those not looked up stay null."""
+    if not form.keyed:
+        return sql.NULL
+    table = form.table
+    parts: list[Sql] = []
+    if table.key.row_id:
+        parts.append(text_array([row_key_of(table.name, local_id("n", table.key.row_id))]))
+    known = {reference.columns for reference in looked_up}
+    for i, reference in enumerate(table.references):
+        nulls = null_array(reference.target.width)
+        found = reference_key(reference, alias, form.catalog) if inline else sql.Identifier("q", f"r{i}")
+        parts.append(sql.SQL("coalesce({}, {})").format(found, nulls) if reference.columns in known else nulls)
+    parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
+    return sql.SQL(" || ").join(parts) if parts else sql.NULL
+
+
+def _generic(generic: GenericReference, alias: str) -> Sql:
+    """Say the table and the key that a content type and an object id point to."""
+    cases = [
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(model), sql.Literal(qualified(tree.table)))
+        for model, tree in sorted(generic.targets.items())
+    ]
+    if not cases:
+        return null_array(2)
+    return sql.SQL(
+        "(SELECT ARRAY[g.target, dbsync.key_of(g.target, {id}::pg_catalog.text)::pg_catalog.text] FROM (SELECT"
+        " (SELECT CASE c.app_label || '.' || c.model {cases} END FROM {types} c WHERE c.id = {type}) AS target) g)"
+    ).format(
+        id=column_sql(alias, generic.id_column),
+        cases=sql.SQL(" ").join(cases),
+        types=sql.Identifier("public", "django_content_type"),
+        type=column_sql(alias, generic.type_column),
+    )
+
+
+def _unresolved(form: Form, references: Sequence[KeyReference]) -> Sql:
+    """Say the local ids of references that gave no key, one element a reference; null where all did."""
+    if not form.keyed:
+        return sql.SQL("ARRAY[]::pg_catalog.text[]")
+    known = {reference.columns for reference in references}
+    missing: list[Sql] = []
+    elements: list[Sql] = []
+    for i, reference in enumerate(form.table.references):
+        if reference.columns not in known:
+            elements.append(sql.NULL)
+            continue
+        lost = sql.SQL("(q.{} IS NULL AND {})").format(
+            sql.Identifier(f"r{i}"),
+            sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(column_sql("n", c)) for c in reference.columns),
+        )
+        missing.append(lost)
+        elements.append(_case(lost, local_id("n", reference.columns)))
+    return _case(sql.SQL(" OR ").join(missing), text_array(elements)) if missing else sql.NULL
+
+
+def _differs(columns: Sequence[str]) -> Sql:
+    if not columns:
+        return sql.SQL("false")
+    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(_columns("o", columns), _columns("n", columns))
+
+
+def _columns(alias: str, columns: Sequence[str]) -> Sql:
+    return sql.SQL(", ").join(column_sql(alias, c) for c in columns) if columns else sql.NULL
+
+
+def _case(condition: Sql, value: Sql) -> Sql:
+    return sql.SQL("CASE WHEN {} THEN {} END").format(condition, value)

@@ -1,0 +1,238 @@
+"""The capture triggers of one table: one function, four triggers, a fingerprint that says what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from dbsync.capture.logging_sql import (
+    Form,
+    key_columns,
+    log_delete,
+    log_insert,
+    log_update,
+    referring_columns,
+    row_key_statements,
+)
+from dbsync.keys.expression import Sql, flatten, local_id, qualified, row_key_of, table_sql, text_array
+from dbsync.model.catalog import Catalog
+from dbsync.model.layout import Json, Layout
+from dbsync.model.names import TableName
+from dbsync.model.registration import KeyColumn, KeyTree, RegisteredTable, Truncate
+from dbsync.statements import statement
+
+EVENTS = {
+    "INSERT": "REFERENCING NEW TABLE AS new_rows",
+    "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    "DELETE": "REFERENCING OLD TABLE AS old_rows",
+}
+PREFIX = "dbsync_"
+FINGERPRINT_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Everything that installing one table's capture needs, as data and composed SQL."""
+
+    table: RegisteredTable
+    catalog: Catalog
+    shape: str
+    """What ``dbsync.shape`` says of the table and of those its key runs through, at installation."""
+
+    @property
+    def layout(self) -> Layout:
+        """Give the layout that the static statements write."""
+        return Layout.of(self.table)
+
+    @property
+    def function(self) -> sql.Identifier:
+        """Name the trigger function: hashed, for table names of 63 bytes are real."""
+        return sql.Identifier("dbsync", function_name(self.table.name, "capture"))
+
+    @property
+    def truncate_function(self) -> sql.Identifier:
+        """Name the function behind TRUNCATE."""
+        return sql.Identifier("dbsync", function_name(self.table.name, "truncate"))
+
+    @property
+    def body(self) -> str:
+        """Give the source of the trigger function."""
+        return _body(self.table, self.catalog, self.shape)
+
+    @property
+    def truncate_body(self) -> str:
+        """Give the source of the function behind TRUNCATE; empty where TRUNCATE is ignored."""
+        if self.table.truncate is Truncate.IGNORE:
+            return ""
+        if self.table.truncate is Truncate.REJECT:
+            return statement("capture", "reject_truncate_body").as_string(None)
+        delete = log_delete(Form(table=self.table, catalog=self.catalog), rows=table_sql(self.table.name))
+        return statement("capture", "capture_truncate_body").format(delete=delete).as_string(None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Give 16 hex digits that change whenever the triggers would be made differently."""
+        text = "\n".join((self.body, self.truncate_body))
+        return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+    @property
+    def key_query(self) -> str:
+        """Give the query that finds the row's key by its local id, for generic references; empty where it has none."""
+        return _key_query(self.table, self.catalog)
+
+    def create_functions(self) -> Iterator[Sql]:
+        """Compose what makes the functions (as the owner role)."""
+        made = [(self.function, self.body), (self.truncate_function, self.truncate_body)]
+        for function, body in made:
+            if body:
+                yield statement("capture", "create_function").format(function=function, body=sql.Literal(body))
+                yield statement("capture", "secure_function").format(function=function)
+
+    def create_triggers(self, on: TableName) -> Iterator[Sql]:
+        """Compose what makes the triggers on the table, or on one of its partitions (as the table's owner)."""
+        for event, transition in EVENTS.items():
+            yield self._trigger(on, event, "AFTER", sql.SQL(transition), self.function)  # type: ignore[arg-type]
+        if self.truncate_body:
+            yield self._trigger(on, "TRUNCATE", "BEFORE", sql.SQL(""), self.truncate_function)
+        else:
+            yield drop_trigger("TRUNCATE", on)
+
+    def _trigger(self, on: TableName, event: str, moment: str, transition: Sql, function: Sql) -> Sql:
+        return statement("capture", "create_trigger").format(
+            trigger=sql.Identifier(trigger_name(event)),
+            moment=sql.SQL(moment),  # type: ignore[arg-type]  # AFTER or BEFORE
+            event=sql.SQL(event),  # type: ignore[arg-type]  # one of EVENTS or TRUNCATE
+            table=table_sql(on),
+            transition=transition,
+            function=function,
+            fingerprint=sql.Literal(self.fingerprint),
+        )
+
+
+def function_name(table: TableName, purpose: str) -> str:
+    """Name a function for a table within 63 bytes, whatever the table is called."""
+    return f"{purpose}_{hashlib.sha256(qualified(table).encode()).hexdigest()[:16]}"
+
+
+def trigger_name(event: str) -> str:
+    """Name the trigger for an event; a trigger's name needs to be unique on its table only."""
+    return PREFIX + event.lower()
+
+
+def drop_trigger(event: str, on: TableName) -> Sql:
+    """Compose the drop of one trigger."""
+    return statement("capture", "drop_trigger").format(trigger=sql.Identifier(trigger_name(event)), table=table_sql(on))
+
+
+def parents(tree: KeyTree) -> list[KeyTree]:
+    """List the keys of the tables that a key runs through, its own table left out, each once."""
+    found: dict[TableName, KeyTree] = {}
+    for part in tree.parts:
+        if not isinstance(part, KeyColumn):
+            found.setdefault(part.target.table, part.target)
+            found.update({below.table: below for below in parents(part.target)})
+    return list(found.values())
+
+
+def looked_up(table: RegisteredTable) -> tuple[list[TableName], list[str]]:
+    """Give the tables that capturing a row looks into, and the columns it uses there."""
+    trees: dict[TableName, KeyTree] = {}
+    columns: set[str] = set()
+    for reference in table.references:
+        columns.update(reference.target_columns)
+        for tree in (reference.target, *parents(reference.target)):
+            trees[tree.table] = tree
+    for tree in trees.values():
+        for part in tree.parts:
+            columns.update((part.column,) if isinstance(part, KeyColumn) else (*part.columns, *part.target_columns))
+    return sorted(trees), sorted(columns)
+
+
+def shape_query(table: RegisteredTable) -> Sql:
+    """Compose the question whose answer :class:`Capture` keeps as ``shape``."""
+    return statement("capture", "shape").format(**_guard(table))
+
+
+def _guard(table: RegisteredTable) -> dict[str, Sql]:
+    tables, columns = looked_up(table)
+    return {
+        "table": _regclass(table.name),
+        "parents": sql.SQL(", ").join(sql.SQL("{}::regclass").format(_regclass(name)) for name in tables),
+        "used": text_array([sql.Literal(column) for column in columns]),
+    }
+
+
+def _regclass(name: TableName) -> Sql:
+    return sql.Literal(table_sql(name).as_string(None))
+
+
+def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
+    static = Form(table=table, catalog=catalog)
+    drifted = Form(table=table, catalog=catalog, drifted=True)
+    unkeyed = Form(table=table, catalog=catalog, drifted=True, keyed=False)
+    branches: dict[str, Sql] = {}
+    for event, log in (("INSERT", log_insert), ("UPDATE", log_update), ("DELETE", log_delete)):
+        name = event.lower()
+        keys = row_key_statements(table, event)
+        branches[name] = _sequence(keys, log(static), event)
+        branches[f"drifted_{name}"] = _sequence(keys, _execute(log(drifted), drifted), event)
+        branches[f"unkeyed_{name}"] = _execute(log(unkeyed), unkeyed)
+    guard = _guard(table)
+    return statement("capture", "function_body").format(shape=sql.Literal(shape), **guard, **branches).as_string(None)
+
+
+def _sequence(row_keys: list[Sql], log: Sql, event: str) -> Sql:
+    """Order the statements: a new row has its UUID before it is logged, a deleted one keeps it until it is."""
+    statements = [log, *row_keys] if event == "DELETE" else [*row_keys, log]
+    return sql.SQL(";\n            ").join(statements)
+
+
+def _execute(template: Sql, form: Form) -> Sql:
+    return statement("capture", "execute").format(
+        base=sql.Literal(_json(form.layout.definition())),
+        set_apart=text_array([sql.Literal(name) for name in _set_apart(form.table)]),
+        template=sql.Literal(template.as_string(None)),
+    )
+
+
+def _set_apart(table: RegisteredTable) -> list[str]:
+    kept = set(table.values)
+    known = {column.name for column in table.table.columns if not column.generated}
+    return sorted((known - kept) | set(table.excluded) | set(referring_columns(table)))
+
+
+def _key_query(table: RegisteredTable, catalog: Catalog) -> str:
+    primary = table.table.primary_key
+    if len(primary) != 1 or not (table.key.row_id or key_columns(table)):
+        return ""
+    if table.key.row_id:
+        return sql.SQL("SELECT ARRAY[{}]").format(row_key_of(table.name, sql.SQL("$1"))).as_string(None)
+    flat = flatten(table.key, "t", catalog)
+    column = table.table.column(primary[0])
+    assert column is not None
+    return (
+        sql.SQL("SELECT {} FROM {} t {} WHERE t.{} = $1::{}")
+        .format(
+            text_array(flat.leaves),
+            table_sql(table.name),
+            sql.SQL(" ").join(flat.joins),
+            sql.Identifier(column.name),
+            sql.SQL(column.cast),  # type: ignore[arg-type]  # quoted by PostgreSQL
+        )
+        .as_string(None)
+    )
+
+
+def fill_row_keys(table: RegisteredTable) -> Sql:
+    """Compose what gives the rows that were there before the triggers their UUIDs."""
+    return statement("capture", "fill_row_keys").format(
+        relation=sql.Literal(qualified(table.name)), local_id=local_id("n", table.key.row_id), table=table_sql(table.name)
+    )
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,201 @@
+"""Read a database's tables, columns, keys and foreign keys from PostgreSQL's own catalogue.
+
+SQLAlchemy's inspector knows nothing of what dbsync decides on: whether a key is immediate or NULLS NOT DISTINCT, which
+sequence feeds a column, which operator compares a type, which cast would change a value. So the catalogue is asked
+itself, for all tables at once: a handful of statements whatever the size of the schema.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import class_row
+
+from dbsync.catalog.types import TypeFacts, TypeRow, facts_of
+from dbsync.model.catalog import Catalog, Column, ForeignKey, Table, UniqueKey
+from dbsync.model.names import TableName
+from dbsync.statements import statement
+
+AnyConnection = psycopg.Connection[object]
+
+
+def inspect(connection: AnyConnection, schemas: Sequence[str] | None = None) -> Catalog:
+    """Read all tables of a database, or those of some schemas.
+
+    Everything is read in one snapshot, unless the caller's own transaction is open: then its isolation decides, and its
+    search_path must be dbsync's. Raises psycopg's errors; nothing is locked.
+    """
+    with _one_snapshot(connection):
+        ask = _Questions(connection, list(schemas) if schemas is not None else None)
+        (database,) = ask.rows(_DatabaseRow, "database")
+        tables = ask.rows(_TableRow, "tables")
+        relations = [table.oid for table in tables]
+        types = facts_of(ask.rows(TypeRow, "types", relations))
+        columns = _grouped(ask.rows(_ColumnRow, "columns", relations))
+        keys = _grouped(ask.rows(_KeyRow, "keys", relations))
+        foreign_keys = _grouped(ask.rows(_ForeignKeyRow, "foreign_keys", relations))
+    found = [
+        _table(
+            row,
+            tuple(_column(column, types[column.type_oid]) for column in columns[row.oid]),
+            keys[row.oid],
+            tuple(_foreign_key(key) for key in foreign_keys[row.oid]),
+        )
+        for row in tables
+    ]
+    return Catalog(
+        database=database.database,
+        server_version=database.server_version,
+        tables={table.name: table for table in found},
+    )
+
+
+@contextmanager
+def _one_snapshot(connection: AnyConnection) -> Iterator[None]:
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        yield
+        return
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        connection.execute("SET LOCAL jit = off")  # compiling took three seconds for a query of 0.07
+        yield
+
+
+def _table(
+    row: _TableRow, columns: tuple[Column, ...], keys: Sequence[_KeyRow], foreign_keys: tuple[ForeignKey, ...]
+) -> Table:
+    return Table(
+        name=TableName(row.schema, row.name),
+        oid=row.oid,
+        owner=row.owner,
+        kind=row.kind,
+        columns=columns,
+        primary_key=next((tuple(key.columns) for key in keys if key.is_primary), ()),
+        uniques=tuple(_unique(key) for key in keys if not key.is_primary),
+        foreign_keys=foreign_keys,
+        row_security=row.row_security,
+        estimated_rows=row.estimated_rows,
+    )
+
+
+def _column(row: _ColumnRow, facts: TypeFacts) -> Column:
+    return Column(
+        name=row.name,
+        type=row.type,
+        cast=facts.cast,
+        nullable=row.nullable,
+        auto=row.auto,
+        sequence=row.sequence,
+        generated=row.generated,
+        default=row.default,
+        out=facts.out,
+        into=facts.into,
+        equals=facts.equals,
+    )
+
+
+def _unique(row: _KeyRow) -> UniqueKey:
+    return UniqueKey(
+        name=row.name,
+        columns=tuple(row.columns),
+        nulls_not_distinct=row.nulls_not_distinct,
+        immediate=row.immediate,
+    )
+
+
+def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
+    return ForeignKey(
+        name=row.name,
+        columns=tuple(row.columns),
+        target=TableName(row.target_schema, row.target_name),
+        target_columns=tuple(row.target_columns),
+        deferrable=row.deferrable,
+    )
+
+
+_Row = TypeVar("_Row")
+
+
+class _OfRelation(Protocol):
+    @property
+    def relation(self) -> int: ...
+
+
+_Part = TypeVar("_Part", bound=_OfRelation)
+
+
+def _grouped(rows: Iterable[_Part]) -> Mapping[int, list[_Part]]:
+    groups: defaultdict[int, list[_Part]] = defaultdict(list)
+    for row in rows:
+        groups[row.relation].append(row)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    connection: AnyConnection
+    schemas: list[str] | None
+
+    def rows(self, shape: type[_Row], name: str, relations: Sequence[int] = ()) -> list[_Row]:
+        """Ask one of the statements of sql/catalog.sql."""
+        with self.connection.cursor(row_factory=class_row(shape)) as cursor:
+            cursor.execute(statement("catalog", name), {"schemas": self.schemas, "relations": list(relations)})
+            return cursor.fetchall()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DatabaseRow:
+    database: str
+    server_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TableRow:
+    oid: int
+    schema: str
+    name: str
+    owner: str
+    kind: str
+    row_security: bool
+    estimated_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ColumnRow:
+    relation: int
+    name: str
+    type_oid: int
+    type: str
+    nullable: bool
+    generated: bool
+    auto: bool
+    sequence: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeyRow:
+    relation: int
+    name: str
+    is_primary: bool
+    columns: Sequence[str]
+    nulls_not_distinct: bool
+    immediate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ForeignKeyRow:
+    relation: int
+    name: str
+    columns: Sequence[str]
+    target_schema: str
+    target_name: str
+    target_columns: Sequence[str]
+    deferrable: bool

@@ -1,0 +1,235 @@
+"""The reader of one link: which changes are pending, cut into batches, each read as a stream of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from dbsync.changelog.stitch import stitch
+from dbsync.model.batch import Batch, Count, Cut, Header, Op, Receipt, Window
+from dbsync.model.layout import Layout
+from dbsync.statements import statement
+
+CHUNK = 1 << 16
+"""Bytes handed on at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a link has been acknowledged."""
+
+    cursor: str | None
+    window_end: str | None
+    window_seq: int
+    last_number: int
+    last_hash: bytes
+
+
+class Reader:
+    """Reads the change log for one link on a connection of its own (autocommit).
+
+    The order of calls is: :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`, :meth:`acknowledge`.
+    A crash between any two of them repeats the batch, byte for byte.
+    """
+
+    def __init__(self, connection: psycopg.Connection, *, node: str, incarnation: UUID, link: str) -> None:
+        self._connection = connection
+        self._node = node
+        self._incarnation = incarnation
+        self._link = link
+        self._window: Window | None = None
+        self._layouts: dict[int, Layout] = {}
+        connection.execute(statement("changelog", "session"))
+        connection.execute(statement("changelog", "make_window"))
+        connection.execute(statement("changelog", "open_link"), {"link": link})
+
+    def position(self) -> Position:
+        """Give how far the link has been acknowledged."""
+        row = self._connection.execute(statement("changelog", "link"), {"link": self._link}).fetchone()
+        assert row is not None, "the link was opened"
+        cursor, window_end, window_seq, number, last_hash = row
+        return Position(
+            cursor=cursor, window_end=window_end, window_seq=window_seq, last_number=number, last_hash=bytes(last_hash)
+        )
+
+    def unfinished(self) -> Cut | None:
+        """Give the batch that was sent and has no receipt yet, if a crash or a cut line left one."""
+        row = self._connection.execute(statement("changelog", "unacknowledged"), {"link": self._link}).fetchone()
+        if row is None:
+            return None
+        number, start, end, after, last, transactions, changes = row
+        self._fill(Window(start=start, end=end), after)
+        return Cut(
+            number=number,
+            window=Window(start=start, end=end),
+            after_seq=after,
+            last_seq=last,
+            transactions=transactions,
+            changes=changes,
+            ends_window=self._is_last(last),
+        )
+
+    def next_cut(self, max_changes: int) -> Cut | None:
+        """Cut the next batch of about ``max_changes`` (a transaction is never split); None when nothing is pending."""
+        position = self.position()
+        window = self._window
+        if position.window_end is not None:
+            wanted = Window(start=position.cursor, end=position.window_end)
+            if window != wanted:
+                window = self._fill(wanted, position.window_seq)
+            return self._cut(window, position.last_number + 1, position.window_seq, max_changes)
+        snapshot = self._connection.execute(statement("changelog", "snapshot")).fetchone()
+        assert snapshot is not None
+        window = self._fill(Window(start=position.cursor, end=snapshot[0]), 0)
+        cut = self._cut(window, position.last_number + 1, 0, max_changes)
+        if cut is not None:
+            self._stitch()
+        return cut
+
+    def batch(self, cut: Cut) -> Batch:
+        """Record the cut, so that it can be read again, and give its batch. The payload is read once, while it is used."""
+        header = self._header(cut)
+        with self._connection.transaction():
+            self._connection.execute(
+                statement("changelog", "record_cut"),
+                {
+                    "link": self._link,
+                    "number": cut.number,
+                    "start": cut.window.start,
+                    "end": cut.window.end,
+                    "after": cut.after_seq,
+                    "last": cut.last_seq,
+                    "transactions": cut.transactions,
+                    "changes": cut.changes,
+                    "counts": Jsonb([[str(c.layout), c.op.value, c.changes] for c in header.counts]),
+                    "first_captured": header.first_captured,
+                    "last_captured": header.last_captured,
+                },
+            )
+            self._connection.execute(
+                statement("changelog", "begin_window"), {"link": self._link, "end": cut.window.end}
+            ) if cut.after_seq == 0 else None
+        return Batch(header=header, payload=self._payload(cut))
+
+    def acknowledge(self, cut: Cut, receipt: Receipt) -> None:
+        """Move the link's cursor over a batch that its destination has committed."""
+        with self._connection.transaction():
+            self._connection.execute(
+                statement("changelog", "acknowledge"),
+                {"link": self._link, "number": receipt.number, "hash": receipt.hash},
+            )
+            self._connection.execute(
+                statement("changelog", "advance"),
+                {
+                    "link": self._link,
+                    "number": cut.number,
+                    "hash": receipt.hash,
+                    "last": cut.last_seq,
+                    "end": cut.window.end,
+                },
+            )
+            if cut.ends_window:
+                self._connection.execute(
+                    statement("changelog", "close_window"), {"link": self._link, "end": cut.window.end}
+                )
+                self._window = None
+
+    def _cut(self, window: Window, number: int, after: int, max_changes: int) -> Cut | None:
+        row = self._connection.execute(
+            statement("changelog", "next_cut"), {"after": after, "enough": max_changes}
+        ).fetchone()
+        if row is None or row[0] is None:
+            return None
+        last, transactions, changes, ends = row
+        return Cut(
+            number=number,
+            window=window,
+            after_seq=after,
+            last_seq=last,
+            transactions=transactions,
+            changes=changes,
+            ends_window=ends,
+        )
+
+    def _is_last(self, seq: int) -> bool:
+        row = self._connection.execute(
+            "SELECT NOT EXISTS (SELECT FROM pg_temp.dbsync_window WHERE last_seq > %s)", (seq,)
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+    def _fill(self, window: Window, after: int) -> Window:
+        name = "fill_window_from_beginning" if window.start is None else "fill_window"
+        self._connection.execute(statement("changelog", "clear_window"))
+        self._connection.execute(
+            statement("changelog", name), {"start": window.start, "end": window.end, "after": after}
+        )
+        self._window = window
+        return window
+
+    def _stitch(self) -> None:
+        waiting = self._ids("unstitched")
+        if not waiting:
+            return
+        beside = self._ids("siblings")
+        with self._connection.transaction():
+            stitch(self._connection, self._known(waiting + beside), waiting, beside)
+
+    def _ids(self, name: str) -> list[int]:
+        return [row[0] for row in self._connection.execute(statement("changelog", name)).fetchall()]
+
+    def _known(self, ids: list[int]) -> Mapping[int, Layout]:
+        missing = sorted(set(ids) - self._layouts.keys())
+        if missing:
+            rows = self._connection.execute(statement("changelog", "layouts"), {"ids": missing}).fetchall()
+            self._layouts.update({identity: Layout.read(definition) for identity, definition in rows})
+        return {identity: self._layouts[identity] for identity in set(ids)}
+
+    def _header(self, cut: Cut) -> Header:
+        rows = self._connection.execute(
+            statement("changelog", "counts"), {"after": cut.after_seq, "last": cut.last_seq}
+        ).fetchall()
+        counts = tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r, _, _ in rows)
+        return Header(
+            node=self._node,
+            incarnation=self._incarnation,
+            link=self._link,
+            number=cut.number,
+            first_seq=cut.after_seq,
+            last_seq=cut.last_seq,
+            transactions=cut.transactions,
+            first_captured=min(row[4] for row in rows),
+            last_captured=max(row[5] for row in rows),
+            counts=counts,
+            previous_hash=self.position().last_hash,
+            layouts=self._known([count.layout for count in counts]),
+        )
+
+    def _payload(self, cut: Cut) -> Iterator[bytes]:
+        block = statement("changelog", "read_one" if cut.transactions == 1 else "read_many")
+        query = block.format(
+            columns=statement("changelog", "wire_columns"),
+            after=sql.Literal(cut.after_seq),
+            last=sql.Literal(cut.last_seq),
+        )
+        with self._connection.cursor() as cursor, cursor.copy(query) as copy:
+            yield from chunked(copy)
+
+
+def chunked(rows: Iterator[bytes | bytearray | memoryview] | psycopg.Copy) -> Iterator[bytes]:
+    """Gather small pieces into chunks of at least :data:`CHUNK` bytes; a large piece goes through as it is."""
+    held: list[bytes] = []
+    size = 0
+    for row in rows:
+        held.append(bytes(row))
+        size += len(held[-1])
+        if size >= CHUNK:
+            yield b"".join(held)
+            held.clear()
+            size = 0
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,71 @@
+"""Stitching: references that gave no key at capture, told from other changes of the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import psycopg
+from psycopg import sql
+
+from dbsync.keys.expression import Sql, qualified
+from dbsync.model.layout import Layout
+from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
+from dbsync.statements import statement
+
+
+def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waiting: list[int], beside: list[int]) -> int:
+    """Fill in what can be told, in place, before a batch is cut; give the number of references told.
+
+    ``waiting`` are the layouts with unresolved references in the window, ``beside`` those of all changes in the same
+    transactions. Goes on until nothing more is told: a grandchild waits for its child's key.
+    """
+    total = 0
+    statements = [s for layout in waiting for s in _statements(layout, layouts, beside)]
+    while told := sum(connection.execute(s).rowcount for s in statements):
+        total += told
+    return total
+
+
+def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Sql]:
+    layout = layouts[waiting]
+    for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
+        at = {
+            "layout": sql.Literal(waiting),
+            "place": sql.Literal(place),
+            "before": sql.Literal(first - 1),
+            "behind": sql.Literal(first + reference.target.width),
+        }
+        if reference.target.row_id:
+            relation = sql.Literal(qualified(reference.target.table))
+            yield statement("changelog", "stitch_row_key").format(relation=relation, **at)
+            continue
+        for other in beside:
+            target = layouts[other]
+            if target.table == reference.target.table and target.key is not None:
+                yield _from_change(reference, target, at, sql.Literal(other))
+
+
+def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], target_layout: Sql) -> Sql:
+    return statement("changelog", "stitch").format(
+        leaves=_leaves(reference.target, target, image=sql.SQL("t.image"), refs=sql.SQL("t.refs")),
+        old_leaves=_leaves(
+            reference.target, target, image=sql.SQL("t.old_image"), refs=sql.SQL("coalesce(t.old_refs, t.refs)")
+        ),
+        target_layout=target_layout,
+        needs_refs=sql.Literal(any(not isinstance(part, KeyColumn) for part in reference.target.parts)),
+        **at,
+    )
+
+
+def _leaves(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
+    """Say a key's leaves from a change of its table: columns from the image, references from the refs."""
+    first_leaf = {reference.columns: first for reference, first in layout.reference_positions()}
+    parts: list[Sql] = []
+    for part in tree.parts:
+        if isinstance(part, KeyColumn):
+            parts.append(sql.SQL("ARRAY[({})[{}]]").format(image, sql.Literal(layout.position(part.column))))
+        else:
+            first = first_leaf[part.columns]
+            last = first + part.target.width - 1
+            parts.append(sql.SQL("({})[{}:{}]").format(refs, sql.Literal(first), sql.Literal(last)))
+    return sql.SQL(" || ").join(parts)

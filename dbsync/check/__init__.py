@@ -1,0 +1,1 @@
+"""What can be told before anything is started: findings as data, each with a remedy. Nothing is changed."""

@@ -1,0 +1,33 @@
+"""Triggers that are not what the configuration says. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from dbsync.check.finding import error, ok, warning
+from dbsync.check.wording import listed
+from dbsync.model.findings import Finding
+from dbsync.model.names import TableName
+
+
+def of_triggers(states: Mapping[TableName, str]) -> Iterator[Finding]:
+    """Say the state of the triggers, one finding for each state other than installed."""
+    tables: defaultdict[str, list[TableName]] = defaultdict(list)
+    for name, state in sorted(states.items()):
+        tables[state].append(name)
+    if states and set(tables) == {"installed"}:
+        yield ok("triggers_installed", "source", f"triggers are installed on all {len(states):,} tables")
+    if "missing" in tables:
+        what = f"changes are not captured on {listed(tables['missing'])}: there are no triggers"
+        yield warning("trigger_missing", "source", what, "dbsync install-triggers")
+    if "disabled" in tables:
+        what = f"changes are lost on {listed(tables['disabled'])}: the triggers are disabled"
+        yield error("trigger_disabled", "source", what, "dbsync install-triggers   (enables them again)")
+    if "outdated" in tables:
+        what = f"table or configuration changed since the triggers were made on {listed(tables['outdated'])}"
+        yield warning("trigger_outdated", "source", what, "dbsync install-triggers")
+    if "orphaned" in tables:
+        what = f"there are triggers on {listed(tables['orphaned'])}, which the configuration does not ship"
+        remedy = "dbsync install-triggers   (removes them), or add the tables to dbsync.toml"
+        yield warning("trigger_orphaned", "source", what, remedy)

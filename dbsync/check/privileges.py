@@ -1,0 +1,156 @@
+"""Rights on tables and sequences: what is missing, as SQL to paste."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import class_row
+
+from dbsync.check.finding import error, warning
+from dbsync.check.server import Side
+from dbsync.check.wording import grants, identifier, listed, table
+from dbsync.model.catalog import Catalog
+from dbsync.model.findings import Finding
+from dbsync.model.names import TableName
+from dbsync.model.registration import KeyReference, KeyTree, Mode, Registry
+from dbsync.statements import statement
+
+_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_CAPTURE = ("SELECT", "TRIGGER")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What the connected role may do with a table."""
+
+    schema: str
+    name: str
+    schema_usage: bool
+    held: Sequence[str]
+    given_on: bool
+    filtered: bool
+
+    @property
+    def table(self) -> TableName:
+        """Give the table's name."""
+        return TableName(self.schema, self.name)
+
+
+def ask(connection: psycopg.Connection, tables: Iterable[TableName]) -> list[Rights]:
+    """Ask what the connected role may do with some tables; those that are not there are left out."""
+    names = sorted(tables)
+    with connection.cursor(row_factory=class_row(Rights)) as cursor:
+        cursor.execute(
+            statement("check", "table_privileges"),
+            {"schemas": [name.schema for name in names], "names": [name.name for name in names]},
+        )
+        return cursor.fetchall()
+
+
+def of_source(registry: Registry, rights: Sequence[Rights], role: str, settled: Collection[TableName]) -> list[Finding]:
+    """Find what the role lacks to install capture; tables that are ``settled`` have it already."""
+    shipped = {name for name, one in registry.tables.items() if one.mode is Mode.SHIP}
+    needs = {
+        one.table: [p for p in _CAPTURE if p == "SELECT" or one.table not in settled] if one.table in shipped else []
+        for one in rights
+    }
+    return [
+        *_of_schemas("source", rights, role),
+        *_of_tables("source", rights, needs, role),
+        *_of_looked_up(registry, rights),
+    ]
+
+
+def of_upstream(registry: Registry, rights: Sequence[Rights], role: str) -> list[Finding]:
+    """Find what the role lacks to write the shipped tables and to read the lookups."""
+    needs = {one.table: list(_WRITE) if registry.tables[one.table].mode is Mode.SHIP else ["SELECT"] for one in rights}
+    return [
+        *_of_schemas("upstream", rights, role),
+        *_of_tables("upstream", rights, needs, role),
+        *_of_filtered(rights),
+    ]
+
+
+def of_sequences(connection: psycopg.Connection, registry: Registry, upstream: Catalog, role: str) -> Iterator[Finding]:
+    """Find sequences that the role may not draw ids for new rows from."""
+    tables = [upstream.table(one.name) for one in registry.shipped()]
+    drawn = sorted({column.sequence for one in tables if one for column in one.columns if column.sequence})
+    rows = connection.execute(statement("check", "unusable_sequences"), {"sequences": drawn}).fetchall()
+    missing = [str(sequence) for (sequence,) in rows]
+    if missing:
+        yield error(
+            "privilege_sequence",
+            "upstream",
+            f"role {role} may not draw ids for new rows from {listed(missing)}",
+            f"GRANT USAGE ON SEQUENCE {', '.join(missing)} TO {identifier(role)};",
+        )
+
+
+def _of_schemas(side: Side, rights: Sequence[Rights], role: str) -> Iterator[Finding]:
+    closed = sorted({one.schema for one in rights if not one.schema_usage})
+    for schema in closed:
+        yield error(
+            "privilege_usage",
+            side,
+            f"role {role} may not look into schema {schema}",
+            f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};",
+        )
+
+
+def _of_tables(
+    side: Side, rights: Sequence[Rights], needs: Mapping[TableName, Sequence[str]], role: str
+) -> Iterator[Finding]:
+    """Say once for each set of missing privileges which tables it is missing on."""
+    lacking: defaultdict[tuple[str, ...], list[TableName]] = defaultdict(list)
+    for one in rights:
+        missing = tuple(privilege for privilege in needs[one.table] if privilege not in one.held)
+        if missing:
+            lacking[missing].append(one.table)
+    for privileges, tables in lacking.items():
+        yield error(
+            "privilege_table",
+            side,
+            f"role {role} lacks {', '.join(privileges)} on {listed(tables)}",
+            " ".join(grants(privileges, tables, role)),
+        )
+
+
+def _of_looked_up(registry: Registry, rights: Sequence[Rights]) -> Iterator[Finding]:
+    """Find tables that the capture functions, which run as the role dbsync, could not read."""
+    needed = {name for one in registry.shipped() for reference in one.references for name in _along(reference)}
+    needed |= {
+        tree.table for one in registry.shipped() for generic in one.generics for tree in generic.targets.values()
+    }
+    closed = [one.table for one in rights if one.table in needed and not one.given_on]
+    if closed:
+        yield error(
+            "privilege_lookup",
+            "source",
+            f"natural keys run through {listed(closed)}, and you cannot let the role dbsync read there",
+            "as their owner: " + " ".join(grants(["SELECT"], closed, "dbsync")),
+        )
+
+
+def _along(reference: KeyReference) -> Iterator[TableName]:
+    yield reference.target.table
+    yield from _tables_of(reference.target)
+
+
+def _tables_of(tree: KeyTree) -> Iterator[TableName]:
+    for part in tree.parts:
+        if isinstance(part, KeyReference):
+            yield from _along(part)
+
+
+def _of_filtered(rights: Sequence[Rights]) -> Iterator[Finding]:
+    for one in rights:
+        if one.filtered:
+            yield warning(
+                "row_security_upstream",
+                str(one.table),
+                "row-level security upstream shows this role only some of the rows",
+                f"CREATE POLICY dbsync ON {table(one.table)} TO CURRENT_USER USING (true) WITH CHECK (true);",
+            )

@@ -1,0 +1,129 @@
+"""One server, as a session sees it: version, role in replication, dbsync's schema, the right to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from dbsync.check.finding import error, ok, warning
+from dbsync.check.wording import identifier
+from dbsync.model.findings import Finding
+from dbsync.postgres import installer
+from dbsync.statements import statement
+
+OLDEST = 150000
+"""Of PostgreSQL, as ``server_version_num``: the oldest that dbsync is tested with."""
+
+Side = Literal["source", "upstream"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What ``sql/check.sql`` says of a server and the role that asks."""
+
+    version: int
+    version_text: str
+    in_recovery: bool
+    read_only: bool
+    database: str
+    role: str
+    backend: int
+    encoding: str
+    identity: str
+    has_schema: bool
+    has_owner: bool
+    is_member: bool
+    can_make_roles: bool
+    can_make_schemas: bool
+    can_make_temporary_tables: bool
+
+
+def ask(connection: psycopg.Connection) -> Server:
+    """Ask a server about itself."""
+    with connection.cursor(row_factory=class_row(Server)) as cursor:
+        cursor.execute(statement("check", "server"), {})
+        found = cursor.fetchone()
+    assert found is not None
+    return found
+
+
+def of_server(side: Side, server: Server) -> Iterator[Finding]:
+    """Find what keeps a server from being a source or an upstream at all."""
+    if server.version < OLDEST:
+        what = f"PostgreSQL {server.version_text} is too old: dbsync needs {OLDEST // 10000} or newer"
+        yield error("server_too_old", side, what, "upgrade the server")
+    else:
+        yield ok("connected", side, f"{server.database}, PostgreSQL {server.version_text}, as role {server.role}")
+    if server.in_recovery:
+        yield error(
+            "hot_standby", side, "this server is a hot standby: nothing can be written", "connect to its primary"
+        )
+    elif server.read_only:
+        remedy = f"ALTER DATABASE {identifier(server.database)} SET default_transaction_read_only = off;"
+        yield error("read_only", side, "sessions are read-only here: nothing can be written", remedy)
+
+
+def of_both(source: Server, upstream: Server) -> Iterator[Finding]:
+    """Find what is wrong with two servers together."""
+    if source.identity == upstream.identity:
+        yield error("same_database", "dbsync.toml", "source and upstream are the same database", "mend [upstream] url")
+    if source.encoding != upstream.encoding:
+        what = f"the source is encoded in {source.encoding}, the upstream in {upstream.encoding}"
+        yield warning("encoding_differs", "upstream", what, "text that has no place there halts the link")
+
+
+def of_schema(side: Side, server: Server, found: str | None, expected: str) -> Iterator[Finding]:
+    """Compare the revision of dbsync's own schema with the one this program needs."""
+    command = f"dbsync {installer(side)}"
+    if found is None:
+        yield warning("not_installed", side, "dbsync is not installed here yet", command)
+        yield from _of_installing(side, server)
+    elif found < expected:
+        what = f"the dbsync schema is of revision {found}, and this program needs {expected}"
+        yield error("schema_outdated", side, what, command)
+    elif found > expected:
+        what = f"the dbsync schema is of revision {found}, newer than this program's {expected}"
+        yield error("schema_newer", side, what, "upgrade dbsync on this machine")
+
+
+def of_membership(side: Side, server: Server) -> Iterator[Finding]:
+    """Find whether the role may act as the owner of what dbsync makes."""
+    if server.has_owner and not server.is_member:
+        yield error(
+            "privilege_member",
+            side,
+            f"role {server.role} is no member of the role dbsync, which owns dbsync's schema",
+            f"GRANT dbsync TO {identifier(server.role)};",
+        )
+
+
+def of_temporary(side: Side, server: Server) -> Iterator[Finding]:
+    """Find whether batches can be staged."""
+    if not server.can_make_temporary_tables:
+        yield error(
+            "privilege_temporary",
+            side,
+            f"role {server.role} may make no temporary tables, where batches are staged",
+            f"GRANT TEMPORARY ON DATABASE {identifier(server.database)} TO {identifier(server.role)};",
+        )
+
+
+def _of_installing(side: Side, server: Server) -> Iterator[Finding]:
+    if not server.has_owner and not server.can_make_roles:
+        yield error(
+            "privilege_role",
+            side,
+            f"role {server.role} may make no roles, and dbsync's things belong to a role of their own",
+            f"CREATE ROLE dbsync NOLOGIN; GRANT dbsync TO {identifier(server.role)};",
+        )
+    if not server.has_schema and not server.can_make_schemas:
+        yield error(
+            "privilege_schema",
+            side,
+            f"role {server.role} may make no schema in {server.database}",
+            f"GRANT CREATE ON DATABASE {identifier(server.database)} TO {identifier(server.role)};",
+        )

@@ -1,0 +1,58 @@
+"""``dbsync check``: everything that can be told before anything is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+import typer
+
+from dbsync import schema
+from dbsync.capture import install
+from dbsync.check.finding import warning
+from dbsync.check.preflight import is_fine, preflight
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption, JsonOption
+from dbsync.cli.reach import reach
+from dbsync.config.advice import advise
+from dbsync.config.discover import discover
+from dbsync.config.load import load, read_text
+from dbsync.model.catalog import Catalog
+from dbsync.model.findings import Finding
+from dbsync.model.names import TableName
+from dbsync.model.registration import Registry
+
+
+def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Check everything that can be told before anything is started.
+
+    Configuration, connections, privileges, keys, columns and triggers, on both sides. Changes nothing: it reads, in
+    READ ONLY transactions. Each finding comes with a remedy, SQL to paste or a command.
+    Exits 0 when nothing stands in the way (warnings do not), 1 when something does, 78 when the file cannot be read.
+
+    JSON: ok (bool) and findings, each with code (stable, for scripts), severity (ok, warning, error), where, what,
+    remedy.
+    """
+    path = discover(config, os.environ)
+    settings = load(path, os.environ)
+    with reach(settings.node.source, "source") as source, reach(settings.upstream.url, "upstream") as upstream:
+        found = preflight(settings, source, upstream, revision=schema.head(), trigger_states=_trigger_states)
+    found = [*_advice(path), *found]
+    fine = is_fine(found)
+    if json:
+        output.findings_json(found, fine=fine)
+    else:
+        output.findings(found)
+        output.talk(f"{output.summary(found)}{'' if fine else ': mend the errors before anything is started'}")
+    if not fine:
+        raise typer.Exit(1)
+
+
+def _advice(path: Path) -> list[Finding]:
+    return [warning("unwise", problem.at(path), problem.message, problem.hint) for problem in advise(read_text(path))]
+
+
+def _trigger_states(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> Mapping[TableName, str]:
+    return install.states(connection, install.captures(connection, registry, catalog))

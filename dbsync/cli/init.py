@@ -1,0 +1,129 @@
+"""``dbsync init``: a dbsync.toml from what the databases say."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbsync.catalog.inspect import inspect
+from dbsync.cli import output
+from dbsync.cli.reach import reach
+from dbsync.config.load import parse
+from dbsync.config.models import ROW_ID, Config
+from dbsync.config.proposal import Proposal
+from dbsync.config.write import render
+from dbsync.errors import DbsyncError, Refusal
+from dbsync.keys.propose import propose
+from dbsync.keys.register import register
+from dbsync.model.catalog import Catalog
+from dbsync.model.findings import Severity
+from dbsync.model.registration import Mode
+from dbsync.postgres import connect, translated
+
+_STDOUT = Path("-")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def init(  # noqa: PLR0913 - the options of a command
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATTERN]...", help="More patterns, as for --tables.", show_default=False),
+    ] = None,
+    *,
+    source: Annotated[
+        str, typer.Option(metavar="DSN", help="The database to read: service=..., key=value pairs or postgresql://...")
+    ],
+    upstream: Annotated[str, typer.Option(metavar="DSN", help="The database to ship to, written the same way.")],
+    node: Annotated[str | None, typer.Option(metavar="NAME", help="This node's name; else the host's.")] = None,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only tables such as 'clinic_*', and what they refer to. Repeatable."),
+    ] = None,
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; - prints it.")] = Path(
+        "dbsync.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a dbsync.toml, with a key and reasons for every table found.
+
+    Each table gets its natural key and the reason for it; where several would do, the others stand in a comment;
+    where there is none, each row gets a UUID of its own (row_id). Historical tables get the references that they
+    keep without a constraint, generic references are found, Django's bookkeeping is left out.
+
+    Asks nothing, changes nothing in either database, overwrites nothing without --force. The upstream may be out of
+    reach. A password given in a DSN ends up in the file: prefer PGPASSFILE, a service file, or '${NAME}' in its place.
+    """
+    if to != _STDOUT and to.exists() and not force:
+        raise Refusal(
+            f"{to} exists already", why="init overwrites nothing", hint="--force, or --output with another name"
+        )
+    node = node or _host()
+    empty = parse(render(Proposal(database="", tables=()), node, source, upstream), path=to, environ=os.environ)
+    catalog, there = _catalogs(empty)
+    proposal = propose(catalog, there, (*(tables or ()), *(patterns or ())))
+    text = render(proposal, node, source, upstream)
+    _write(to, text, force=force)
+    _report(proposal, parse(text, path=to, environ=os.environ), catalog, to)
+
+
+def _catalogs(settings: Config) -> tuple[Catalog, Catalog | None]:
+    with closing(connect(settings.node.source, name="source")) as connection, translated("source"):
+        catalog = inspect(connection)
+    with reach(settings.upstream.url, "upstream") as session:
+        if isinstance(session, DbsyncError):
+            output.talk(f"The upstream was not asked ({session.what}): dbsync check compares both sides later.")
+            return catalog, None
+        with translated("upstream"):
+            there = inspect(session)
+    if not there.tables:
+        output.talk("The upstream has no tables yet: it needs the application's schema before anything can be shipped.")
+        return catalog, None
+    return catalog, there
+
+
+def _host() -> str:
+    """Name the node after the machine, in the letters a name may have."""
+    return _NOT_IN_A_NAME.sub("-", socket.gethostname().partition(".")[0])[:63].strip("-") or "node"
+
+
+def _write(to: Path, text: str, *, force: bool) -> None:
+    """Write the file for its owner only: it may hold a password."""
+    if to == _STDOUT:
+        output.line(text.rstrip("\n"))
+        return
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+    try:
+        with os.fdopen(os.open(to, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise Refusal(f"cannot write {to}", why=error.strerror or str(error), hint="--output FILE") from None
+
+
+def _report(proposal: Proposal, settings: Config, catalog: Catalog, to: Path) -> None:
+    """Say what was found, and what to type next."""
+    by_uuid = sum(entry.key == ROW_ID for entry in proposal.tables)
+    lookups = sum(entry.mode is Mode.LOOKUP for entry in proposal.tables)
+    output.talk(
+        f"{len(catalog.tables):,} tables in {catalog.database}: {len(proposal.tables) - lookups:,} to ship"
+        f" ({by_uuid:,} of them by row_id), {lookups:,} lookups, {len(proposal.left_out):,} left out."
+    )
+    _, findings = register(settings, catalog)
+    _say_wrong([f"{finding.where}: {finding.what}" for finding in findings if finding.severity is Severity.ERROR])
+    if to != _STDOUT:
+        output.talk(f"Written to {to}. Read the keys through, then: dbsync check{_option(to)}")
+
+
+def _say_wrong(wrong: Sequence[str]) -> None:
+    for line in wrong:
+        output.talk(f"To be decided by you: {line}")
+
+
+def _option(to: Path) -> str:
+    return "" if to == Path("dbsync.toml") else f" --config {to}"

@@ -1,0 +1,90 @@
+"""The program ``dbsync``: its commands, and what an error looks like on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from dbsync.cli import check, init, output, tables
+from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
+from dbsync.config.explain import explain
+from dbsync.config.problems import InvalidConfig
+from dbsync.errors import DbsyncError
+
+VERSION = "0.1.0"
+TRACEBACK = "DBSYNC_TRACEBACK"
+"""Set to 1, this environment variable shows where in the program an error came from."""
+
+app = typer.Typer(
+    name="dbsync",
+    help="One-way replication of PostgreSQL databases by natural keys: from the field towards the centre.",
+    epilog="Start with: dbsync init --source DSN --upstream DSN",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("tables")(tables.tables)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        output.line(f"dbsync {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def dbsync(
+    *,
+    config: ConfigOption = None,
+    version: Annotated[  # noqa: ARG001 - acts when it is read
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """One-way replication of PostgreSQL databases by natural keys: from the field towards the centre."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)  # for the command behind it
+
+
+def run() -> None:
+    """Run the program: end with the command's exit code, and turn an error into words on stderr."""
+    try:
+        app()
+    except InvalidConfig as error:
+        _trace()
+        output.talk(explain(error.problems, error.path))
+        sys.exit(error.exit_code)
+    except DbsyncError as error:
+        _trace()
+        output.failure(error)
+        sys.exit(error.exit_code)
+    except Exception as error:  # the last edge: a bug is reported, not dumped
+        _trace()
+        output.failure(_bug(error))
+        sys.exit(DbsyncError.exit_code)
+
+
+def _bug(error: Exception) -> DbsyncError:
+    """Say an exception that nobody expected; its own message may hold row values and stays out."""
+    return DbsyncError(
+        f"a bug in dbsync {VERSION}: {type(error).__name__}",
+        where=_place(error),
+        hint=f"{TRACEBACK}=1 {' '.join(['dbsync', *sys.argv[1:2]])} ...   shows the traceback; please report it",
+    )
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+
+
+def _trace() -> None:
+    if os.environ.get(TRACEBACK, "") not in {"", "0"}:
+        traceback.print_exc()

@@ -1,0 +1,85 @@
+"""What the commands print: data on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dbsync.errors import DbsyncError
+from dbsync.model.findings import Finding, Severity
+
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
+_WIDE = 100_000
+
+
+def line(text: str) -> None:
+    """Print a line of data."""
+    _data().print(text, markup=False, soft_wrap=True)
+
+
+def talk(text: str) -> None:
+    """Say something to the person; it is no data."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def as_json(value: object) -> None:
+    """Print a value as one JSON document."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under headings; the columns named in ``right`` hold numbers. Only a terminal cuts long cells."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in headings:
+        grid.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    _data().print(grid)
+
+
+def failure(error: DbsyncError) -> None:
+    """Print an error with its four parts: what, where, why, and what to type next."""
+    talk(f"dbsync: {error.what}")
+    for label, text in (("where", error.where), ("why", error.why), ("try", error.hint)):
+        if text:
+            talk(f"  {label.ljust(5)}  {text}")
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Print findings with their remedies, one after the other."""
+    console = _data()
+    width = max((len(finding.where) for finding in found), default=0)
+    width = min(width, 36)
+    for finding in found:
+        head = Text()
+        head.append(f"{finding.severity.value:<9}", style=_COLOURS[finding.severity])
+        head.append(f"{finding.where:<{width}}  {finding.what}")
+        console.print(head, soft_wrap=True)
+        if finding.remedy:
+            console.print(Text(f"{'':<9}{'try':>{width}}  {finding.remedy}", style="dim"), soft_wrap=True)
+
+
+def findings_json(found: Sequence[Finding], *, fine: bool) -> None:
+    """Print findings as ``{"ok": ..., "findings": [...]}``."""
+    as_json({"ok": fine, "findings": [asdict(finding) for finding in found]})
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """Count findings in words: ``2 errors, 1 warning``."""
+    parts = []
+    for severity in (Severity.ERROR, Severity.WARNING):
+        number = sum(finding.severity is severity for finding in found)
+        if number:
+            parts.append(f"{number:,} {severity.value}{'' if number == 1 else 's'}")
+    return ", ".join(parts) or "nothing is wrong"
+
+
+def _data() -> Console:
+    """Give a console on stdout as it is now; what goes to a pipe is as wide as it needs to be."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)

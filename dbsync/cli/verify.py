@@ -1,0 +1,147 @@
+"""``dbsync verify``: say whether source and upstream hold the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Annotated
+
+import psycopg
+import typer
+
+from dbsync.catalog.inspect import inspect
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption, JsonOption
+from dbsync.config.discover import discover
+from dbsync.config.load import load
+from dbsync.config.models import Config
+from dbsync.errors import Refusal, UsageError
+from dbsync.keys.register import register
+from dbsync.model.findings import Severity
+from dbsync.model.names import TableName
+from dbsync.model.registration import Registry
+from dbsync.postgres import Connection, connect, translated
+from dbsync.statements import statement
+from dbsync.verify import words
+from dbsync.verify.direct import Options
+from dbsync.verify.direct import verify as compare_databases
+from dbsync.verify.report import Report
+
+
+def verify(
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TABLE", help="Names or patterns, such as 'clinic_*'; all tables unless given."),
+    ] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=0, help="List so many rows that differ; all are counted.")] = 20,
+    ignore_extra: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-extra",
+            help="Rows that only upstream has are no difference: for an upstream that several nodes ship to.",
+        ),
+    ] = False,
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Show the values that differ, not only the columns' names.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare source and upstream by natural key; change nothing.
+
+    References are compared as the keys they stand for, so ids may differ. Rows are missing (only the source has
+    them), extra (only upstream has them) or different. Exits 0 when both sides agree, 1 when they differ. Only
+    digests travel, and the keys of what differs. Rows on their way appear as differences.
+
+    JSON: agree (bool), ignore_extra, pending (changes not shipped yet; null if unknown), tables and differences. Each
+    of tables: table, source_rows, upstream_rows, missing, extra, different, not_captured (of the missing),
+    other_origin, missing_columns, notes, problem (null when it was compared). Each of differences: table, kind, key
+    (the leaves as text; the primary key where captured is false), captured, columns (column, source, upstream; the
+    values null without --show-values).
+    """
+    settings = load(discover(config, os.environ), os.environ)
+    with (
+        closing(connect(settings.node.source, name="source")) as source,
+        closing(connect(settings.upstream.url, name="upstream")) as upstream,
+    ):
+        registry = _registry(settings, source)
+        pending = _pending(source, settings.upstream.label)
+        options = Options(limit=limit, show_values=show_values, progress=_progress)
+        report = compare_databases(registry, source, upstream, _selected(registry, tables or ()), options=options)
+    _clear()
+    if json:
+        output.as_json(report.as_json(ignore_extra=ignore_extra, pending=pending))
+    else:
+        show(report, ignore_extra=ignore_extra, pending=pending)
+    if not report.agrees(ignore_extra=ignore_extra):
+        raise typer.Exit(1)
+
+
+def show(report: Report, *, ignore_extra: bool = False, pending: int | None = None) -> None:
+    """Print a report for a person: the tables, the first rows that differ, what to do, and the answer last."""
+    output.table(words.HEADINGS, [words.cells(compared) for compared in report.tables], right=words.HEADINGS[1:])
+    _block(words.listing(report))
+    _block(words.remarks(report))
+    if not report.agrees(ignore_extra=ignore_extra):
+        _block(words.remedies(report, pending=pending))
+    _block(words.closing(report, ignore_extra=ignore_extra, pending=pending))
+
+
+def _block(lines: Iterable[str]) -> None:
+    """Print lines after an empty one, if there are any."""
+    for position, line in enumerate(lines):
+        if not position:
+            output.line("")
+        output.line(line)
+
+
+def _registry(settings: Config, source: Connection) -> Registry:
+    with translated("source"):
+        registry, findings = register(settings, inspect(source))
+    wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if wrong:
+        raise Refusal(
+            "nothing was compared",
+            where=wrong[0].where,
+            why=wrong[0].what + (f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""),
+            hint="dbsync check",
+        )
+    return registry
+
+
+def _selected(registry: Registry, patterns: Sequence[str]) -> list[TableName] | None:
+    """Give the shipped tables that names or patterns select; each has to select one."""
+    if not patterns:
+        return None
+    shipped = [table.name for table in registry.shipped()]
+    idle = [pattern for pattern in patterns if not any(name.matches(pattern) for name in shipped)]
+    if idle:
+        raise UsageError(f"no shipped table is called {', '.join(idle)}", hint="dbsync tables --registered")
+    return [name for name in shipped if any(name.matches(pattern) for pattern in patterns)]
+
+
+def _pending(source: Connection, link: str) -> int | None:
+    """Count the changes that no receipt covers yet; None where nothing was shipped or the log cannot be read."""
+    try:
+        if source.execute(statement("changelog", "link"), {"link": link}).fetchone() is None:
+            return None
+        counts = source.execute(statement("changelog", "pending"), {"link": link}).fetchall()
+    except psycopg.Error:
+        return None  # not installed yet, or not for this role: the comparison does not need it
+    return sum(int(str(row[1])) for row in counts)
+
+
+def _progress(table: TableName, position: int, total: int) -> None:
+    """Say on a terminal where the comparison is, on one line that the next one overwrites."""
+    if sys.stderr.isatty():
+        _clear()
+        sys.stderr.write(f"comparing {position}/{total}  {table}")
+        sys.stderr.flush()
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")

@@ -1,0 +1,299 @@
+"""What dbsync.toml holds, as frozen values.
+
+Models check one value at a time; entries that contradict each other are the business of
+:mod:`dbsync.config.consistency`. No message of a validator repeats a value: it may hold a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
+from pydantic_core import PydanticCustomError
+
+from dbsync.config import dsn, patterns
+from dbsync.model.names import TableName
+from dbsync.model.registration import Mode, Truncate
+
+ROW_ID: Literal["row_id"] = "row_id"
+"""The key of tables without a natural key: a UUID that dbsync keeps for each row."""
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+_MODEL_NAME = re.compile(r"\w+\.\w+")
+
+
+class OnConflict(StrEnum):
+    """Who wins when upstream's row is not what the change expects."""
+
+    SOURCE = "source"
+    UPSTREAM = "upstream"
+    NEWEST = "newest"
+    QUARANTINE = "quarantine"
+
+
+class OnDelete(StrEnum):
+    """What a delete in the source does upstream."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+    QUARANTINE = "quarantine"
+
+
+class Route(StrEnum):
+    """How an upstream is reached, as its address says."""
+
+    DIRECT = "direct"
+    HTTPS = "https"
+    FILE = "file"
+    NATS = "nats"
+
+
+_SCHEMES = {"postgresql": Route.DIRECT, "postgres": Route.DIRECT, "": Route.DIRECT} | {
+    route.value: route for route in (Route.HTTPS, Route.FILE, Route.NATS)
+}
+
+
+def route_of(url: str) -> Route | None:
+    """Tell the route from an address; None for one that dbsync does not know."""
+    return _SCHEMES.get(dsn.scheme(url))
+
+
+def _node_name(text: str) -> str:
+    if not _NODE_NAME.fullmatch(text):
+        raise PydanticCustomError("node_name", "a name has 1 to 63 letters, digits, '.', '_' or '-'")
+    return text
+
+
+def _connection_string(text: str) -> str:
+    try:
+        dsn.parameters(text)
+    except ValueError:
+        raise PydanticCustomError(
+            "connection_string", "not a connection string: write service=..., key=value pairs or postgresql://..."
+        ) from None
+    return text
+
+
+def _upstream_url(text: str) -> str:
+    route = route_of(text)
+    if route is None:
+        raise PydanticCustomError("route", "not an address dbsync knows: write postgresql://... or host=... dbname=...")
+    if route is not Route.DIRECT:
+        raise PydanticCustomError(
+            "later_route",
+            "the {route} route comes in a later version; this one ships to postgresql://... or host=... dbname=...",
+            {"route": route.value},
+        )
+    return _connection_string(text)
+
+
+def _column(text: str) -> str:
+    if not text or "\0" in text:
+        raise PydanticCustomError("column_name", "not a column name")
+    return text
+
+
+def _table(text: str) -> str:
+    try:
+        patterns.check_name(text)
+    except ValueError:
+        raise PydanticCustomError("table_name", "not a table name: write table or schema.table") from None
+    return text
+
+
+def _one_table(text: str) -> str:
+    if patterns.is_pattern(text):
+        raise PydanticCustomError("one_table", "must name one table; a pattern does not do here")
+    return _table(text)
+
+
+def _table_or_pattern(text: str) -> str:
+    if not patterns.is_pattern(text):
+        return _table(text)
+    try:
+        patterns.check_pattern(text)
+    except ValueError:
+        raise PydanticCustomError("table_pattern", "not a pattern for table names such as clinic_* or lab.*") from None
+    return text
+
+
+def _model_name(text: str) -> str:
+    if not _MODEL_NAME.fullmatch(text):
+        raise PydanticCustomError("model_name", "a target is named app_label.model, as in the content type table")
+    return text
+
+
+def _key_form(value: object) -> str | None:
+    if isinstance(value, list | tuple):
+        return "columns"
+    return "word" if value == ROW_ID else None
+
+
+def _not_empty(columns: tuple[str, ...]) -> tuple[str, ...]:
+    if not columns:
+        raise PydanticCustomError("empty_key", "'key' must not be empty")
+    return columns
+
+
+def _frozen(mapping: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(mapping))
+
+
+def _no_mapping() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+NodeName = Annotated[str, AfterValidator(_node_name)]
+Column = Annotated[str, AfterValidator(_column)]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+OneTable = Annotated[str, AfterValidator(_one_table)]
+TableOrPattern = Annotated[str, AfterValidator(_table_or_pattern)]
+References = Annotated[Mapping[Column, OneTable], AfterValidator(_frozen)]
+Targets = Annotated[Mapping[ModelName, OneTable], AfterValidator(_frozen)]
+Flag = Annotated[bool, Strict()]
+Count = Annotated[int, Strict(), Field(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Strict(), Field(gt=0, le=86_400, allow_inf_nan=False)]
+Key = Annotated[
+    Annotated[tuple[Column, ...], AfterValidator(_not_empty), Tag("columns")]
+    | Annotated[Literal["row_id"], Tag("word")],
+    Discriminator(
+        _key_form, custom_error_type="key_form", custom_error_message="'key' must be a list of columns, or \"row_id\""
+    ),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class NodeConfig(_Section):
+    """``[node]``: this installation and the database it reads."""
+
+    name: NodeName
+    source: Annotated[str, AfterValidator(_connection_string)] = Field(repr=False)
+    """Any libpq connection string."""
+
+
+class UpstreamConfig(_Section):
+    """``[upstream]``: where the changes go."""
+
+    url: Annotated[str, AfterValidator(_upstream_url)] = Field(repr=False)
+    name: NodeName | None = None
+
+    @property
+    def label(self) -> str:
+        """Name the upstream for people: as configured, else after its database, service or host."""
+        return self.name or dsn.short_name(self.url)
+
+    @property
+    def route(self) -> Route:
+        """Give the route; always direct in this version."""
+        return route_of(self.url) or Route.DIRECT
+
+
+class GenericConfig(_Section):
+    """A generic reference: one column says which model, another the row's id."""
+
+    type: Column
+    id: Column
+    targets: Targets = Field(default_factory=_no_mapping)
+    """``app_label.model`` -> table, where the table is not called ``app_label_model``."""
+
+
+class TableConfig(_Section):
+    """An entry of ``[[tables]]``: one table, or all tables that a pattern selects."""
+
+    name: TableOrPattern
+    mode: Mode = Mode.SHIP
+    key: Key | None = None
+    """None: found in the catalog."""
+    exclude: tuple[Column, ...] = ()
+    references: References = Field(default_factory=_no_mapping)
+    """Column -> table, for foreign keys that the database has no constraint for."""
+    generic: tuple[GenericConfig, ...] = ()
+    truncate: Truncate = Truncate.REJECT
+    on_conflict: OnConflict = OnConflict.SOURCE
+    on_delete: OnDelete = OnDelete.APPLY
+    skip: Flag = False
+    excepted: tuple[TableOrPattern, ...] = Field(default=(), alias="except")
+    """Names and patterns that this pattern does not select."""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Say whether the entry may select several tables."""
+        return patterns.is_pattern(self.name)
+
+    @cached_property
+    def table(self) -> TableName | None:
+        """Give the one table that the entry names; None for a pattern."""
+        return None if self.is_pattern else TableName.parse(self.name)
+
+    @property
+    def reference_tables(self) -> Mapping[str, TableName]:
+        """Give the references with their tables as names: column -> table."""
+        return MappingProxyType({column: TableName.parse(table) for column, table in self.references.items()})
+
+    def selects(self, name: TableName) -> bool:
+        """Say whether this entry is about a table; what ``except`` names it is not about."""
+        if self.table is not None:
+            return self.table == name
+        return patterns.selects(self.name, name) and not any(patterns.selects(out, name) for out in self.excepted)
+
+
+class BatchConfig(_Section):
+    """``[batch]``: how changes are cut into batches."""
+
+    max_changes: Count = 20_000
+    """A batch is closed by the transaction that reaches this many; one transaction is never split."""
+
+
+class ServiceConfig(_Section):
+    """``[service]``: the pace of the service, in seconds."""
+
+    poll_interval: Seconds = 0.2
+    """The pause between two looks at an idle change log."""
+    retry_max: Seconds = 60.0
+    """The longest pause between two attempts to reach the upstream."""
+    lock_timeout: Seconds = 2.0
+    """How long installing a trigger waits for its table before it steps back and tries again."""
+
+
+class Config(_Section):
+    """A whole dbsync.toml."""
+
+    node: NodeConfig
+    upstream: UpstreamConfig
+    tables: tuple[TableConfig, ...] = ()
+    batch: BatchConfig = BatchConfig()
+    service: ServiceConfig = ServiceConfig()
+
+    def entry_for(self, name: TableName) -> TableConfig | None:
+        """Find the entry that is about a table, also one that says ``skip``.
+
+        An entry that names the table wins over patterns; of several patterns the last in the file wins. Entries
+        are never merged.
+        """
+        named = self._by_name.get(name)
+        return named or next((entry for entry in self._patterns_last_first if entry.selects(name)), None)
+
+    def table_for(self, name: TableName) -> TableConfig | None:
+        """Find the configuration of a table; None when no entry selects it or the one that does says ``skip``."""
+        entry = self.entry_for(name)
+        return None if entry is None or entry.skip else entry
+
+    def literal_tables(self) -> tuple[TableName, ...]:
+        """Give the tables that the file names one by one and does not skip, in the order of the file."""
+        return tuple(name for name, entry in self._by_name.items() if not entry.skip)
+
+    @cached_property
+    def _by_name(self) -> Mapping[TableName, TableConfig]:
+        return {entry.table: entry for entry in self.tables if entry.table is not None}
+
+    @cached_property
+    def _patterns_last_first(self) -> tuple[TableConfig, ...]:
+        return tuple(entry for entry in reversed(self.tables) if entry.is_pattern)

@@ -1,0 +1,1 @@
+"""Natural keys and references: chosen from configuration and catalog, and said in SQL."""

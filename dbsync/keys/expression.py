@@ -1,0 +1,167 @@
+"""Natural keys as SQL expressions. Pure: it composes, it never runs anything.
+
+A value leaves a row as text by its type's own output function and comes back by its own input function, so that what
+arrives is what was there for every type that PostgreSQL itself can dump and restore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from psycopg import sql
+
+from dbsync.model.catalog import Catalog, Column, Table
+from dbsync.model.names import TableName
+from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
+
+Sql = sql.Composable
+
+
+def table_sql(name: TableName) -> Sql:
+    """Quote a table, always with its schema: nothing may depend on a search_path."""
+    return sql.Identifier(name.schema, name.name)
+
+
+def column_sql(alias: str, column: str) -> Sql:
+    """Quote a column of an aliased row."""
+    return sql.Identifier(alias, column)
+
+
+def text_of(alias: str, column: Column) -> Sql:
+    """Render a column as text by its type's output function."""
+    value = column_sql(alias, column.name)
+    if column.out:
+        return sql.SQL("pg_catalog.textin({}({}))").format(_function(column.out), value)
+    return sql.SQL("{}::pg_catalog.text").format(value)
+
+
+def value_of(text: Sql, column: Column) -> Sql:
+    """Read a column's value from text by its type's input function; the inverse of :func:`text_of`."""
+    if column.into.startswith("::"):  # an input function of several arguments: reached by way of another string type
+        return sql.SQL("({}){}::{}").format(text, _trusted(column.into), _trusted(column.cast))
+    if column.into:
+        return sql.SQL("{}(pg_catalog.textout({}))").format(_function(column.into), text)
+    return sql.SQL("({})::{}").format(text, _trusted(column.cast))
+
+
+def text_array(elements: Sequence[Sql]) -> Sql:
+    """Build a ``text[]``, also from no element at all."""
+    return sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(sql.SQL(", ").join(elements))
+
+
+def null_array(width: int) -> Sql:
+    """Build a ``text[]`` of nulls: the leaves of a reference that is null."""
+    return text_array([sql.NULL] * width)
+
+
+def local_id(alias: str, columns: Sequence[str]) -> Sql:
+    """Name a row by its own primary key, as text: what ``dbsync.row_key`` and stitching know it by."""
+    values = [sql.SQL("{}::pg_catalog.text").format(column_sql(alias, column)) for column in columns]
+    return values[0] if len(values) == 1 else sql.SQL("{}::pg_catalog.text").format(text_array(values))
+
+
+def row_key_of(table: TableName, identity: Sql) -> Sql:
+    """Look up the UUID that stands for a row of a ``row_id`` table, as text, by its local id as text."""
+    return sql.SQL(
+        "(SELECT k.row_key::pg_catalog.text FROM dbsync.row_key k WHERE k.relation = {} AND k.local_id = {})"
+    ).format(sql.Literal(qualified(table)), identity)
+
+
+def qualified(table: TableName) -> str:
+    """Name a table for ``dbsync.row_key`` and the wire: schema and name, joined by a dot, unquoted."""
+    return f"{table.schema}.{table.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The leaves of a key as text expressions, and the joins they need."""
+
+    leaves: tuple[Sql, ...]
+    joins: tuple[Sql, ...]
+
+
+def flatten(
+    tree: KeyTree, alias: str, catalog: Catalog, aliases: Iterator[int] | None = None, *, optional: bool = False
+) -> Flat:
+    """Express the leaves of the row ``alias`` of the tree's table, following references by joins.
+
+    A reference that may not be null is joined so that a missing target removes the row (the key cannot be said);
+    behind a nullable one (``optional``) everything is joined so that the leaves become null.
+    """
+    numbers = aliases if aliases is not None else count(1)
+    if tree.row_id:
+        return Flat((row_key_of(tree.table, local_id(alias, tree.row_id)),), ())
+    table = catalog.tables[tree.table]
+    leaves: list[Sql] = []
+    joins: list[Sql] = []
+    for part in tree.parts:
+        if isinstance(part, KeyColumn):
+            column = table.column(part.column)
+            assert column is not None, part
+            leaves.append(text_of(alias, column))
+            continue
+        if part.target.row_id:
+            leaves.append(row_key_of(part.target.table, local_id(alias, part.columns)))
+            continue
+        target = f"k{next(numbers)}"
+        nullable = optional or any(c.nullable for c in table.columns if c.name in part.columns)
+        joins.append(
+            sql.SQL("{} {} {} ON {}").format(
+                sql.SQL("LEFT JOIN" if nullable else "JOIN"),
+                table_sql(part.target.table),
+                sql.Identifier(target),
+                points_to(part, target, alias, catalog),
+            )
+        )
+        below = flatten(part.target, target, catalog, numbers, optional=nullable)
+        leaves.extend(below.leaves)
+        joins.extend(below.joins)
+    return Flat(tuple(leaves), tuple(joins))
+
+
+def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
+    """Say the natural key of the row that ``alias`` refers to: a correlated scalar subquery giving ``text[]``.
+
+    It is null when the reference is null or its target is not there. A scalar subquery is looked up row by row through
+    the target's index whatever the plan was made for; a join here once became a hash join over the whole parent table
+    for each single-row insert.
+    """
+    target = reference.target
+    if target.row_id:
+        key = row_key_of(target.table, local_id(alias, reference.columns))
+        return sql.SQL("(SELECT ARRAY[q.k] FROM (SELECT {} AS k) q WHERE q.k IS NOT NULL)").format(key)
+    flat = flatten(target, "t", catalog)
+    return sql.SQL("(SELECT {} FROM {} t {} WHERE {})").format(
+        text_array(flat.leaves),
+        table_sql(target.table),
+        sql.SQL(" ").join(flat.joins),
+        points_to(reference, "t", alias, catalog),
+    )
+
+
+def points_to(reference: KeyReference, target: str, alias: str, catalog: Catalog) -> Sql:
+    """Say that the row ``alias`` refers to the row ``target``, in the target column's own equality."""
+    table = catalog.tables[reference.target.table]
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(column_sql(target, there), equality(table, there), column_sql(alias, here))
+        for there, here in zip(reference.target_columns, reference.columns, strict=True)
+    )
+
+
+def equality(table: Table, column: str) -> Sql:
+    """Give the equality operator of a column's type, qualified."""
+    found = table.column(column)
+    assert found is not None, (table.name, column)
+    return _trusted(found.equals)
+
+
+def _function(name: str) -> Sql:
+    """Turn a function name that PostgreSQL quoted (``regproc::text``) into SQL."""
+    return _trusted(name)
+
+
+def _trusted(fragment: str) -> Sql:
+    """Take a name that PostgreSQL itself quoted (format_type, regproc) as it is."""
+    return sql.SQL(fragment)  # made and quoted by the server

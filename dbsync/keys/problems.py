@@ -1,0 +1,320 @@
+"""What is wrong with the tables of a configuration, each with a remedy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+
+from dbsync.config.models import Config, TableConfig
+from dbsync.keys.choose import Columns, KeyChoice, is_complete
+from dbsync.keys.pointers import Pointer, Selection
+from dbsync.keys.types import unsupported
+from dbsync.model.catalog import Catalog, Column, Table
+from dbsync.model.findings import Finding, Severity
+from dbsync.model.names import TableName
+from dbsync.model.registration import Mode, RegisteredTable
+
+_INTEGERS = frozenset({"smallint", "integer", "bigint"})
+
+
+def of_entries(config: Config, catalog: Catalog) -> Iterator[Finding]:
+    """Find entries that no table answers to."""
+    names = {str(name): name for name in catalog.tables}
+    for entry in config.tables:
+        if entry.skip or any(config.entry_for(name) is entry for name in catalog.tables):
+            continue
+        if entry.table is None:
+            if not any(entry.selects(name) for name in catalog.tables):
+                yield _warning(
+                    "pattern_selects_nothing", entry.name, "no table of the source has such a name", "dbsync tables"
+                )
+            continue
+        close = get_close_matches(str(entry.table), names, n=1)
+        meant = f'did you mean "{close[0]}"?' if close else "dbsync tables --unregistered   (lists what is there)"
+        yield _error("unknown_table", str(entry.table), f"there is no such table in {catalog.database}", meant)
+
+
+def of_cycles(cycles: Iterable[Sequence[TableName]], entries: Collection[TableName]) -> Iterator[Finding]:
+    """Say which keys lead back to where they began."""
+    for cycle in cycles:
+        chain = " -> ".join(str(name) for name in (*cycle, cycle[0]))
+        assert cycle[0] in entries, cycle
+        remedy = _write(cycle[0], 'key = "row_id"') if len(cycle) == 1 else _write(cycle[-1], 'key = "row_id"')
+        yield _error("recursive_key", str(cycle[0]), f"its natural key runs in a circle: {chain}", remedy)
+
+
+def of_split(split: Iterable[tuple[TableName, str]]) -> Iterator[Finding]:
+    """Say which keys have a part of a reference of several columns."""
+    for name, column in split:
+        yield _error(
+            "key_splits_reference",
+            str(name),
+            f"key column '{column}' refers to another row only together with other columns",
+            _write(name, "key = [...]   # with all columns of the foreign key, or without any"),
+        )
+
+
+def of_columns(table: Table, entry: TableConfig) -> Iterator[Finding]:
+    """Find columns that the table does not have. A pattern may name columns that only some of its tables have."""
+    if entry.is_pattern:
+        return
+    generic = [column for one in entry.generic for column in (one.type, one.id)]
+    for setting, columns in (("exclude", entry.exclude), ("references", entry.references), ("generic", generic)):
+        for column in columns:
+            if table.column(column) is None:
+                yield _unknown_column(table, column, setting)
+
+
+def of_key(table: Table, entry: TableConfig, choice: KeyChoice, local: Collection[str]) -> Iterator[Finding]:
+    """Find what keeps a table's key from identifying its rows everywhere."""
+    if choice.refused:
+        yield _unchosen(table, choice)
+    elif choice.row_id:
+        yield from _of_row_id(table, entry)
+    else:
+        yield from _of_key_columns(table, entry, choice, local)
+
+
+def of_targets(selection: Selection, name: TableName, key: Collection[str]) -> Iterator[Finding]:
+    """Find references to tables that are not registered, or that an id cannot point into.
+
+    Of a lookup, whose rows do not travel, only the references in its key matter.
+    """
+    table, entry = selection.table(name), selection.entries[name]
+    for column, target in entry.reference_tables.items():
+        if table.column(column) is not None:
+            yield from _of_configured(selection, name, column, target)
+    for foreign in table.foreign_keys:
+        matters = entry.mode is Mode.SHIP or not set(key).isdisjoint(foreign.columns)
+        elsewhere = set(foreign.columns) & {*entry.exclude, *entry.references}
+        if matters and not elsewhere and foreign.target not in selection.entries:
+            yield _unregistered(name, foreign.columns, foreign.target)
+    for generic in entry.generic:
+        for target in map(TableName.parse, generic.targets.values()):
+            if target not in selection.entries:
+                yield _unregistered(name, (generic.id,), target)
+
+
+def _of_configured(selection: Selection, name: TableName, column: str, target: TableName) -> Iterator[Finding]:
+    there = selection.catalog.table(target)
+    if there is None:
+        yield _unknown_target(selection.catalog, name, column, target)
+    elif len(there.primary_key) != 1:
+        what = f"column '{column}' cannot refer to {target}, whose primary key is not one column"
+        yield _error("reference_target_key", str(name), what, "take it out of 'references'")
+    elif target not in selection.entries:
+        yield _unregistered(name, (column,), target)
+
+
+def of_table(table: Table, entry: TableConfig) -> Iterator[Finding]:
+    """Find what else about a table stands in the way."""
+    if table.row_security:
+        yield _warning(
+            "row_security",
+            str(table.name),
+            "row-level security is on: dbsync sees only the rows that its policies show to the role dbsync",
+            f"CREATE POLICY dbsync ON {_sql(table.name)} TO dbsync USING (true);",
+        )
+    if entry.mode is Mode.LOOKUP:
+        return
+    for column in table.columns:
+        reason = unsupported(column)
+        if reason and column.name not in entry.exclude and not column.generated:
+            remedy = _write(table.name, f'exclude = ["{column.name}"]')
+            yield _error("unsupported_type", str(table.name), f"column '{column.name}' cannot travel: {reason}", remedy)
+
+
+def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: Collection[str]) -> Iterator[Finding]:
+    """Find columns that look like ids of other rows and would travel as they are, and numbers that stay."""
+    pointed = {column for pointer in pointing for column in pointer.columns}
+    table = registered.table
+    ours = {c for generic in registered.generics for c in (generic.type_column, generic.id_column)} | pointed
+    for generic in registered.generics:
+        if generic.type_column not in pointed:
+            yield _error(
+                "generic_type_unresolved",
+                str(table.name),
+                f"'{generic.type_column}' refers to no registered table, so nothing says what '{generic.id_column}' is",
+                _write(table.name, f'references = {{ {generic.type_column} = "django_content_type" }}'),
+            )
+    for name in registered.values:
+        column = table.column(name)
+        if column is not None and name not in ours and looks_like_id(table, column):
+            yield _warning(
+                "unresolved_id",
+                str(table.name),
+                f"'{name}' looks like the id of another row, and would travel as the number it is here",
+                _write(table.name, f'references = {{ {name} = "..." }}   # or leave it, if it is a plain number'),
+            )
+    for column in table.columns:
+        if column.name in local and column.name not in table.primary_key:
+            what = f"'{column.name}' is unique and drawn from a sequence: the upstream draws its own"
+            yield _warning("local_number", str(table.name), what, "none needed, if the number means nothing elsewhere")
+
+
+def looks_like_id(table: Table, column: Column) -> bool:
+    """Say whether a column is named and typed like a generated id of another row.
+
+    In an audit trail (one with ``history_date``) the original's own ``id`` is one too.
+    """
+    if not is_integer(column) or column.auto:
+        return False
+    return column.name.endswith("_id") or (column.name == "id" and table.column("history_date") is not None)
+
+
+def is_integer(column: Column) -> bool:
+    """Say whether a column has the type of a generated id."""
+    return column.cast in _INTEGERS
+
+
+def _unchosen(table: Table, choice: KeyChoice) -> Finding:
+    if choice.candidates:
+        shown = "   # or key = ".join(_listed(columns) for columns in choice.candidates)
+        what = f"{len(choice.candidates)} unique keys would do, and one must be chosen"
+        return _error("several_keys", str(table.name), what, _write(table.name, f"key = {shown}"))
+    if not table.primary_key:
+        return _error(
+            "no_key",
+            str(table.name),
+            f"there is no natural key: {choice.refused}",
+            f"ALTER TABLE {_sql(table.name)} ADD COLUMN dbsync_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY;"
+            '   -- then key = "row_id"',
+        )
+    remedy = _write(table.name, 'key = "row_id"   # rows of different nodes never merge')
+    return _error("no_key", str(table.name), f"there is no natural key: {choice.refused}", remedy)
+
+
+def _of_row_id(table: Table, entry: TableConfig) -> Iterator[Finding]:
+    if not table.primary_key:
+        yield _error(
+            "row_id_without_primary_key",
+            str(table.name),
+            'key = "row_id" needs a primary key to know the row by, and there is none',
+            f"ALTER TABLE {_sql(table.name)} ADD PRIMARY KEY (...);",
+        )
+    if entry.mode is Mode.LOOKUP:
+        yield _error(
+            "lookup_by_row_id",
+            str(table.name),
+            'a lookup needs a natural key: with key = "row_id" only shipped rows are known upstream',
+            _write(table.name, 'mode = "ship"'),
+        )
+
+
+def _of_key_columns(table: Table, entry: TableConfig, choice: KeyChoice, local: Collection[str]) -> Iterator[Finding]:
+    known: list[Column] = []
+    for key_column in choice.columns:
+        column = table.column(key_column)
+        if column is None:
+            yield _unknown_column(table, key_column, "key")
+            continue
+        known.append(column)
+        reason = _unfit(column, entry, local)
+        if reason:
+            yield _error(reason[0], str(table.name), reason[1], _instead(table, choice))
+    if len(known) == len(choice.columns):
+        yield from _of_uniqueness(table, choice)
+
+
+def _unfit(column: Column, entry: TableConfig, local: Collection[str]) -> tuple[str, str] | None:
+    """Say why a column can be in no key: a code and the words."""
+    name = column.name
+    if name in entry.exclude:
+        return "key_excluded", f"key column '{name}' is excluded, so it would not travel"
+    if name in local:
+        return "key_is_local", f"key column '{name}' is a generated id, and ids never travel"
+    if column.generated:
+        return "key_is_generated", f"key column '{name}' is computed by the database, so it would not travel"
+    if not column.equals:
+        return "key_not_comparable", f"key column '{name}' has type {column.type}, which has no equality"
+    return None
+
+
+def _of_uniqueness(table: Table, choice: KeyChoice) -> Iterator[Finding]:
+    shown = ", ".join(choice.columns)
+    if not is_unique(table, choice.columns):
+        yield _error(
+            "key_not_unique",
+            str(table.name),
+            f"the key ({shown}) is not unique in the source: two rows may have it",
+            f"CREATE UNIQUE INDEX CONCURRENTLY ON {_sql(table.name)} ({', '.join(map(_quoted, choice.columns))});"
+            "   -- or choose another key",
+        )
+        return
+    nullable = [c.name for c in table.columns if c.name in choice.columns and c.nullable]
+    if nullable and not _nulls_identify(table, choice.columns):
+        yield _error(
+            "key_nullable",
+            str(table.name),
+            f"key column '{nullable[0]}' may be NULL, and such rows are not identified",
+            f"ALTER TABLE {_sql(table.name)} ALTER COLUMN {_quoted(nullable[0])} SET NOT NULL;   -- or another key",
+        )
+
+
+def is_unique(table: Table, columns: Collection[str]) -> bool:
+    """Say whether a unique index or constraint makes the columns unique: one over them, or over some of them."""
+    keys = [unique.columns for unique in table.uniques]
+    if table.primary_key:
+        keys.append(table.primary_key)
+    return any(set(key) <= set(columns) for key in keys)
+
+
+def _nulls_identify(table: Table, columns: Collection[str]) -> bool:
+    return any(u.nulls_not_distinct and is_complete(table, u) and set(u.columns) == set(columns) for u in table.uniques)
+
+
+def _instead(table: Table, choice: KeyChoice) -> str:
+    others = [columns for columns in choice.candidates if set(columns) != set(choice.columns)]
+    if others:
+        return _write(table.name, f"key = {_listed(others[0])}")
+    return _write(table.name, 'key = "row_id"   # rows of different nodes never merge')
+
+
+def _unknown_column(table: Table, column: str, setting: str) -> Finding:
+    close = get_close_matches(column, [known.name for known in table.columns], n=1)
+    remedy = f'did you mean "{close[0]}"?' if close else f"take it out of '{setting}'"
+    return _error("unknown_column", str(table.name), f"there is no column '{column}' ('{setting}' names it)", remedy)
+
+
+def _unknown_target(catalog: Catalog, name: TableName, column: str, target: TableName) -> Finding:
+    close = get_close_matches(str(target), [str(known) for known in catalog.tables], n=1)
+    remedy = f'did you mean "{close[0]}"?' if close else "dbsync tables   (lists what is there)"
+    return _error("unknown_table", str(name), f"'{column}' refers to {target}, and there is no such table", remedy)
+
+
+def _unregistered(name: TableName, columns: Sequence[str], target: TableName) -> Finding:
+    return _error(
+        "reference_unregistered",
+        str(name),
+        f"({', '.join(columns)}) refers to {target}, which is not registered, so its ids cannot be translated",
+        _write(target, 'mode = "lookup"   # or without a mode, to ship it'),
+    )
+
+
+def _write(name: TableName, line: str) -> str:
+    """Say what to put into the table's entry."""
+    return f'in dbsync.toml: [[tables]] name = "{_toml(str(name))}" with {line}'
+
+
+def _listed(columns: Columns) -> str:
+    return "[" + ", ".join(f'"{_toml(column)}"' for column in columns) + "]"
+
+
+def _toml(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _sql(name: TableName) -> str:
+    return f"{_quoted(name.schema)}.{_quoted(name.name)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _error(code: str, where: str, what: str, remedy: str) -> Finding:
+    return Finding(code=code, severity=Severity.ERROR, where=where, what=what, remedy=remedy)
+
+
+def _warning(code: str, where: str, what: str, remedy: str) -> Finding:
+    return Finding(code=code, severity=Severity.WARNING, where=where, what=what, remedy=remedy)

@@ -1,0 +1,1 @@
+"""The version of dbsync's own schema, kept by alembic."""

@@ -1,0 +1,95 @@
+"""What a database says of its tables: columns, keys, foreign keys. Read by catalog/, decided on everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from dbsync.model.names import TableName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a table.
+
+    ``type`` is the full name with its modifier (``numeric(6,2)``); ``cast`` is the name to cast text to,
+    without a modifier so that a cast never truncates in silence (``bpchar``, not ``character``).
+    ``out`` and ``into`` are the type's own output and input function where ``::text`` or ``text::type`` would
+    run a cast function instead of them; empty where the plain cast is exact.
+    """
+
+    name: str
+    type: str
+    cast: str
+    nullable: bool = True
+    auto: bool = False
+    """Identity, serial, or any default that draws from a sequence."""
+    sequence: str = ""
+    """The qualified, quoted sequence behind an auto column, ready for ``::regclass``."""
+    generated: bool = False
+    """GENERATED ALWAYS AS (expression): the database computes it, it never travels."""
+    default: str = ""
+    out: str = ""
+    into: str = ""
+    equals: str = "OPERATOR(pg_catalog.=)"
+    """The type's own equality, qualified: with a pinned search_path a plain ``=`` would compare citext as text.
+    Empty for a type without one (json, point), which can be in no key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UniqueKey:
+    """A unique constraint or index over whole columns: not partial, no expressions, valid."""
+
+    name: str
+    columns: tuple[str, ...]
+    nulls_not_distinct: bool = False
+    immediate: bool = True
+    """False for a deferrable constraint, which is still unique at the end of each transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKey:
+    """A foreign key constraint."""
+
+    name: str
+    columns: tuple[str, ...]
+    target: TableName
+    target_columns: tuple[str, ...]
+    deferrable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table as its database describes it. ``columns`` are in attribute order, dropped ones left out."""
+
+    name: TableName
+    oid: int
+    owner: str
+    kind: str = "table"
+    """``table`` or ``partitioned``."""
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    uniques: tuple[UniqueKey, ...] = ()
+    """Beside the primary key."""
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    row_security: bool = False
+    estimated_rows: int = 0
+
+    def column(self, name: str) -> Column | None:
+        """Find a column by its exact name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All ordinary and partitioned tables of one database, without PostgreSQL's own, dbsync's and partitions."""
+
+    database: str
+    server_version: int
+    """As ``server_version_num``: 150018, 180000."""
+    tables: Mapping[TableName, Table] = field(default_factory=lambda: MappingProxyType({}))
+
+    def table(self, name: TableName) -> Table | None:
+        """Find a table by name."""
+        return self.tables.get(name)

@@ -1,0 +1,102 @@
+"""dbsync's own schema in a database: made and upgraded by alembic, owned by the NOLOGIN role ``dbsync``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import psycopg
+from alembic import command, op
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, pool, text
+
+from dbsync.errors import SchemaVersionError
+from dbsync.postgres import installer, translated
+from dbsync.statements import folder, statement
+
+OWNER = "dbsync"
+
+
+def head() -> str:
+    """Give the schema revision that this program needs."""
+    revision = ScriptDirectory.from_config(_alembic()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def version(connection: psycopg.Connection) -> str | None:
+    """Give the revision of the dbsync schema in a database; None where there is none."""
+    row = connection.execute("SELECT pg_catalog.to_regclass('dbsync.alembic_version') IS NOT NULL").fetchone()
+    if row is None or not row[0]:
+        return None
+    found = connection.execute("SELECT version_num FROM dbsync.alembic_version").fetchone()
+    return str(found[0]) if found else None
+
+
+def require(connection: psycopg.Connection, where: str) -> None:
+    """Refuse a database whose dbsync schema is missing, older or newer than this program."""
+    with translated(where):
+        found = version(connection)
+    if found == head():
+        return
+    command_ = f"dbsync {installer(where)}"
+    if found is None:
+        raise SchemaVersionError("dbsync is not installed in this database", where=where, hint=command_)
+    if found < head():
+        raise SchemaVersionError(
+            f"the dbsync schema there is revision {found}, this program needs {head()}", where=where, hint=command_
+        )
+    raise SchemaVersionError(
+        f"the dbsync schema there is revision {found}, newer than this program's {head()}",
+        where=where,
+        hint="upgrade dbsync on this machine",
+    )
+
+
+def upgrade(dsn: str, where: str) -> bool:
+    """Bring the dbsync schema of a database to this program's revision; say whether anything was done.
+
+    Role, schema, tables and the revision's number are one transaction.
+    """
+    with translated(where), psycopg.connect(dsn, autocommit=True) as connection:
+        before = version(connection)
+    if before == head():
+        return False
+    if before is not None and before > head():
+        with translated(where), psycopg.connect(dsn, autocommit=True) as connection:
+            require(connection, where)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=pool.NullPool)
+    with translated(where), engine.begin() as target:
+        for name in ("owner", "schema", "as_owner"):
+            target.execute(text(_escaped(statement("install", name).as_string(None))))
+        configuration = _alembic()
+        configuration.attributes["connection"] = target
+        command.upgrade(configuration, "head")
+    return True
+
+
+def upgrade_sql() -> str:
+    """Give the SQL of :func:`upgrade` for an empty database, for a DBA to read or run."""
+    printed = io.StringIO()
+    configuration = _alembic()
+    configuration.output_buffer = printed
+    command.upgrade(configuration, "head", sql=True)
+    lead = "\n".join(statement("install", name).as_string(None) for name in ("owner", "schema", "as_owner"))
+    return f"BEGIN;\n{lead}\n{printed.getvalue().replace('BEGIN;', '', 1)}RESET ROLE;\n"
+
+
+def run_file(name: str) -> None:
+    """Run ``sql/migrations/<name>.sql`` inside a revision."""
+    op.execute(_escaped((folder() / "migrations" / f"{name}.sql").read_text(encoding="utf-8")))
+
+
+def _escaped(script: str) -> str:
+    return script.replace(":", r"\:")
+
+
+def _alembic() -> AlembicConfig:
+    configuration = AlembicConfig()
+    configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    configuration.set_main_option("path_separator", "os")
+    return configuration

@@ -1,0 +1,200 @@
+"""Say a table's rows in SQL, the same way on both sides: key leaves and contents as text. Pure: it runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from psycopg import sql
+
+from dbsync.keys.expression import column_sql, flatten, local_id, row_key_of, table_sql, text_array, text_of
+from dbsync.model.catalog import Table
+from dbsync.model.names import TableName
+from dbsync.model.registration import GenericReference, KeyColumn, KeyReference, KeyTree, RegisteredTable
+from dbsync.verify.views import View, Views
+
+Sql = sql.Composable
+_ROW = "r"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSql:
+    """How one side says its rows: the placeholders of the statement ``keyed``."""
+
+    table: Sql
+    joins: Sql
+    key: Sql
+    unkeyed: Sql
+    """Whether ``s.key`` is no key, because a leaf that no key may lack is null."""
+    local: Sql
+    content: Sql
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is compared of a table: the values, references and generic references that both sides have."""
+
+    registered: RegisteredTable
+    views: Views
+    values: tuple[str, ...]
+    references: tuple[KeyReference, ...]
+    generics: tuple[GenericReference, ...]
+
+    def names(self) -> tuple[str, ...]:
+        """Name the elements of the contents, in their order."""
+        references = (", ".join(reference.columns) for reference in self.references)
+        return (*self.values, *references, *(generic.id_column for generic in self.generics))
+
+
+def row_sql(parts: Parts, view: View) -> RowSql:
+    """Say the rows as one side has them.
+
+    All joins are outer joins: a target that is not there leaves nulls, it never removes a row from the comparison.
+    """
+    saying = _Saying(parts=parts, view=view)
+    name = parts.registered.name
+    key = saying.leaves(parts.registered.key, _ROW)
+    content = [saying.value(column) for column in parts.values]
+    content += [saying.reference(reference) for reference in parts.references]
+    content += [saying.generic(generic) for generic in parts.generics]
+    return RowSql(
+        table=table_sql(name),
+        joins=sql.SQL(" ").join(saying.joins),
+        key=text_array(key),
+        unkeyed=_unkeyed(_required(parts.registered.key, parts.views.source)),
+        local=_local(view.table(name)),
+        content=text_array(content),
+    )
+
+
+def type_reference(generic: GenericReference, references: Sequence[KeyReference]) -> KeyReference | None:
+    """Find the ordinary reference to the content type table that a generic one goes by."""
+    return next((r for r in references if r.columns == (generic.type_column,)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Saying:
+    """One side's rows while they are being said: aliases are counted and joins gathered on the way."""
+
+    parts: Parts
+    view: View
+    joins: list[Sql] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def leaves(self, tree: KeyTree, alias: str) -> list[Sql]:
+        """Say a key's leaves, canonically."""
+        plain = self._plain_leaves(tree, alias)
+        canonical = self.parts.views.canonical
+        templates = [canonical(*leaf) if leaf else "" for leaf in _leaf_columns(tree)]
+        return [_filled(template, leaf) for template, leaf in zip(templates, plain, strict=True)]
+
+    def value(self, column: str) -> Sql:
+        """Say a value column."""
+        name = self.parts.registered.name
+        found = self.view.table(name).column(column)
+        assert found is not None, column
+        return _filled(self.parts.views.exact(name, column), text_of(_ROW, found))
+
+    def reference(self, reference: KeyReference) -> Sql:
+        """Say a reference as its target's key; by leaves that are null where it has a target without a key.
+
+        A soft reference whose target is gone may rightly be null upstream, so it counts as null on both sides.
+        """
+        leaves = self.leaves(self._pseudo_tree(reference), _ROW)
+        if reference.soft:
+            return _null_if_nothing(leaves)
+        columns = sql.SQL(", ").join(column_sql(_ROW, column) for column in reference.columns)
+        return sql.SQL("CASE WHEN pg_catalog.num_nulls({}) OPERATOR(pg_catalog.=) 0 THEN {} END").format(
+            columns, _as_text(leaves)
+        )
+
+    def generic(self, generic: GenericReference) -> Sql:
+        """Say a generic reference as its target's key, in the table that the type's key names.
+
+        The type itself is compared as the ordinary reference it is. Nothing holds such a reference either: a target
+        that is gone counts as null.
+        """
+        kind = type_reference(generic, self.parts.references)
+        assert kind is not None, generic.type_column
+        leaves = self._plain_leaves(self._pseudo_tree(kind), _ROW)
+        label = sql.SQL("pg_catalog.array_to_string({}, '.')").format(text_array(leaves))
+        cases = [
+            sql.SQL("WHEN {} OPERATOR(pg_catalog.=) {} THEN {}").format(
+                label, sql.Literal(model), _null_if_nothing(self._generic_leaves(generic, label, model))
+            )
+            for model in sorted(generic.targets)
+        ]
+        return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("NULL::pg_catalog.text")
+
+    def _generic_leaves(self, generic: GenericReference, label: Sql, model: str) -> list[Sql]:
+        """Join one of the tables pointed to. Ids are matched as text: a text column holds anything."""
+        tree, identity = generic.targets[model], local_id(_ROW, [generic.id_column])
+        if tree.row_id:
+            return [row_key_of(tree.table, identity)]
+        alias = f"k{next(self.numbers)}"
+        self.joins.append(
+            sql.SQL("LEFT JOIN {} {} ON {} OPERATOR(pg_catalog.=) {} AND {} OPERATOR(pg_catalog.=) {}").format(
+                table_sql(tree.table),
+                sql.Identifier(alias),
+                label,
+                sql.Literal(model),
+                local_id(alias, self.view.table(tree.table).primary_key),
+                identity,
+            )
+        )
+        return self.leaves(tree, alias)
+
+    def _plain_leaves(self, tree: KeyTree, alias: str) -> tuple[Sql, ...]:
+        flat = flatten(tree, alias, self.view.catalog, self.numbers, optional=True)
+        self.joins.extend(flat.joins)
+        return flat.leaves
+
+    def _pseudo_tree(self, reference: KeyReference) -> KeyTree:
+        """Make a key of one reference, whose leaves are the leaves of the key it stands for."""
+        return KeyTree(table=self.parts.registered.name, parts=(reference,))
+
+
+def _leaf_columns(tree: KeyTree) -> list[tuple[TableName, str] | None]:
+    """Give the column behind each leaf; None behind a row's UUID."""
+    if tree.row_id:
+        return [None]
+    found: list[tuple[TableName, str] | None] = []
+    for part in tree.parts:
+        found.extend([(tree.table, part.column)] if isinstance(part, KeyColumn) else _leaf_columns(part.target))
+    return found
+
+
+def _required(tree: KeyTree, view: View, *, optional: bool = False) -> list[bool]:
+    """Say of each leaf whether a row without it has no key: it is neither nullable nor behind anything nullable."""
+    if tree.row_id:
+        return [not optional]
+    found: list[bool] = []
+    for part in tree.parts:
+        columns = (part.column,) if isinstance(part, KeyColumn) else part.columns
+        nullable = optional or any(c.nullable for c in view.table(tree.table).columns if c.name in columns)
+        found.extend([not nullable] if isinstance(part, KeyColumn) else _required(part.target, view, optional=nullable))
+    return found
+
+
+def _unkeyed(required: Sequence[bool]) -> Sql:
+    tests = [sql.SQL("s.key[{}] IS NULL").format(sql.Literal(n)) for n, must in enumerate(required, start=1) if must]
+    return sql.SQL(" OR ").join(tests) if tests else sql.SQL("false")
+
+
+def _local(table: Table) -> Sql:
+    """Name a row by its primary key, for a person to find it; by its place where it has none."""
+    return text_array([local_id(_ROW, [column]) for column in table.primary_key or ("ctid",)])
+
+
+def _as_text(leaves: Sequence[Sql]) -> Sql:
+    return sql.SQL("{}::pg_catalog.text").format(text_array(leaves))
+
+
+def _null_if_nothing(leaves: Sequence[Sql]) -> Sql:
+    nothing = "{" + ",".join(["NULL"] * len(leaves)) + "}"
+    return sql.SQL("NULLIF({}, {})").format(_as_text(leaves), sql.Literal(nothing))
+
+
+def _filled(template: str, text: Sql) -> Sql:
+    return sql.SQL(template).format(text) if template else text

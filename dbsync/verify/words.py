@@ -1,0 +1,128 @@
+"""Say a comparison's outcome in words: lines for a person, without markup. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from dbsync.model.names import TableName
+from dbsync.verify.report import Difference, Key, Kind, Report, TableReport, only_extras
+
+HEADINGS = ("TABLE", "SOURCE", "UPSTREAM", "MISSING", "EXTRA", "DIFFERENT")
+_NAMED = 3
+"""So many tables fit into a command that somebody will read."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Count with a noun.
+
+    >>> counted(1, "row"), counted(1204, "row")
+    ('1 row', '1,204 rows')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def shown_key(key: Key) -> str:
+    """Show a key as a row's name.
+
+    >>> shown_key(("SUBJ-0012", "1000", None))
+    '(SUBJ-0012, 1000, null)'
+    """
+    return f"({', '.join('null' if leaf is None else leaf for leaf in key)})"
+
+
+def cells(table: TableReport) -> tuple[str, ...]:
+    """Give a table's line under HEADINGS; a count of nothing is a dash that the eye passes over."""
+    if table.problem:
+        return (str(table.table), "-", "-", "-", "-", "-")
+    counts = (table.missing, table.extra, table.different)
+    return (
+        str(table.table),
+        f"{table.source_rows:,}",
+        f"{table.upstream_rows:,}",
+        *(f"{count:,}" if count else "-" for count in counts),
+    )
+
+
+def listing(report: Report) -> Iterator[str]:
+    """Name the rows that differ, one a line, and how many are not listed."""
+    for difference in report.differences:
+        yield f"{difference.table} {shown_key(difference.key)}   {_how(difference)}"
+    unlisted = report.total - len(report.differences)
+    if unlisted and report.differences:
+        yield f"... and {counted(unlisted, 'row')} more (--limit)"
+
+
+def remarks(report: Report) -> Iterator[str]:
+    """Say what else is worth knowing: what could not be compared, and what was not."""
+    for table in report.tables:
+        if table.problem:
+            yield f"{table.table}: not compared, {table.problem}"
+        if table.missing_columns:
+            yield f"{table.table}: only one side has {'; '.join(table.missing_columns)}, so it was not compared"
+        if table.other_origin:
+            yield f"{table.table}: {counted(table.other_origin, 'row')} upstream of other origin, left out"
+        yield from (f"{table.table}: {note}" for note in table.notes)
+
+
+def remedies(report: Report, *, pending: int | None = None) -> Iterator[str]:
+    """Say what to type next, once for each kind of difference."""
+    if pending:
+        yield "Try    dbsync run --once   ships what waits; then compare again"
+    if any(table.problem or table.missing_columns for table in report.tables):
+        yield "Try    dbsync check   says what the two sides lack"
+    behind = [t.table for t in report.tables if t.missing or t.different]
+    if behind:
+        names = " ".join(_word(name) for name in behind[:_NAMED]) + (" ..." if len(behind) > _NAMED else "")
+        yield f"Try    dbsync backfill {names}   sends the source's rows again"
+    if any(table.extra for table in report.tables):
+        yield "Extra  Rows of other nodes? Compare with --ignore-extra."
+        yield "       Deleted at the source while capture was off? Delete them upstream too."
+
+
+def closing(report: Report, *, ignore_extra: bool = False, pending: int | None = None) -> Iterator[str]:
+    """Give the last lines: the answer, and what may explain it."""
+    compared = f"{counted(len(report.tables), 'table')}, {counted(report.source_rows, 'row')}"
+    if report.agrees(ignore_extra=ignore_extra):
+        extra = sum(table.extra for table in report.tables)
+        ignored = f" ({counted(extra, 'extra row')} upstream ignored)" if extra else ""
+        yield f"{compared}: source and upstream agree{ignored}."
+    else:
+        yield f"{compared}: {' and '.join(_disagreements(report))}."
+        if only_extras(report.tables):
+            yield "Upstream only has more than the source. If other nodes ship to it too: dbsync verify --ignore-extra"
+    if pending:
+        yield f"{counted(pending, 'change')} {'is' if pending == 1 else 'are'} not shipped yet."
+
+
+def _disagreements(report: Report) -> Iterator[str]:
+    tables = sum(bool(table.differences) for table in report.tables)
+    if tables:
+        verb = "differs" if report.total == 1 else "differ"
+        yield f"{counted(report.total, 'row')} in {counted(tables, 'table')} {verb}"
+    lacking = sum(bool(table.problem or table.missing_columns) for table in report.tables)
+    if lacking:
+        yield f"{counted(lacking, 'table')} could not be compared in full"
+
+
+def _how(difference: Difference) -> str:
+    if difference.kind is Kind.MISSING:
+        return "missing" if difference.captured else "missing: not captured yet (known here by its primary key)"
+    if difference.kind is Kind.EXTRA:
+        return "extra"
+    shown = (
+        column.column
+        if column.source is None and column.upstream is None
+        else f"{column.column} {_value(column.source)} -> upstream {_value(column.upstream)}"
+        for column in difference.columns
+    )
+    return f"different: {', '.join(shown)}" if difference.columns else "different"
+
+
+def _value(value: str | None) -> str:
+    return "null" if value is None else repr(value)
+
+
+def _word(name: TableName) -> str:
+    """Write a table as one word of a shell's command line."""
+    return shlex.quote(str(name))

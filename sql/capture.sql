@@ -1,0 +1,172 @@
+-- name: function_body
+-- One function a table, for its four triggers. The first guard is folded into the cached plan: it costs nothing until the
+-- table or one its key runs through is altered. Then the static statements may no longer fit, and the same ones are made
+-- anew from the table as it is. Statements hold no variables, so each is planned once a session.
+BEGIN
+    IF (SELECT n.capture_off_since IS NOT NULL FROM dbsync.node n) THEN
+        RETURN NULL;
+    END IF;
+    IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
+        IF TG_OP = 'INSERT' THEN
+            {insert};
+        ELSIF TG_OP = 'UPDATE' THEN
+            {update};
+        ELSIF TG_OP = 'DELETE' THEN
+            {delete};
+        END IF;
+        RETURN NULL;
+    END IF;
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            {drifted_insert};
+        ELSIF TG_OP = 'UPDATE' THEN
+            {drifted_update};
+        ELSIF TG_OP = 'DELETE' THEN
+            {drifted_delete};
+        END IF;
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR datatype_mismatch THEN
+        -- Something the key runs through is gone: captured all the same, to be looked at by a person later.
+        IF TG_OP = 'INSERT' THEN
+            {unkeyed_insert};
+        ELSIF TG_OP = 'UPDATE' THEN
+            {unkeyed_update};
+        ELSIF TG_OP = 'DELETE' THEN
+            {unkeyed_delete};
+        END IF;
+    END;
+    RETURN NULL;
+END
+
+-- name: execute
+-- A statement made for the table as it is now.
+EXECUTE dbsync.drifted(TG_RELID, {base}, {set_apart}, {template})
+
+-- name: log_insert
+INSERT INTO dbsync.change (layout, op, image, refs, local_id, unresolved)
+SELECT {layout}, {op}, {image}, {refs}, {local_id}, {unresolved}
+FROM {rows} n {lookups}
+
+-- name: log_update
+-- Old and new rows of one statement come in the same order, also when the primary key changes; numbering pairs them.
+-- The join is FULL though neither side has more rows: a full join is never a nested loop, which is what a plan cached from
+-- a single-row update would be, and which a bulk update later in the session would never finish.
+-- A row whose every byte stayed the same (Django's save() writes all columns) leaves no change.
+INSERT INTO dbsync.change
+    (layout, op, image, old_image, renames, refs, old_refs, local_id, old_local_id, unresolved)
+SELECT {layout}, 'U', {image}, {old_image}, {renames}, {refs}, {old_refs}, {local_id}, {old_local_id}, {unresolved}
+FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
+FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n
+    ON n.dbsync_place OPERATOR(pg_catalog.=) o.dbsync_place {lookups}
+WHERE pg_catalog.record_image_ne(ROW({compared_old}), ROW({compared_new}))
+
+-- name: lookup
+-- OFFSET 0 keeps the subquery whole, so that each key is looked up once though it is used twice.
+CROSS JOIN LATERAL (SELECT {expressions} OFFSET 0) q
+
+-- name: new_row_keys
+INSERT INTO dbsync.row_key (relation, local_id, row_key)
+SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {rows} n
+ON CONFLICT (relation, local_id) DO NOTHING
+
+-- name: moved_row_keys
+-- A primary key that changed takes its UUID along; sorting makes all old entries go before a new one comes.
+WITH gone AS (
+    DELETE FROM dbsync.row_key k
+    USING (
+        SELECT {local_id} AS new_id, {old_local_id} AS old_id
+        FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
+        FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n USING (dbsync_place)
+        OFFSET 0
+    ) moved
+    WHERE k.relation = {relation} AND k.local_id = moved.old_id AND moved.new_id <> moved.old_id
+    RETURNING moved.new_id AS local_id, k.row_key
+)
+INSERT INTO dbsync.row_key (relation, local_id, row_key)
+SELECT {relation}, g.local_id, g.row_key FROM gone g ORDER BY g.local_id
+
+-- name: gone_row_keys
+DELETE FROM dbsync.row_key k USING old_rows n WHERE k.relation = {relation} AND k.local_id = {local_id}
+
+-- name: reject_truncate_body
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of % is refused: dbsync captures its rows', TG_RELID::regclass
+        USING HINT = 'Use DELETE, or set truncate = "capture" or "ignore" for this table in dbsync.toml.';
+END
+
+-- name: capture_truncate_body
+-- Before the rows are gone: each leaves as a delete.
+BEGIN
+    IF (SELECT n.capture_off_since IS NULL FROM dbsync.node n) THEN
+        {delete};
+    END IF;
+    RETURN NULL;
+END
+
+-- name: create_function
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off SET enable_seqscan = off
+    SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+    SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS {body}
+
+-- name: secure_function
+REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
+
+-- name: create_trigger
+CREATE OR REPLACE TRIGGER {trigger} {moment} {event} ON {table} {transition}
+    FOR EACH STATEMENT EXECUTE FUNCTION {function}({fingerprint})
+
+-- name: drop_trigger
+DROP TRIGGER IF EXISTS {trigger} ON {table}
+
+-- name: drop_function
+DROP FUNCTION IF EXISTS {function}()
+
+-- name: grant_lookup
+-- The owner of the capture functions reads the tables that keys run through, and nothing else.
+GRANT SELECT ON {table} TO dbsync
+
+-- name: grant_schema
+GRANT USAGE ON SCHEMA {schema} TO dbsync
+
+-- name: shape
+SELECT dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used})
+
+-- name: register_relation
+INSERT INTO dbsync.relation (relation, mode, layout, fingerprint, key_query)
+VALUES (%(relation)s, %(mode)s, %(layout)s, %(fingerprint)s, %(key_query)s)
+ON CONFLICT (relation) DO UPDATE
+SET mode = excluded.mode, layout = excluded.layout, fingerprint = excluded.fingerprint, key_query = excluded.key_query,
+    installed_at = now()
+
+-- name: register_layout
+INSERT INTO dbsync.layout (id, relation, definition)
+SELECT %(id)s, %(relation)s, %(definition)s
+WHERE NOT EXISTS (SELECT FROM dbsync.layout l WHERE l.id = %(id)s)
+
+-- name: fill_row_keys
+-- Rows that were there before the triggers get their UUID now; those captured meanwhile have one.
+INSERT INTO dbsync.row_key (relation, local_id, row_key)
+SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {table} n
+ON CONFLICT (relation, local_id) DO NOTHING
+
+-- name: triggers
+-- Every dbsync trigger in the database, partitions and tables no longer registered included.
+SELECT n.nspname, c.relname, t.tgname, t.tgenabled,
+       left(encode(t.tgargs, 'escape'), 16) AS fingerprint,
+       p.proname, md5(p.prosrc) AS body
+FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid
+JOIN pg_namespace f ON f.oid = p.pronamespace
+WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
+
+-- name: partitions
+-- A statement on a partition fires the partition's own triggers only, so each has them.
+SELECT n.nspname, c.relname
+FROM pg_partition_tree({table}::regclass) t
+JOIN pg_class c ON c.oid = t.relid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+ORDER BY t.level, c.relname

@@ -1,0 +1,209 @@
+-- name: session
+-- The log may be long and its statistics old: whatever they say, a transaction's changes are found by the index.
+SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+       set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
+       set_config('work_mem', '32MB', false), set_config('role', 'dbsync', false)
+
+-- name: make_window
+-- One row a transaction of the window: what batches are cut from.
+CREATE TEMP TABLE IF NOT EXISTS dbsync_window (
+    xid xid8 NOT NULL, last_seq bigint PRIMARY KEY, changes bigint NOT NULL
+)
+
+-- name: clear_window
+TRUNCATE pg_temp.dbsync_window
+
+-- name: snapshot
+SELECT pg_current_snapshot()::text
+
+-- name: fill_window_from_beginning
+INSERT INTO pg_temp.dbsync_window (xid, last_seq, changes)
+SELECT c.xid, max(c.seq), count(*)
+FROM dbsync.change c
+WHERE c.xid < pg_snapshot_xmax(%(end)s::pg_snapshot)
+  AND pg_visible_in_snapshot(c.xid, %(end)s::pg_snapshot)
+GROUP BY c.xid
+HAVING max(c.seq) > %(after)s
+
+-- name: fill_window
+-- PgQ's rule: visible now and not visible then. Those are the transactions that began since, and the ones that were
+-- running then; each is a range or a point of the index, so an old transaction does not make us read the whole log.
+INSERT INTO pg_temp.dbsync_window (xid, last_seq, changes)
+SELECT c.xid, max(c.seq), count(*)
+FROM (
+    SELECT later.xid, later.seq
+    FROM dbsync.change later
+    WHERE later.xid >= pg_snapshot_xmax(%(start)s::pg_snapshot) AND later.xid < pg_snapshot_xmax(%(end)s::pg_snapshot)
+    UNION ALL
+    SELECT running.xid, running.seq
+    FROM pg_snapshot_xip(%(start)s::pg_snapshot) AS x(xid) JOIN dbsync.change running ON running.xid = x.xid
+) c
+WHERE pg_visible_in_snapshot(c.xid, %(end)s::pg_snapshot)
+GROUP BY c.xid
+HAVING max(c.seq) > %(after)s
+
+-- name: next_cut
+-- Whole transactions in the order of their last seq, which is a valid serial order, until there are enough changes.
+SELECT max(t.last_seq), count(*), sum(t.changes)::bigint,
+       NOT EXISTS (SELECT FROM pg_temp.dbsync_window later WHERE later.last_seq > max(t.last_seq))
+FROM (
+    SELECT w.last_seq, w.changes, sum(w.changes) OVER (ORDER BY w.last_seq) - w.changes AS before
+    FROM (
+        SELECT last_seq, changes FROM pg_temp.dbsync_window WHERE last_seq > %(after)s
+        ORDER BY last_seq LIMIT %(enough)s
+    ) w
+) t
+WHERE t.before < %(enough)s
+
+-- name: counts
+SELECT c.layout, c.op::text, count(*), count(*) FILTER (WHERE c.renames), min(c.captured_at), max(c.captured_at)
+FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s
+GROUP BY c.layout, c.op
+ORDER BY c.layout, c.op
+
+-- name: layouts
+SELECT DISTINCT ON (l.id) l.id, l.definition FROM dbsync.layout l WHERE l.id = ANY (%(ids)s) ORDER BY l.id
+
+-- name: read_many
+COPY (
+    SELECT w.last_seq, {columns}
+    FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+    WHERE w.last_seq > {after} AND w.last_seq <= {last}
+    ORDER BY w.last_seq, c.seq
+) TO STDOUT (FORMAT binary)
+
+-- name: read_one
+-- A single transaction, perhaps of millions of changes: the index gives its order, nothing is sorted or held.
+COPY (
+    SELECT {last}::bigint, {columns}
+    FROM dbsync.change c
+    WHERE c.xid = (SELECT w.xid FROM pg_temp.dbsync_window w WHERE w.last_seq = {last})
+    ORDER BY c.xid, c.seq
+) TO STDOUT (FORMAT binary)
+
+-- name: wire_columns
+-- The local ids stay here: of a reference that gave no key only that it is lost is told.
+c.seq, c.captured_at, c.layout, c.op, c.renames, c.image, c.old_image, c.refs, c.old_refs,
+CASE WHEN c.unresolved IS NOT NULL THEN ARRAY(SELECT u IS NOT NULL FROM unnest(c.unresolved) u) END,
+c.origin
+
+-- name: unstitched
+SELECT DISTINCT c.layout
+FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+WHERE c.unresolved <> '{}'
+
+-- name: siblings
+-- Layouts of the tables pointed to that occur beside unresolved references, in the same transactions.
+SELECT DISTINCT p.layout
+FROM pg_temp.dbsync_window w
+JOIN dbsync.change c ON c.xid = w.xid
+JOIN dbsync.change p ON p.xid = c.xid
+WHERE c.unresolved <> '{}'
+
+-- name: stitch
+-- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
+-- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
+-- after the child tells the key before it, else the last one before the child tells the key after it.
+UPDATE dbsync.change c
+SET refs = c.refs[:{before}] || p.leaves || c.refs[{behind}:],
+    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
+                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
+FROM pg_temp.dbsync_window w
+CROSS JOIN LATERAL (
+    SELECT m.xid, m.seq, found.leaves
+    FROM dbsync.change m
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN t.seq > m.seq AND t.op = 'U' THEN {old_leaves} ELSE {leaves} END AS leaves
+        FROM dbsync.change t
+        WHERE t.xid = m.xid AND t.layout = {target_layout} AND t.seq <> m.seq
+          AND (CASE WHEN t.seq > m.seq AND t.op = 'U' THEN coalesce(t.old_local_id, t.local_id) ELSE t.local_id END)
+              = m.unresolved[{place}]
+          AND (t.unresolved IS NULL OR NOT {needs_refs})
+        ORDER BY t.seq > m.seq DESC, CASE WHEN t.seq > m.seq THEN t.seq ELSE -t.seq END
+        LIMIT 1
+    ) found
+    WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
+) p
+WHERE c.xid = p.xid AND c.seq = p.seq
+
+-- name: stitch_row_key
+-- The target is a row_id table: its UUID may have been given after the child was captured.
+UPDATE dbsync.change c
+SET refs = c.refs[:{before}] || k.row_key::text || c.refs[{behind}:],
+    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
+                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
+FROM pg_temp.dbsync_window w, dbsync.row_key k
+WHERE c.xid = w.xid AND c.layout = {layout} AND c.unresolved[{place}] IS NOT NULL
+  AND k.relation = {relation} AND k.local_id = c.unresolved[{place}]
+
+-- name: node
+SELECT name, incarnation, system_identifier, capture_off_since, paused_since,
+       (SELECT system_identifier FROM pg_control_system()) AS here
+FROM dbsync.node
+
+-- name: link
+SELECT cursor::text, window_end::text, window_seq, last_number, last_hash FROM dbsync.link WHERE name = %(link)s
+
+-- name: open_link
+INSERT INTO dbsync.link (name) VALUES (%(link)s) ON CONFLICT (name) DO NOTHING
+
+-- name: unacknowledged
+SELECT number, window_start::text, window_end::text, after_seq, last_seq, transactions, changes
+FROM dbsync.sent WHERE link = %(link)s AND acknowledged_at IS NULL ORDER BY number LIMIT 1
+
+-- name: record_cut
+INSERT INTO dbsync.sent (link, number, window_start, window_end, after_seq, last_seq, transactions, changes, counts, hash,
+                         first_captured, last_captured)
+VALUES (%(link)s, %(number)s, %(start)s::pg_snapshot, %(end)s::pg_snapshot, %(after)s, %(last)s, %(transactions)s,
+        %(changes)s, %(counts)s, '\x', %(first_captured)s, %(last_captured)s)
+ON CONFLICT (link, number) DO UPDATE SET sent_at = now()
+
+-- name: begin_window
+UPDATE dbsync.link SET window_end = %(end)s::pg_snapshot, window_seq = 0 WHERE name = %(link)s
+
+-- name: acknowledge
+UPDATE dbsync.sent SET acknowledged_at = now(), hash = %(hash)s WHERE link = %(link)s AND number = %(number)s
+
+-- name: advance
+UPDATE dbsync.link
+SET last_number = %(number)s, last_hash = %(hash)s, window_seq = %(last)s, window_end = %(end)s::pg_snapshot,
+    contact_at = now()
+WHERE name = %(link)s AND last_number < %(number)s
+
+-- name: close_window
+-- The window is shipped to its end: its last snapshot is the cursor from which the next one starts.
+UPDATE dbsync.link SET cursor = %(end)s::pg_snapshot, window_end = NULL, window_seq = 0 WHERE name = %(link)s
+
+-- name: set_state
+UPDATE dbsync.link
+SET state = %(state)s, reason = %(reason)s, state_since = CASE WHEN state = %(state)s THEN state_since ELSE now() END
+WHERE name = %(link)s AND (state, reason) IS DISTINCT FROM (%(state)s, %(reason)s)
+
+-- name: purge
+-- What every link has a receipt for. In small bites, so that no transaction of ours is long.
+DELETE FROM dbsync.change c
+USING (
+    SELECT d.xid, d.seq FROM dbsync.change d
+    WHERE d.xid < (SELECT min(pg_snapshot_xmin(l.cursor)::text::bigint)::text::xid8 FROM dbsync.link l
+                   HAVING bool_and(l.cursor IS NOT NULL))
+    ORDER BY d.xid, d.seq LIMIT %(bite)s
+) old
+WHERE c.xid = old.xid AND c.seq = old.seq
+
+-- name: pending
+-- What no receipt covers yet, by table.
+SELECT r.relation, count(*), min(c.captured_at)
+FROM dbsync.link l
+CROSS JOIN LATERAL (
+    SELECT c.layout, c.captured_at, c.xid, c.seq FROM dbsync.change c WHERE l.cursor IS NULL
+    UNION ALL
+    SELECT c.layout, c.captured_at, c.xid, c.seq FROM dbsync.change c
+    WHERE l.cursor IS NOT NULL AND c.xid >= pg_snapshot_xmin(l.cursor) AND NOT pg_visible_in_snapshot(c.xid, l.cursor)
+) c
+JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = c.layout LIMIT 1) r ON true
+WHERE l.name = %(link)s
+  AND NOT (l.window_seq > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
+           AND (SELECT max(m.seq) FROM dbsync.change m WHERE m.xid = c.xid) <= l.window_seq)
+GROUP BY r.relation
+ORDER BY r.relation

@@ -1,0 +1,38 @@
+-- What `dbsync check` asks of both databases, in READ ONLY transactions.
+
+-- name: server
+SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text,
+       pg_is_in_recovery() AS in_recovery, current_setting('default_transaction_read_only') = 'on' AS read_only,
+       current_database()::text AS database, current_user::text AS role, pg_backend_pid() AS backend,
+       current_setting('server_encoding') AS encoding,
+       (SELECT format('%%s/%%s', s.system_identifier, d.oid) FROM pg_control_system() s, pg_database d
+        WHERE d.datname = current_database()) AS identity,
+       to_regnamespace('dbsync') IS NOT NULL AS has_schema,
+       to_regrole('dbsync') IS NOT NULL AS has_owner,
+       coalesce(pg_has_role(to_regrole('dbsync')::oid, 'MEMBER'), false) AS is_member,
+       (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) AS can_make_roles,
+       has_database_privilege(current_database(), 'CREATE') AS can_make_schemas,
+       has_database_privilege(current_database(), 'TEMPORARY') AS can_make_temporary_tables
+
+-- name: schema_revision
+SELECT version_num::text FROM dbsync.alembic_version
+
+-- name: table_privileges
+-- Owners and superusers have every privilege. ``given_on``: whether dbsync may read the table already, or can be let.
+SELECT n.nspname::text AS schema, c.relname::text AS name,
+       has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
+       ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRIGGER']) p
+             WHERE has_table_privilege(c.oid, p)) AS held,
+       has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION')
+           OR coalesce(has_table_privilege(to_regrole('dbsync')::oid, c.oid, 'SELECT'), false) AS given_on,
+       row_security_active(c.oid) AS filtered
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) wanted (schema, name)
+JOIN pg_namespace n ON n.nspname = wanted.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
+ORDER BY n.nspname, c.relname
+
+-- name: unusable_sequences
+SELECT wanted.sequence
+FROM unnest(%(sequences)s::text[]) wanted (sequence)
+WHERE NOT has_sequence_privilege(wanted.sequence, 'USAGE')
+ORDER BY wanted.sequence

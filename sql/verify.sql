@@ -1,0 +1,87 @@
+-- What `dbsync verify` asks either side. All of it runs in one REPEATABLE READ, READ ONLY transaction with the pinned
+-- search_path, where plain function names mean PostgreSQL's own.
+
+-- name: begin
+-- One snapshot for all tables, and nothing can be written by mistake.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: pin
+-- The settings under which values become text, also in a session that dbsync did not open itself. A row that row security
+-- would hide is an error rather than a row that is not there. Compiling costs more than these plain scans gain.
+SELECT set_config(name, value, true)
+FROM unnest({names}::text[] || '{{row_security,jit}}'::text[], {values}::text[] || '{{off,off}}'::text[]) s(name, value)
+
+-- name: encoding
+-- Text is hashed as bytes, so both databases must have the same.
+SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = current_database()
+
+-- name: families
+-- Of what kind the columns are whose equality is not that of their text; domains as what they are made of.
+WITH RECURSIVE based (relation, attnum, base, collated) AS (
+    SELECT c.oid, a.attnum, a.atttypid, a.attcollation
+    FROM unnest({schemas}::text[], {tables}::text[]) wanted(nspname, relname)
+    JOIN pg_namespace n ON n.nspname = wanted.nspname
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT b.relation, b.attnum, t.typbasetype, b.collated
+    FROM based b JOIN pg_type t ON t.oid = b.base
+    WHERE t.typtype = 'd'
+),
+named AS (
+    SELECT b.relation, b.attnum, CASE
+            WHEN t.typname = 'citext' OR NOT coalesce(o.collisdeterministic, true) THEN 'caseless'
+            WHEN t.typname IN ('int2', 'int4', 'int8') THEN 'integer'
+            WHEN t.typname = 'numeric' THEN 'numeric'
+            WHEN t.typname IN ('float4', 'float8') THEN 'float'
+            WHEN t.typname = 'bpchar' THEN 'padded'
+            WHEN t.typname = 'interval' THEN 'interval'
+        END AS family
+    FROM based b
+    JOIN pg_type t ON t.oid = b.base AND t.typtype <> 'd'
+    LEFT JOIN pg_collation o ON o.oid = b.collated
+)
+SELECT n.nspname::text, c.relname::text, a.attname::text, named.family
+FROM named
+JOIN pg_class c ON c.oid = named.relation
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = named.relation AND a.attnum = named.attnum
+WHERE named.family IS NOT NULL
+
+-- name: keyed
+-- The rows of a table: natural key (null where it cannot be said), primary key, compared contents. References are joined,
+-- not looked up row by row: here whole tables are read. OFFSET 0 keeps each expression from being computed twice.
+SELECT CASE WHEN {unkeyed} THEN NULL ELSE s.key END AS key, s.local, s.content
+FROM (SELECT {key} AS key, {local} AS local, {content} AS content FROM {table} r {joins} OFFSET 0) s
+
+-- name: hashed
+-- Key and contents hashed as the text of arrays, which is unambiguous: elements are quoted, NULL is not 'NULL'. The hash
+-- functions serve hash partitioning, so PostgreSQL keeps their results from version to version; collation "C" makes
+-- them independent of the database's.
+SELECT k.key, k.local, hashtextextended(k.key::text COLLATE "C", 0) AS place,
+       (coalesce(k.key, k.local) || k.content)::text COLLATE "C" AS whole
+FROM ({keyed} OFFSET 0) k
+
+-- name: buckets
+-- Two hashes of 64 bits, one summed and one xor-ed: a pair of rows that cancels in one does not in the other.
+SELECT coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) AS bucket,
+       count(*),
+       concat(bit_xor(hashtextextended(h.whole, 1)), '/', sum(hashtextextended(h.whole, 2)))
+FROM ({hashed} OFFSET 0) h
+WHERE coalesce((h.place >> (64 - {within})) & ((1::bigint << {within}) - 1), -1) = ANY ({numbers}::bigint[])
+GROUP BY 1
+
+-- name: rows
+-- The rows of some buckets as key and digest, bucket by bucket, to be matched in as little memory.
+SELECT coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) AS bucket,
+       coalesce(h.key, h.local),
+       concat(hashtextextended(h.whole, 1), '/', hashtextextended(h.whole, 2))
+FROM ({hashed} OFFSET 0) h
+WHERE coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) = ANY ({numbers}::bigint[])
+ORDER BY 1
+
+-- name: contents
+-- What the listed rows hold, to name the columns that differ.
+SELECT k.key, k.content
+FROM ({keyed} OFFSET 0) k
+WHERE k.key IN ({keys})

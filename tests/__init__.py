@@ -1,0 +1,1 @@
+"""The tests of dbsync, on real PostgreSQL servers of their own."""

@@ -1,0 +1,1 @@
+"""A clinic's Django project, written as people write them, knowing nothing of dbsync."""

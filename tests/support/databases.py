@@ -1,0 +1,89 @@
+"""Databases that live as long as one test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg.abc import QueryNoTemplate
+
+from dbsync.demo.server import Cluster
+from tests.support.servers import Servers
+
+ONE_MIXTURE = pytest.mark.parametrize("pair", [(15, 18)], indirect=True, ids=["15->18"])
+"""For tests whose answer does not depend on the servers' versions."""
+
+Row = tuple[Any, ...]
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A database on a running cluster."""
+
+    cluster: Cluster
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        """Give its connection string."""
+        return self.cluster.dsn(self.name)
+
+    @property
+    def version(self) -> int:
+        """Give the server's major version."""
+        return self.cluster.binaries.version
+
+    def connect(self, **parameters: str | int) -> psycopg.Connection[Row]:
+        """Open an autocommit session; parameters go into the connection string (``user=``, ``options=``)."""
+        return psycopg.connect(self.cluster.dsn(self.name, **parameters), autocommit=True)
+
+    def sql(self, query: QueryNoTemplate, params: Sequence[object] | None = None) -> list[Row]:
+        """Run one statement in a session of its own and give its rows; none for a statement that returns none."""
+        with self.connect() as connection:
+            cursor = connection.execute(query, params)
+            return cursor.fetchall() if cursor.description else []
+
+    def script(self, statements: LiteralString) -> None:
+        """Run many statements, separated by semicolons, as one transaction."""
+        with self.connect() as connection:
+            connection.execute(statements)
+
+    def value(self, query: QueryNoTemplate, params: Sequence[object] | None = None) -> Any:
+        """Run a query and give the only column of its only row."""
+        ((value,),) = self.sql(query, params)
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A source and its upstream, on servers of two versions."""
+
+    source: Database
+    upstream: Database
+
+
+class Databases:
+    """Make databases, and drop them all after the test."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self._made: list[Database] = []
+
+    def create(self, version: int = 18, *, name: str = "db", template: str | None = None) -> Database:
+        """Create a database on the server of this version, empty or as a copy of a template."""
+        cluster = self.servers.cluster(version)
+        database = Database(cluster=cluster, name=f"{name}_{next(_numbers)}")
+        cluster.create_database(database.name, template)
+        self._made.append(database)
+        return database
+
+    def drop_all(self) -> None:
+        """Drop what was created, sessions in it or not."""
+        for database in self._made:
+            database.cluster.drop_database(database.name)
+        self._made.clear()

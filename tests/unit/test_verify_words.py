@@ -1,0 +1,103 @@
+"""What verify says at the end, and its JSON."""
+
+from __future__ import annotations
+
+from dbsync.model.names import TableName
+from dbsync.verify.report import ColumnDifference, Difference, Kind, Report, TableReport
+from dbsync.verify.words import cells, closing, listing, remarks, remedies
+
+VISIT = TableName("public", "visit")
+BOX = TableName("lab", "Box 7")
+AGREEING = Report(tables=tuple(TableReport(table=VISIT, source_rows=n, upstream_rows=n) for n in (1_000, 200, 4)))
+
+
+def test_agreement_is_one_line() -> None:
+    assert list(closing(AGREEING)) == ["3 tables, 1,204 rows: source and upstream agree."]
+    assert not [*listing(AGREEING), *remarks(AGREEING), *remedies(AGREEING)]
+
+
+def test_pending_changes_explain_a_difference() -> None:
+    report = Report(tables=(TableReport(table=VISIT, source_rows=3, upstream_rows=2, missing=1),))
+    assert list(closing(report, pending=37)) == [
+        "1 table, 3 rows: 1 row in 1 table differs.",
+        "37 changes are not shipped yet.",
+    ]
+    assert next(remedies(report, pending=37)).startswith("Try    dbsync run --once")
+
+
+def test_only_extras_lead_to_the_flag_for_shared_upstreams() -> None:
+    report = Report(tables=(TableReport(table=VISIT, source_rows=3, upstream_rows=5, extra=2),))
+    assert not report.agrees()
+    assert "--ignore-extra" in list(closing(report))[-1]
+    assert list(closing(report, ignore_extra=True)) == [
+        "1 table, 3 rows: source and upstream agree (2 extra rows upstream ignored)."
+    ]
+    assert not any("dbsync backfill" in line for line in remedies(report))
+
+
+def test_rows_are_listed_by_key_and_columns_by_name() -> None:
+    differences = (
+        Difference(
+            table=VISIT,
+            kind=Kind.DIFFERENT,
+            key=("S-1", "1000"),
+            columns=(ColumnDifference(column="at"), ColumnDifference(column="n", source="1")),
+        ),
+        Difference(table=BOX, kind=Kind.MISSING, key=("7",), captured=False),
+        Difference(table=BOX, kind=Kind.EXTRA, key=(None,)),
+    )
+    tables = (TableReport(table=VISIT, different=1), TableReport(table=BOX, missing=5, extra=1))
+    report = Report(tables=tables, differences=differences)
+    assert list(listing(report)) == [
+        "visit (S-1, 1000)   different: at, n '1' -> upstream null",
+        'lab."Box 7" (7)   missing: not captured yet (known here by its primary key)',
+        'lab."Box 7" (null)   extra',
+        "... and 4 rows more (--limit)",
+    ]
+    assert "Try    dbsync backfill visit 'lab.\"Box 7\"'   sends the source's rows again" in list(remedies(report))
+
+
+def test_what_was_not_compared_is_said_and_is_no_agreement() -> None:
+    lacking = TableReport(table=VISIT, missing_columns=("born", "site_id"), other_origin=2, notes=("a is x and y",))
+    report = Report(tables=(lacking, TableReport(table=BOX, problem="upstream has no such table")))
+    assert not report.agrees(ignore_extra=True)
+    assert list(remarks(report)) == [
+        "visit: only one side has born; site_id, so it was not compared",
+        "visit: 2 rows upstream of other origin, left out",
+        "visit: a is x and y",
+        'lab."Box 7": not compared, upstream has no such table',
+    ]
+    assert list(closing(report)) == ["2 tables, 0 rows: 2 tables could not be compared in full."]
+    assert cells(report.tables[1])[1:] == ("-",) * 5
+
+
+def test_json_has_every_count_and_every_listed_row() -> None:
+    difference = Difference(table=VISIT, kind=Kind.DIFFERENT, key=("S-1",), columns=(ColumnDifference(column="at"),))
+    report = Report(tables=(TableReport(table=VISIT, source_rows=1, different=1),), differences=(difference,))
+    found = report.as_json(pending=3)
+    assert found["agree"] is False
+    assert found["pending"] == 3
+    assert found["tables"] == [
+        {
+            "table": "visit",
+            "source_rows": 1,
+            "upstream_rows": 0,
+            "missing": 0,
+            "extra": 0,
+            "different": 1,
+            "not_captured": 0,
+            "other_origin": 0,
+            "missing_columns": [],
+            "notes": [],
+            "problem": None,
+        }
+    ]
+    assert found["differences"] == [
+        {
+            "table": "visit",
+            "kind": "different",
+            "key": ["S-1"],
+            "captured": True,
+            "columns": [{"column": "at", "source": None, "upstream": None}],
+        }
+    ]
