@@ -63,7 +63,12 @@ class Refusal(DbsyncError):
 
 
 class LinkHalted(Refusal):
-    """A change cannot be applied upstream, and nothing after it will be until the cause is mended."""
+    """A change cannot be applied upstream, and nothing after it will be until the cause is mended.
+
+    ``waits_for_row`` says that it refers to a row which is not upstream (yet): a larger batch may bring it along.
+    """
+
+    waits_for_row: bool = False
 
 
 class IdentityConflict(Refusal):

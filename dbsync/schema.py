@@ -76,6 +76,15 @@ def upgrade(dsn: str, where: str) -> bool:
     return True
 
 
+def rehearse(connection: psycopg.Connection) -> None:
+    """Make the schema inside the caller's transaction, to be rolled back: for printing what depends on it."""
+    for name in ("owner", "schema", "as_owner"):
+        connection.execute(statement("install", name))
+    for file in sorted((folder() / "migrations").glob("*.sql")):
+        connection.execute(file.read_text(encoding="utf-8"))  # type: ignore[call-overload]  # our own files
+    connection.execute("RESET ROLE")
+
+
 def upgrade_sql() -> str:
     """Give the SQL of :func:`upgrade` for an empty database, for a DBA to read or run."""
     printed = io.StringIO()
@@ -83,7 +92,7 @@ def upgrade_sql() -> str:
     configuration.output_buffer = printed
     command.upgrade(configuration, "head", sql=True)
     lead = "\n".join(statement("install", name).as_string(None) for name in ("owner", "schema", "as_owner"))
-    return f"BEGIN;\n{lead}\n{printed.getvalue().replace('BEGIN;', '', 1)}RESET ROLE;\n"
+    return f"BEGIN;\n{lead}\n{printed.getvalue().replace('BEGIN;', '', 1)}"
 
 
 def run_file(name: str) -> None:

@@ -170,3 +170,27 @@ FROM pg_partition_tree({table}::regclass) t
 JOIN pg_class c ON c.oid = t.relid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY t.level, c.relname
+
+-- name: backfill_progress
+SELECT last_key, finished_at IS NOT NULL FROM dbsync.backfill WHERE relation = %(relation)s
+
+-- name: backfill_begin
+INSERT INTO dbsync.backfill (relation) VALUES (%(relation)s) ON CONFLICT (relation) DO NOTHING
+
+-- name: backfill_restart
+UPDATE dbsync.backfill SET last_key = NULL, rows = 0, started_at = now(), finished_at = NULL WHERE relation = %(relation)s
+
+-- name: backfill_advance
+UPDATE dbsync.backfill
+SET last_key = coalesce(%(last_key)s, last_key), rows = rows + %(rows)s,
+    finished_at = CASE WHEN %(finished)s THEN now() END
+WHERE relation = %(relation)s
+
+-- name: backfill_chunk
+-- FOR SHARE: nobody changes these rows until they are logged, so an old image never comes after a newer change.
+WITH chunk AS MATERIALIZED (
+    SELECT t.* FROM {table} t WHERE {behind} ORDER BY {order} LIMIT {limit} FOR SHARE
+),
+logged AS ({log} RETURNING 1)
+SELECT (SELECT count(*) FROM logged),
+       (SELECT {last} FROM chunk n ORDER BY {chunk_order_desc} LIMIT 1)

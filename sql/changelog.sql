@@ -157,10 +157,17 @@ INSERT INTO dbsync.sent (link, number, window_start, window_end, after_seq, last
                          first_captured, last_captured)
 VALUES (%(link)s, %(number)s, %(start)s::pg_snapshot, %(end)s::pg_snapshot, %(after)s, %(last)s, %(transactions)s,
         %(changes)s, %(counts)s, '\x', %(first_captured)s, %(last_captured)s)
-ON CONFLICT (link, number) DO UPDATE SET sent_at = now()
+ON CONFLICT (link, number) DO UPDATE
+SET window_end = excluded.window_end, last_seq = excluded.last_seq, transactions = excluded.transactions,
+    changes = excluded.changes, counts = excluded.counts, first_captured = excluded.first_captured,
+    last_captured = excluded.last_captured, sent_at = now()
 
 -- name: begin_window
 UPDATE dbsync.link SET window_end = %(end)s::pg_snapshot, window_seq = 0 WHERE name = %(link)s
+
+-- name: reopen_window
+-- Nothing of this window is upstream, and its first batch cannot be applied alone: a later snapshot reaches further.
+UPDATE dbsync.link SET window_end = NULL WHERE name = %(link)s AND window_seq = 0
 
 -- name: acknowledge
 UPDATE dbsync.sent SET acknowledged_at = now(), hash = %(hash)s WHERE link = %(link)s AND number = %(number)s

@@ -47,10 +47,11 @@ class Span:
 class Unapplicable(Exception):
     """A span that could not be written, and what is known of why. Within apply/ only: it is halved or it halts."""
 
-    def __init__(self, reason: str, *, retry: bool = False) -> None:
+    def __init__(self, reason: str, *, retry: bool = False, waits_for_row: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry = retry
+        self.waits_for_row = waits_for_row
 
 
 class Applier:
@@ -183,13 +184,15 @@ class Applier:
             self._write_safely(header, span, counts)
         except Unapplicable as problem:
             layout = header.layouts[counts[0].layout]
-            raise LinkHalted(
+            halted = LinkHalted(
                 f"batch {header.number}: {counts[0].op.name.lower()} of {layout.table} {self._key(layout, span)}"
                 " cannot be applied",
                 where=f"{header.node} -> {header.link}",
                 why=problem.reason,
                 hint="mend the cause upstream or at the source; the link goes on by itself",
-            ) from problem
+            )
+            halted.waits_for_row = problem.waits_for_row
+            raise halted from problem
 
     def _key(self, layout: Layout, span: Span) -> str:
         """Give the natural key of the first change of a span, for a message."""
@@ -210,8 +213,8 @@ class Applier:
             with self._connection.transaction():
                 for part in self._segments(header, span, counts):
                     self._write(header, part, counts if part is span else self._counts(part))
-        except (errors.DeadlockDetected, errors.SerializationFailure, psycopg.OperationalError):
-            raise
+        except (psycopg.OperationalError, errors.InsufficientPrivilege):
+            raise  # no fault of a row: deadlocks and serialization failures are among these
         except psycopg.Error as error:
             raise Unapplicable(describe(error), retry=isinstance(error, errors.UniqueViolation)) from error
         except Refusal as error:
@@ -295,7 +298,7 @@ class Applier:
         else:
             key = ", ".join(str(leaf) for leaf in leaves)
             why = f"there is no {reference.target.table} ({key}) upstream"
-        raise Unapplicable(f"reference_missing: {why}")
+        raise Unapplicable(f"reference_missing: {why}", waits_for_row=True)
 
     def _known_catalog(self) -> Catalog:
         if self._catalog is None:
@@ -309,8 +312,11 @@ def key_in_words(layout: Layout, image: Sequence[str | None], refs: Sequence[str
     >>> from dbsync.model.registration import KeyColumn, KeyTree
     >>> from dbsync.model.names import TableName
     >>> site = TableName("public", "site")
-    >>> layout = Layout(table=site, columns=(("name", "text"), ("code", "text")),
-    ...                 key=KeyTree(table=site, parts=(KeyColumn(column="code"),)))
+    >>> layout = Layout(
+    ...     table=site,
+    ...     columns=(("name", "text"), ("code", "text")),
+    ...     key=KeyTree(table=site, parts=(KeyColumn(column="code"),)),
+    ... )
     >>> key_in_words(layout, ["Gaborone", "40"], [])
     '(40)'
     """

@@ -26,7 +26,9 @@ def target_table(catalog: Catalog, name: TableName) -> Table:
     table = catalog.table(name)
     if table is None:
         raise Refusal(
-            f"table {name} does not exist upstream", where="upstream", hint="migrate the upstream; the link goes on by itself"
+            f"table {name} does not exist upstream",
+            where="upstream",
+            hint="migrate the upstream; the link goes on by itself",
         )
     return table
 
@@ -126,9 +128,7 @@ def look_up(
     return Found(joins=tuple(joins), alias=alias, tree=tree)
 
 
-def reference_conditions(
-    part: KeyReference, alias: str, table: Table, below: Found, catalog: Catalog
-) -> Iterator[Sql]:
+def reference_conditions(part: KeyReference, alias: str, table: Table, below: Found, catalog: Catalog) -> Iterator[Sql]:
     """Say that the row ``alias`` refers to the row found below."""
     for here, there in zip(part.columns, part.target_columns, strict=True):
         yield equal(alias, target_column(table, here), below.value(catalog, there))

@@ -91,8 +91,7 @@ class Share:
             return []
         behind = len(self.layout.references)
         return [
-            (behind + i, generic, first)
-            for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
+            (behind + i, generic, first) for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
         ]
 
     def is_self(self, reference: KeyReference) -> bool:

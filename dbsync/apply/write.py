@@ -91,9 +91,7 @@ def _draw(share: Share, drawn: list[str]) -> list[Sql]:
         found = share.resolve(reference, place)
         other = f"d{place}_0"
         joins += [*found.joins, _join_drawn(share, reference, place, other)]
-        either = sql.SQL("coalesce({}::text, {}::text)").format(
-            share.anchor(reference, place), column_sql(other, "tx")
-        )
+        either = sql.SQL("coalesce({}::text, {}::text)").format(share.anchor(reference, place), column_sql(other, "tx"))
         anchors.append((place, reference, either))
         columns += [
             sql.SQL("coalesce({}, {}) AS {}").format(

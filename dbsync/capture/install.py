@@ -57,9 +57,7 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
     with connection.pipeline():
         asked = [connection.execute(shape_query(table)) for table in tables]
     shapes = [str(answer.fetchone()[0]) for answer in asked]  # type: ignore[index]  # one row each
-    return [
-        Capture(table=table, catalog=catalog, shape=shape) for table, shape in zip(tables, shapes, strict=True)
-    ]
+    return [Capture(table=table, catalog=catalog, shape=shape) for table, shape in zip(tables, shapes, strict=True)]
 
 
 def grants(registry: Registry) -> Iterator[Sql]:

@@ -228,7 +228,9 @@ def _unresolved(form: Form, references: Sequence[KeyReference]) -> Sql:
 def _differs(columns: Sequence[str]) -> Sql:
     if not columns:
         return sql.SQL("false")
-    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(_columns("o", columns), _columns("n", columns))
+    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(
+        _columns("o", columns), _columns("n", columns)
+    )
 
 
 def _columns(alias: str, columns: Sequence[str]) -> Sql:

@@ -230,7 +230,9 @@ def _key_query(table: RegisteredTable, catalog: Catalog) -> str:
 def fill_row_keys(table: RegisteredTable) -> Sql:
     """Compose what gives the rows that were there before the triggers their UUIDs."""
     return statement("capture", "fill_row_keys").format(
-        relation=sql.Literal(qualified(table.name)), local_id=local_id("n", table.key.row_id), table=table_sql(table.name)
+        relation=sql.Literal(qualified(table.name)),
+        local_id=local_id("n", table.key.row_id),
+        table=table_sql(table.name),
     )
 
 

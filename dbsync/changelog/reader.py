@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from dbsync.changelog.stitch import stitch
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Receipt, Window
 from dbsync.model.layout import Layout
+from dbsync.postgres import translated
 from dbsync.statements import statement
 
 CHUNK = 1 << 16
@@ -111,10 +112,25 @@ class Reader:
                     "last_captured": header.last_captured,
                 },
             )
-            self._connection.execute(
-                statement("changelog", "begin_window"), {"link": self._link, "end": cut.window.end}
-            ) if cut.after_seq == 0 else None
+            if cut.after_seq == 0:
+                self._connection.execute(
+                    statement("changelog", "begin_window"), {"link": self._link, "end": cut.window.end}
+                )
         return Batch(header=header, payload=self._payload(cut))
+
+    def refresh(self) -> None:
+        """Forget a window of which nothing was acknowledged, so that the next cut can reach further."""
+        self._connection.execute(statement("changelog", "reopen_window"), {"link": self._link})
+        self._window = None
+
+    def paused(self) -> bool:
+        """Say whether somebody paused shipping."""
+        row = self._connection.execute("SELECT paused_since IS NOT NULL FROM dbsync.node").fetchone()
+        return row is not None and bool(row[0])
+
+    def purge(self, bite: int = 20_000) -> int:
+        """Delete up to ``bite`` changes that every link has a receipt for; give how many."""
+        return self._connection.execute(statement("changelog", "purge"), {"bite": bite}).rowcount
 
     def acknowledge(self, cut: Cut, receipt: Receipt) -> None:
         """Move the link's cursor over a batch that its destination has committed."""
@@ -216,7 +232,7 @@ class Reader:
             after=sql.Literal(cut.after_seq),
             last=sql.Literal(cut.last_seq),
         )
-        with self._connection.cursor() as cursor, cursor.copy(query) as copy:
+        with translated("source"), self._connection.cursor() as cursor, cursor.copy(query) as copy:
             yield from chunked(copy)
 
 

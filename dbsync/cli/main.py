@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from dbsync.cli import check, init, output, tables
+from dbsync import __version__
+from dbsync.cli import backfill, check, init, install, output, run as service, status, tables, verify
 from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
 from dbsync.config.explain import explain
 from dbsync.config.problems import InvalidConfig
 from dbsync.errors import DbsyncError
 
-VERSION = "0.1.0"
+VERSION = __version__
 TRACEBACK = "DBSYNC_TRACEBACK"
 """Set to 1, this environment variable shows where in the program an error came from."""
 
@@ -32,6 +33,16 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("tables")(tables.tables)
+app.command("install-upstream")(install.install_upstream)
+app.command("install-triggers")(install.install_triggers)
+app.command("uninstall-triggers")(install.uninstall_triggers)
+app.command("backfill")(backfill.backfill)
+app.command("run")(service.run)
+app.command("status")(status.status)
+app.command("pause")(service.pause)
+app.command("resume")(service.resume)
+app.command("capture")(service.capture)
+app.command("verify")(verify.verify)
 
 
 def _show_version(wanted: bool) -> None:

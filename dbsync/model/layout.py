@@ -92,9 +92,7 @@ class Layout:
             "columns": [list(column) for column in self.columns],
             "insert_only": list(self.insert_only),
             "references": [_reference_json(reference) for reference in self.references],
-            "generics": [
-                [g.type_column, g.id_column, [_tree_json(tree) for tree in g.targets]] for g in self.generics
-            ],
+            "generics": [[g.type_column, g.id_column, [_tree_json(tree) for tree in g.targets]] for g in self.generics],
             "key": None if self.key is None else _tree_json(self.key),
         }
 

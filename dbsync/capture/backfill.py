@@ -1,0 +1,144 @@
+"""Backfill: rows that were there before the triggers go into the change log, through the same door as all others.
+
+Chunks go by primary key, each one transaction with its progress, so a backfill that was cut goes on where it was. Tables
+are done in the order of their references. A table that refers to itself, and tables that refer to each other, go in one
+transaction together: a batch holds it whole, so that every row finds the one it refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from dbsync.capture.logging_sql import Form, log_insert
+from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
+from dbsync.model.catalog import Catalog
+from dbsync.model.names import TableName
+from dbsync.model.registration import RegisteredTable, Registry
+from dbsync.statements import statement
+
+CHUNK = 5_000
+"""Rows locked and logged at a time."""
+
+Progress = Callable[[TableName, int], None]
+
+
+def groups(tables: Sequence[RegisteredTable]) -> list[list[RegisteredTable]]:
+    """Order tables so that what is referred to comes first; those that refer to each other form one group.
+
+    Tarjan's algorithm (R. Tarjan, Depth-first search and linear graph algorithms, 1972).
+    """
+    by_name = {table.name: table for table in tables}
+    index: dict[TableName, int] = {}
+    low: dict[TableName, int] = {}
+    stack: list[TableName] = []
+    found: list[list[RegisteredTable]] = []
+
+    def visit(name: TableName) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for target in _targets(by_name[name], by_name.keys()):
+            if target not in index:
+                visit(target)
+                low[name] = min(low[name], low[target])
+            elif target in stack:
+                low[name] = min(low[name], index[target])
+        if low[name] == index[name]:
+            place = stack.index(name)
+            found.append([by_name[member] for member in stack[place:]])
+            del stack[place:]
+
+    for name in sorted(by_name):
+        if name not in index:
+            visit(name)
+    return found
+
+
+def backfill(
+    connection: psycopg.Connection,
+    registry: Registry,
+    catalog: Catalog,
+    tables: Sequence[TableName],
+    progress: Progress,
+    *,
+    again: bool = False,
+) -> int:
+    """Log the rows of the tables that are not logged yet; give the number of rows logged now.
+
+    ``again`` begins anew with tables that were finished.
+    """
+    chosen = [table for table in registry.shipped() if table.name in tables]
+    total = 0
+    for group in groups(chosen):
+        pending = [table for table in group if _begin(connection, table.name, again=again)]
+        if len(group) > 1 or _refers_to_itself(group[0]):
+            with connection.transaction():
+                total += sum(_whole(connection, table, catalog, progress) for table in pending)
+        else:
+            total += sum(_whole(connection, table, catalog, progress) for table in pending)
+    return total
+
+
+def _whole(connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog, progress: Progress) -> int:
+    total = 0
+    for rows in _chunks(connection, table, catalog):
+        total += rows
+        progress(table.name, rows)
+    return total
+
+
+def _chunks(connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog) -> Iterator[int]:
+    relation = qualified(table.name)
+    while True:
+        with connection.transaction():
+            known = connection.execute(statement("capture", "backfill_progress"), {"relation": relation}).fetchone()
+            last = known[0] if known else None
+            row = connection.execute(_chunk(table, catalog, last)).fetchone()
+            assert row is not None
+            rows, last = row
+            connection.execute(
+                statement("capture", "backfill_advance"),
+                {"relation": relation, "last_key": last, "rows": rows, "finished": rows < CHUNK},
+            )
+        yield int(rows)
+        if rows < CHUNK:
+            return
+
+
+def _begin(connection: psycopg.Connection, table: TableName, *, again: bool) -> bool:
+    """Enter a table's backfill; say whether anything is left to do."""
+    relation = {"relation": qualified(table)}
+    connection.execute(statement("capture", "backfill_begin"), relation)
+    if again:
+        connection.execute(statement("capture", "backfill_restart"), relation)
+    row = connection.execute(statement("capture", "backfill_progress"), relation).fetchone()
+    return row is not None and not row[1]
+
+
+def _chunk(table: RegisteredTable, catalog: Catalog, last: Sequence[str] | None) -> Sql:
+    key = [column for name in table.table.primary_key if (column := table.table.column(name)) is not None]
+    columns = [column_sql("t", column.name) for column in key]
+    behind: Sql = sql.SQL("true")
+    if last is not None:
+        values = [value_of(sql.Literal(text), column) for text, column in zip(last, key, strict=True)]
+        behind = sql.SQL("({}) > ({})").format(sql.SQL(", ").join(columns), sql.SQL(", ").join(values))
+    return statement("capture", "backfill_chunk").format(
+        table=table_sql(table.name),
+        behind=behind,
+        order=sql.SQL(", ").join(columns),
+        limit=sql.Literal(CHUNK),
+        log=log_insert(Form(table=table, catalog=catalog), op="B", rows=sql.Identifier("chunk")),
+        last=text_array([sql.SQL("{}::pg_catalog.text").format(column_sql("n", c.name)) for c in key]),
+        chunk_order_desc=sql.SQL(", ").join(sql.SQL("{} DESC").format(column_sql("n", c.name)) for c in key),
+    )
+
+
+def _targets(table: RegisteredTable, present: object) -> list[TableName]:
+    assert hasattr(present, "__contains__")
+    return sorted({r.target.table for r in table.references if r.target.table in present} - {table.name})
+
+
+def _refers_to_itself(table: RegisteredTable) -> bool:
+    return any(reference.target.table == table.name for reference in table.references)

@@ -1,0 +1,92 @@
+"""``dbsync run``, ``pause``, ``resume`` and ``capture``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption
+from dbsync.cli.settings import settings
+from dbsync.config.models import Config
+from dbsync.postgres import connect, translated
+from dbsync.service import install, logs, node
+from dbsync.service.run import Service
+from dbsync import schema
+
+
+class Switch(StrEnum):
+    """A switch's positions."""
+
+    ON = "on"
+    OFF = "off"
+
+
+def run(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Ship everything pending, then exit.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Ship changes to the upstream, in the foreground, until told to stop.
+
+    SIGTERM finishes the batch and exits 0; SIGHUP rereads the configuration and installs what it adds. An unreachable
+    upstream is waited for. With --once, exits 0 when everything is upstream, 69 when there is no route, 1 when a change
+    cannot be applied (dbsync status says which and why).
+    """
+    chosen = settings(config)
+    logs.configure(quiet=once)
+    service = Service(config=chosen, reload=lambda: _reload(config))
+    with service.signals():
+        if not once:
+            service.run()
+            return
+        shipped = service.run_once()
+    output.line(f"{shipped:,} changes shipped to {chosen.upstream.label}" if shipped else "nothing was pending")
+
+
+def pause(*, config: ConfigOption = None) -> None:
+    """Stop shipping; changes are captured and wait safely in the source until dbsync resume."""
+    since = _switch_shipping(settings(config), on=False)
+    output.line(
+        f"shipping is paused since {since:%Y-%m-%d %H:%M:%S %Z}; changes are captured and wait" if since else ""
+    )
+
+
+def resume(*, config: ConfigOption = None) -> None:
+    """Ship again after dbsync pause."""
+    _switch_shipping(settings(config), on=True)
+    output.line("shipping goes on")
+
+
+def capture(
+    position: Annotated[Switch, typer.Argument(help="off for maintenance that must not travel; on afterwards.")],
+    *,
+    config: ConfigOption = None,
+) -> None:
+    """Switch capture off or on for the whole database. While it is off, changes are LOST to the upstream."""
+    chosen = settings(config)
+    with connect(chosen.node.source, name="source") as connection:
+        schema.require(connection, "source")
+        with translated("source"):
+            since = node.switch_capture(connection, on=position is Switch.ON)
+    if since is None:
+        output.line("capture is on")
+    else:
+        output.line(f"capture is OFF since {since:%Y-%m-%d %H:%M:%S %Z}: changes made now never reach the upstream")
+        output.talk("afterwards: dbsync capture on; dbsync verify shows what is missing")
+
+
+def _switch_shipping(chosen: Config, *, on: bool) -> object:
+    with connect(chosen.node.source, name="source") as connection:
+        schema.require(connection, "source")
+        with translated("source"):
+            return node.switch_shipping(connection, on=on)
+
+
+def _reload(config: Path | None) -> Config:
+    chosen = settings(config)
+    install.install_source(chosen)
+    return chosen

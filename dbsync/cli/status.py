@@ -1,0 +1,101 @@
+"""``dbsync status``: what waits, what went, what needs a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption, JsonOption
+from dbsync.cli.settings import settings
+from dbsync.service.status import LinkStatus, Status, TableStatus
+from dbsync.service.status import status as gather
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+
+def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show the node, its link and its tables: from the node's own database, whether or not the service runs.
+
+    JSON: node {name, incarnation, capture_off_since, paused_since}, link {name, state, since, reason, last_batch,
+    last_changes, last_at}, pending (changes without a receipt), lag (seconds, null when nothing is pending), tables
+    [{table, pending, oldest, today, trigger}].
+    """
+    found = gather(settings(config))
+    if json:
+        output.as_json(_json(found))
+    else:
+        show(found)
+
+
+def show(found: Status) -> None:
+    """Print a status as a person reads it."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_headline(found))
+    if found.link.reason:
+        console.print(Text(f"  {found.link.reason}", style="red" if found.link.state == "halted" else "yellow"))
+    if found.node.capture_off_since:
+        since = f"{found.node.capture_off_since:%Y-%m-%d %H:%M}"
+        console.print(
+            Text(f"  capture is OFF since {since}: changes made now never reach the upstream", style="bold red")
+        )
+    output.table(
+        ["  TABLE", "PENDING", "OLDEST", "TODAY", "TRIGGER"],
+        [_row(table, found.now) for table in found.tables],
+        right=["PENDING", "OLDEST", "TODAY"],
+    )
+    if found.pending and found.link.state != "streaming":
+        console.print(f"{found.pending:,} changes wait safely in the source")
+    wrong = [str(table.table) for table in found.tables if table.trigger not in {"installed", "removed"}]
+    if wrong:
+        console.print(Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red"))
+
+
+def ago(seconds: float) -> str:
+    """Say a duration in the unit a person would use.
+
+    >>> ago(0.42), ago(12.0), ago(200.0), ago(90000.0)
+    ('0.4 s', '12 s', '3 min', '25 h')
+    """
+    if seconds < 1:
+        return f"{max(seconds, 0):.1f} s"
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
+
+
+def _headline(found: Status) -> Text:
+    link = found.link
+    line = Text(f"{found.node.name} -> {link.name}   ")
+    line.append(link.state, style={"streaming": "green", "halted": "bold red"}.get(link.state, "yellow"))
+    lag = found.lag
+    line.append(f"   lag {ago(lag)}" if lag is not None else "   nothing pending")
+    line.append(_last(link, found.now))
+    return line
+
+
+def _last(link: LinkStatus, now: datetime) -> str:
+    if not link.last_batch or link.last_at is None:
+        return "   nothing shipped yet"
+    rows = f" ({link.last_changes:,} rows)" if link.last_changes is not None else ""
+    return f"   last batch {link.last_batch}{rows} {ago((now - link.last_at).total_seconds())} ago"
+
+
+def _row(table: TableStatus, now: datetime) -> list[str]:
+    oldest = ago((now - table.oldest).total_seconds()) if table.oldest else "-"
+    return [f"  {table.table}", f"{table.pending:,}", oldest, f"{table.today:,}", table.trigger]
+
+
+def _json(found: Status) -> dict[str, object]:
+    return {
+        "node": asdict(found.node),
+        "link": asdict(found.link),
+        "pending": found.pending,
+        "lag": found.lag,
+        "tables": [{**asdict(table), "table": str(table.table)} for table in found.tables],
+    }

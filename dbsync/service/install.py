@@ -1,0 +1,175 @@
+"""Installing and removing dbsync in a database: schema, node, grants, capture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from dbsync import schema
+from dbsync.capture import install as capture
+from dbsync.capture.install import TriggerState
+from dbsync.capture.trigger import Capture
+from dbsync.catalog.inspect import inspect
+from dbsync.config.models import Config
+from dbsync.errors import Refusal
+from dbsync.keys.expression import qualified
+from dbsync.keys.register import register
+from dbsync.model.catalog import Catalog
+from dbsync.model.findings import Finding, Severity
+from dbsync.model.names import TableName
+from dbsync.model.registration import Registry
+from dbsync.postgres import connect, translated
+from dbsync.service import node
+from dbsync.statements import statement
+
+Progress = Callable[[TableName], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What an installation did."""
+
+    schema_changed: bool
+    tables: tuple[TableName, ...]
+    """Those whose triggers were made or renewed."""
+    unchanged: int
+    removed: tuple[TableName, ...] = ()
+    """Those no longer registered, whose triggers were taken away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A source as configuration and catalog say it is."""
+
+    registry: Registry
+    catalog: Catalog
+    findings: tuple[Finding, ...]
+
+
+def registered(config: Config, connection: psycopg.Connection) -> Registered:
+    """Register the configured tables; refuse if any of them cannot be."""
+    with translated("source"):
+        catalog = inspect(connection)
+    registry, findings = register(config, catalog)
+    wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if wrong:
+        first = wrong[0]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise Refusal(
+            f"{first.where}: {first.what}{more}", where="dbsync.toml", why="", hint=first.remedy or "dbsync check"
+        )
+    return Registered(registry=registry, catalog=catalog, findings=findings)
+
+
+def install_source(config: Config, progress: Progress = lambda _: None) -> Installed:
+    """Bring the source to what the configuration says; a second time there is nothing to do.
+
+    Each table is one short transaction; a stop between two leaves the rest for the next run.
+    """
+    with connect(config.node.source, name="source") as connection:
+        found = registered(config, connection)
+        changed = schema.upgrade(config.node.source, "source")
+        with translated("source"):
+            node.register(connection, config.node.name)
+            for grant in capture.grants(found.registry):
+                connection.execute(grant)
+            wanted = capture.captures(connection, found.registry, found.catalog)
+            states = capture.states(connection, wanted)
+            capture.register_lookups(connection, found.registry)
+            done: list[TableName] = []
+            for item in wanted:
+                if states[item.table.name] is TriggerState.INSTALLED:
+                    continue
+                capture.install(connection, item, lock_timeout=config.service.lock_timeout)
+                done.append(item.table.name)
+                progress(item.table.name)
+            removed = _remove_orphans(connection, states, config.service.lock_timeout)
+    return Installed(
+        schema_changed=changed, tables=tuple(done), unchanged=len(wanted) - len(done), removed=tuple(removed)
+    )
+
+
+def source_sql(config: Config) -> Iterator[str]:
+    """Give the SQL that :func:`install_source` would run, and run none of it to stay."""
+    with connect(config.node.source, name="source") as connection:
+        found = registered(config, connection)
+        with translated("source"), connection.transaction(force_rollback=True):
+            if schema.version(connection) is None:
+                script = schema.upgrade_sql()
+                yield script
+                schema.rehearse(connection)
+            grants = list(capture.grants(found.registry))
+            for grant in grants:
+                connection.execute(grant)
+                yield f"{grant.as_string(connection)};"
+            wanted = capture.captures(connection, found.registry, found.catalog)
+            states = capture.states(connection, wanted)
+            for item in wanted:
+                if states[item.table.name] is not TriggerState.INSTALLED:
+                    yield from _table_sql(connection, item, config.service.lock_timeout)
+
+
+def _table_sql(connection: psycopg.Connection, item: Capture, lock_timeout: float) -> Iterator[str]:
+    yield f"\n-- {item.table.name}\nBEGIN;"
+    for step in capture.plan(connection, item, lock_timeout=lock_timeout):
+        yield f"{step};"
+    yield "COMMIT;"
+
+
+def uninstall_source(config: Config, *, force: bool, drop_schema: bool = False) -> list[TableName]:
+    """Take the triggers away; refuse while changes wait that no upstream has acknowledged, unless forced."""
+    with connect(config.node.source, name="source") as connection:
+        schema.require(connection, "source")
+        with translated("source"):
+            waiting = unacknowledged(connection)
+            if waiting and not force:
+                raise Refusal(
+                    f"{waiting:,} changes are not acknowledged by the upstream yet",
+                    where="source",
+                    why="without the triggers, later changes would be lost, and these depend on them",
+                    hint="dbsync run --once   or, to leave them behind: dbsync uninstall-triggers --force",
+                )
+            tables = sorted({trigger.table for trigger in capture.installed(connection)})
+            for table in tables:
+                capture.uninstall(connection, table, lock_timeout=config.service.lock_timeout)
+            if drop_schema:
+                connection.execute("DROP SCHEMA dbsync CASCADE")
+    return tables
+
+
+def uninstall_sql(config: Config) -> Iterator[str]:
+    """Give the SQL that :func:`uninstall_source` would run."""
+    with connect(config.node.source, name="source") as connection:
+        schema.require(connection, "source")
+        with translated("source"):
+            for table in sorted({trigger.table for trigger in capture.installed(connection)}):
+                yield f"\n-- {table}\nBEGIN;"
+                for step in capture.uninstall_steps(table, config.service.lock_timeout):
+                    yield f"{step.as_string(connection)};"
+                yield "COMMIT;"
+
+
+def unacknowledged(connection: psycopg.Connection, table: TableName | None = None) -> int:
+    """Count the changes (of one table) that some link has no receipt for."""
+    relation = None if table is None else qualified(table)
+    row = connection.execute(statement("service", "unacknowledged_anywhere"), {"relation": relation}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def install_upstream(config: Config) -> bool:
+    """Bring dbsync's schema in the upstream to this program's version; say whether anything was done."""
+    with connect(config.upstream.url, name="upstream"):
+        pass  # a readable refusal before alembic's own
+    return schema.upgrade(config.upstream.url, "upstream")
+
+
+def _remove_orphans(
+    connection: psycopg.Connection, states: dict[TableName, TriggerState], lock_timeout: float
+) -> list[TableName]:
+    """Take the triggers from tables that left the configuration; their captured changes are still shipped."""
+    orphans = [table for table, state in states.items() if state is TriggerState.ORPHANED]
+    for table in orphans:
+        capture.uninstall(connection, table, lock_timeout=lock_timeout)
+    return orphans

@@ -1,0 +1,62 @@
+"""This node as its database knows it: name, incarnation, switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+
+from dbsync.errors import Refusal, SchemaVersionError
+from dbsync.statements import statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One installation of dbsync."""
+
+    name: str
+    incarnation: UUID
+    capture_off_since: datetime | None
+    paused_since: datetime | None
+
+
+def register(connection: psycopg.Connection, name: str) -> None:
+    """Enter this node, or refuse if the database was installed under another name."""
+    row = connection.execute(statement("service", "register_node"), {"name": name}).fetchone()
+    if row is not None and row[0] != name:
+        raise Refusal(
+            f"this database was installed as node {row[0]!r}, the configuration says {name!r}",
+            where="source",
+            why="a node's name goes with its batches; two names would be two nodes with the same rows",
+            hint=f'set name = "{row[0]}" in [node]',
+        )
+
+
+def read(connection: psycopg.Connection) -> Node:
+    """Read this node; refuse a database that lives another life than the one it was installed in."""
+    row = connection.execute(statement("changelog", "node")).fetchone()
+    if row is None:
+        raise SchemaVersionError("no node is registered here", where="source", hint="dbsync install-triggers")
+    name, incarnation, system, capture_off, paused, here = row
+    if system != here:
+        raise Refusal(
+            f"this database is a copy: node {name} was installed in another PostgreSQL cluster",
+            where="source",
+            why="after dump and reload, pg_upgrade or a copy, transaction ids mean something else; sending could lose changes",
+            hint="dbsync verify   (shows what differs before you decide)",
+        )
+    return Node(name=name, incarnation=incarnation, capture_off_since=capture_off, paused_since=paused)
+
+
+def switch_capture(connection: psycopg.Connection, *, on: bool) -> datetime | None:
+    """Turn capture on or off for the whole database; give since when it is off."""
+    row = connection.execute(statement("service", "switch_capture"), {"on": on}).fetchone()
+    return row[0] if row else None
+
+
+def switch_shipping(connection: psycopg.Connection, *, on: bool) -> datetime | None:
+    """Resume or pause shipping; give since when it is paused."""
+    row = connection.execute(statement("service", "switch_shipping"), {"on": on}).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,138 @@
+"""What a node says of itself, from its own database: with the service stopped and the upstream away too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from dbsync import schema
+from dbsync.capture import install as capture
+from dbsync.capture.install import TriggerState
+from dbsync.catalog.inspect import inspect
+from dbsync.config.models import Config
+from dbsync.keys.expression import qualified
+from dbsync.keys.register import register
+from dbsync.model.names import TableName
+from dbsync.postgres import connect, translated
+from dbsync.service import node as nodes
+from dbsync.service.node import Node
+from dbsync.statements import statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStatus:
+    """One captured table."""
+
+    table: TableName
+    pending: int
+    oldest: datetime | None
+    today: int
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStatus:
+    """The link to the upstream."""
+
+    name: str
+    state: str
+    since: datetime | None
+    reason: str | None
+    last_batch: int
+    last_changes: int | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything ``dbsync status`` shows."""
+
+    node: Node
+    link: LinkStatus
+    tables: tuple[TableStatus, ...]
+    now: datetime
+
+    @property
+    def pending(self) -> int:
+        """Count the changes without a receipt."""
+        return sum(table.pending for table in self.tables)
+
+    @property
+    def lag(self) -> float | None:
+        """Give the age of the oldest change without a receipt, in seconds; None when there is none."""
+        oldest = [table.oldest for table in self.tables if table.oldest is not None]
+        return (self.now - min(oldest)).total_seconds() if oldest else None
+
+
+def status(config: Config) -> Status:
+    """Gather the status of a node; only its own database is asked."""
+    with connect(config.node.source, name="source") as connection:
+        schema.require(connection, "source")
+        with translated("source"):
+            node = nodes.read(connection)
+            link = _link(connection, config.upstream.label)
+            pending = _rows(connection, "changelog", "pending", config.upstream.label)
+            today = {str(row[0]): int(str(row[1])) for row in _rows(connection, "service", "shipped_today", link.name)}
+            states = _trigger_states(config, connection)
+            now = connection.execute("SELECT clock_timestamp()").fetchone()
+    waiting = {str(row[0]): (int(str(row[1])), row[2]) for row in pending}
+    names = {qualified(table): table for table in states}
+    names.update({relation: _name(relation) for relation in waiting if relation not in names})
+    return Status(
+        node=node,
+        link=link,
+        tables=tuple(
+            TableStatus(
+                table=table,
+                pending=waiting.get(relation, (0, None))[0],
+                oldest=_moment(waiting.get(relation, (0, None))[1]),
+                today=today.get(relation, 0),
+                trigger=states.get(table, "removed"),
+            )
+            for relation, table in sorted(names.items())
+        ),
+        now=now[0] if now else datetime.now(UTC),
+    )
+
+
+def _link(connection: psycopg.Connection, label: str) -> LinkStatus:
+    rows = [row for row in connection.execute(statement("service", "links")).fetchall() if row[0] == label]
+    if not rows:
+        return LinkStatus(
+            name=label, state="new", since=None, reason=None, last_batch=0, last_changes=None, last_at=None
+        )
+    name, state, since, reason, number, changes, acknowledged, _contact = rows[0]
+    return LinkStatus(
+        name=name,
+        state=state,
+        since=since,
+        reason=reason,
+        last_batch=number,
+        last_changes=changes,
+        last_at=acknowledged,
+    )
+
+
+def _rows(connection: psycopg.Connection, file: str, name: str, link: str) -> list[tuple[object, ...]]:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return list(cursor.execute(statement(file, name), {"link": link}).fetchall())
+
+
+def _trigger_states(config: Config, connection: psycopg.Connection) -> dict[TableName, str]:
+    """Compare the triggers with the configuration; with a configuration that no longer fits, show them all the same."""
+    catalog = inspect(connection)
+    registry, _ = register(config, catalog)
+    states: dict[TableName, TriggerState] = capture.states(connection, capture.captures(connection, registry, catalog))
+    return {table: state.value for table, state in states.items()}
+
+
+def _name(relation: str) -> TableName:
+    schema_name, _, table = relation.partition(".")
+    return TableName(schema_name, table)
+
+
+def _moment(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None

@@ -1,0 +1,48 @@
+-- name: register_node
+-- The first installation names the node; later ones only learn the name it has.
+WITH made AS (
+    INSERT INTO dbsync.node (name, system_identifier)
+    SELECT %(name)s, c.system_identifier FROM pg_control_system() c
+    ON CONFLICT (singleton) DO NOTHING
+    RETURNING name
+)
+SELECT name FROM made UNION ALL SELECT name FROM dbsync.node LIMIT 1
+
+-- name: switch_capture
+UPDATE dbsync.node
+SET capture_off_since = CASE WHEN %(on)s THEN NULL ELSE coalesce(capture_off_since, now()) END
+RETURNING capture_off_since
+
+-- name: switch_shipping
+UPDATE dbsync.node
+SET paused_since = CASE WHEN %(on)s THEN NULL ELSE coalesce(paused_since, now()) END
+RETURNING paused_since
+
+-- name: links
+SELECT l.name, l.state, l.state_since, l.reason, l.last_number, s.changes, s.acknowledged_at, l.contact_at
+FROM dbsync.link l LEFT JOIN dbsync.sent s ON s.link = l.name AND s.number = l.last_number
+ORDER BY l.name
+
+-- name: shipped_today
+-- By table, since midnight of the server's own day.
+SELECT y.relation, sum((c.value ->> 2)::bigint)::bigint
+FROM dbsync.sent s
+CROSS JOIN LATERAL jsonb_array_elements(s.counts) AS c(value)
+JOIN LATERAL (SELECT relation FROM dbsync.layout WHERE id = (c.value ->> 0)::bigint LIMIT 1) y ON true
+WHERE s.link = %(link)s AND s.acknowledged_at >= date_trunc('day', now())
+GROUP BY y.relation
+
+-- name: relations
+SELECT relation, mode FROM dbsync.relation ORDER BY relation
+
+-- name: unacknowledged_anywhere
+-- Changes of one table, or of all, that some link has no receipt for.
+SELECT count(*)
+FROM dbsync.change c
+WHERE (%(relation)s::text IS NULL
+       OR c.layout IN (SELECT y.id FROM dbsync.layout y WHERE y.relation = %(relation)s))
+  AND (NOT EXISTS (SELECT FROM dbsync.link)
+       OR EXISTS (SELECT FROM dbsync.link l
+                  WHERE (l.cursor IS NULL OR NOT pg_visible_in_snapshot(c.xid, l.cursor))
+                    AND NOT (l.window_seq > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
+                             AND (SELECT max(m.seq) FROM dbsync.change m WHERE m.xid = c.xid) <= l.window_seq)))
