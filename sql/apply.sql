@@ -38,6 +38,7 @@ RETURNING applied_at
 
 -- name: segments
 -- Runs of changes between renames (and between two layouts of one table): in each, a natural key means one row.
+-- Renames by one statement happen at once and are one run; the moment of capture tells one statement from the next.
 SELECT min(tx), (array_agg(seq ORDER BY tx, seq))[1], max(tx), (array_agg(seq ORDER BY tx DESC, seq DESC))[1], bool_or(renames)
 FROM (
     SELECT tx, seq, renames, count(*) FILTER (WHERE breaks) OVER (ORDER BY tx, seq) AS run
@@ -46,7 +47,7 @@ FROM (
                (class IS DISTINCT FROM lag(class) OVER (ORDER BY tx, seq)) AS breaks
         FROM (
             SELECT s.tx, s.seq, s.renames,
-                   CASE WHEN s.renames THEN 'rename ' || s.layout || ' ' || s.tx
+                   CASE WHEN s.renames THEN 'rename ' || s.layout || ' ' || s.tx || ' ' || s.captured_at
                         WHEN s.layout = ANY (%(changing)s) THEN s.layout::text END AS class
             FROM pg_temp.dbsync_stage s
             WHERE {range}
@@ -65,7 +66,7 @@ SELECT tx, seq FROM pg_temp.dbsync_stage s WHERE {range} ORDER BY tx, seq OFFSET
 
 -- name: parsed
 SELECT s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs, s.lost,
-       s.op <> 'U' AS whole, false AS gone
+       s.op <> 'U' AS whole, s.op = 'D' AS gone
 FROM pg_temp.dbsync_stage s
 WHERE s.layout = {layout} AND {range}
 
@@ -138,6 +139,17 @@ INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, {local_id}, b.{leaf} FROM {rows} b WHERE NOT b.gone AND NOT b.found AND b.missing = 0
 ON CONFLICT (relation, local_id) DO UPDATE SET row_key = excluded.row_key
 RETURNING 1
+
+-- name: depart
+-- A reference that no constraint holds may point to a row that is gone for good (the history of a deleted row). Such a row
+-- gets an id of its own here, fresh from the sequence so that no living row has it, and the same for all who mean it.
+WITH net AS ({net}),
+typed AS ({typed})
+INSERT INTO dbsync.row_key (relation, local_id, row_key)
+SELECT {relation}, {fresh}, gone.departed
+FROM (SELECT DISTINCT {departed} AS departed FROM typed y {joins} WHERE NOT y.gone AND {unfound}) gone
+WHERE gone.departed IS NOT NULL
+ON CONFLICT (row_key) DO NOTHING
 
 -- name: forget_row_keys
 DELETE FROM dbsync.row_key k USING bound b WHERE b.gone AND k.row_key = b.{leaf} RETURNING 1

@@ -51,9 +51,12 @@ FROM {rows} n {lookups}
 -- The join is FULL though neither side has more rows: a full join is never a nested loop, which is what a plan cached from
 -- a single-row update would be, and which a bulk update later in the session would never finish.
 -- A row whose every byte stayed the same (Django's save() writes all columns) leaves no change.
+-- The clock is read once a statement: keys that one statement renames change at the same moment, those that two statements
+-- of one transaction rename one after the other (A becomes B, then C), and upstream tells them apart by this.
 INSERT INTO dbsync.change
-    (layout, op, image, old_image, renames, refs, old_refs, local_id, old_local_id, unresolved)
-SELECT {layout}, 'U', {image}, {old_image}, {renames}, {refs}, {old_refs}, {local_id}, {old_local_id}, {unresolved}
+    (captured_at, layout, op, image, old_image, renames, refs, old_refs, local_id, old_local_id, unresolved)
+SELECT (SELECT pg_catalog.clock_timestamp()), {layout}, 'U', {image}, {old_image}, {renames}, {refs}, {old_refs},
+       {local_id}, {old_local_id}, {unresolved}
 FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
 FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n
     ON n.dbsync_place OPERATOR(pg_catalog.=) o.dbsync_place {lookups}

@@ -137,6 +137,14 @@ FROM pg_temp.dbsync_window w, dbsync.row_key k
 WHERE c.xid = w.xid AND c.layout = {layout} AND c.unresolved[{place}] IS NOT NULL
   AND k.relation = {relation} AND k.local_id = c.unresolved[{place}]
 
+-- name: name_gone_rows
+INSERT INTO dbsync.row_key (relation, local_id, row_key)
+SELECT {relation}, gone.id, gen_random_uuid()
+FROM (SELECT DISTINCT c.unresolved[{place}] AS id
+      FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+      WHERE c.layout = {layout} AND c.unresolved[{place}] IS NOT NULL) gone
+ON CONFLICT (relation, local_id) DO NOTHING
+
 -- name: node
 SELECT name, incarnation, system_identifier, capture_off_since, paused_since,
        (SELECT system_identifier FROM pg_control_system()) AS here

@@ -11,14 +11,16 @@ import psycopg
 from psycopg import errors, sql
 
 from dbsync.apply.order import write_order
+from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
-from dbsync.apply.write import delete_statement, write_statement
+from dbsync.apply.write import delete_statement, depart_statements, write_statement
 from dbsync.catalog.inspect import inspect
 from dbsync.errors import IdentityConflict, Interrupted, LinkHalted, Refusal
 from dbsync.keys.expression import Sql
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
+from dbsync.model.names import TableName
 from dbsync.postgres import primary
 from dbsync.statements import statement
 
@@ -150,13 +152,19 @@ class Applier:
                 self._write_safely(header, whole, header.counts)
             except Unapplicable as problem:
                 self._catalog = None
+                together = problem.reason
                 if attempt == 1 and problem.retry:
                     continue
                 break
             else:
                 return
         self._connection.execute(statement("apply", "index_stage"))
-        self._halve(header, whole)
+        try:
+            self._halve(header, whole)
+        except LinkHalted as halted:
+            if together not in halted.why:
+                halted.why = f"{halted.why}; and all of the batch together: {together}"
+            raise
 
     def _halve(self, header: Header, span: Span) -> None:
         """Write a span in two parts, and a part that fails in two again, down to the change that cannot be written.
@@ -243,7 +251,7 @@ class Applier:
         ops: dict[int, set[Op]] = {}
         for count in counts:
             ops.setdefault(count.layout, set()).add(count.op)
-        steps = write_order({layout: header.layouts[layout] for layout in ops})
+        steps = write_order({layout: header.layouts[layout] for layout in ops}, self._is_required)
         self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for step in steps:
             if ops[step.layout] != {Op.DELETE}:
@@ -256,6 +264,10 @@ class Applier:
                 self._delete_share(self._share(header, span, step.layout, ops[step.layout], deletes=True))
         self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
+    def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
+        table = target_table(self._known_catalog(), name)
+        return not all(target_column(table, column).nullable for column in columns)
+
     def _share(
         self,
         header: Header,
@@ -263,7 +275,7 @@ class Applier:
         layout: int,
         ops: set[Op],
         *,
-        late: frozenset[object] = frozenset(),
+        late: frozenset[TableName] = frozenset(),
         deletes: bool = False,
     ) -> Share:
         return Share(
@@ -275,10 +287,12 @@ class Applier:
             updates=Op.UPDATE in ops and not deletes,
             renames=span.renames,
             deletes_only=deletes,
-            late=late,  # type: ignore[arg-type]
+            late=late,
         )
 
     def _write_share(self, share: Share) -> None:
+        for departed in depart_statements(share):
+            self._connection.execute(departed)
         row = self._connection.execute(write_statement(share)).fetchone()
         assert row is not None
         self._refuse_missing(share, row[2])
@@ -292,8 +306,11 @@ class Applier:
         if missing is None:
             return
         _, _, place, *leaves = missing
-        reference = next(r for p, r, _ in share.references if p == int(place or 0))
-        if all(leaf is None for leaf in leaves):
+        reference = next((r for p, r, _ in share.references if p == int(place or 0)), None)
+        if reference is None:
+            table, key = leaves
+            why = f"there is no {table} {key} upstream, which its generic reference points to"
+        elif all(leaf is None for leaf in leaves):
             why = f"its {', '.join(reference.columns)} pointed to a row of {reference.target.table} whose key is not known"
         else:
             key = ", ".join(str(leaf) for leaf in leaves)

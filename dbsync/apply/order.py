@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dbsync.model.layout import Layout
@@ -17,37 +17,60 @@ class Step:
     late: frozenset[TableName] = frozenset()
 
 
-def write_order(layouts: Mapping[int, Layout]) -> tuple[Step, ...]:
+Required = Callable[[TableName, Sequence[str]], bool]
+"""Whether a table's row cannot be written while these columns of it are null."""
+
+
+def write_order(layouts: Mapping[int, Layout], required: Required) -> tuple[Step, ...]:
     """Order layouts so that what is referred to is written first; deletes go the other way round.
 
-    Tables that refer to each other in a cycle are cut at the last edge met; the reference over that edge is written in
-    a second pass. Depth first, in name order, so the order is the same on every run.
+    A cycle between tables is cut at a reference that may be null: its table is written first, and the reference in a
+    second pass. Depth first in name order, so the order is the same on every run.
     """
     by_table: dict[TableName, list[int]] = {}
     for identity, layout in sorted(layouts.items(), key=lambda item: (item[1].table, item[0])):
         by_table.setdefault(layout.table, []).append(identity)
-    needs = {table: _needs(table, [layouts[i] for i in ids], by_table.keys()) for table, ids in by_table.items()}
+    edges = {table: [edge for i in ids for edge in _edges(layouts[i])] for table, ids in by_table.items()}
+    every = {table: _targets(table, (target for _, target in found), by_table.keys()) for table, found in edges.items()}
+    needed = {
+        table: _targets(table, (target for columns, target in found if required(table, columns)), by_table.keys())
+        for table, found in edges.items()
+    }
+    order = _depth_first(_depth_first(sorted(by_table), every), needed)
+    place = {table: i for i, table in enumerate(order)}
+    return tuple(
+        Step(layout=identity, late=frozenset(n for n in every[table] if place[n] > place[table]))
+        for table in order
+        for identity in by_table[table]
+    )
+
+
+def _depth_first(tables: Sequence[TableName], targets: Mapping[TableName, Sequence[TableName]]) -> list[TableName]:
+    """List tables, each after those it points to, as far as there is no cycle; otherwise in the order given."""
     done: list[TableName] = []
     entered: set[TableName] = set()
 
     def visit(table: TableName) -> None:
         entered.add(table)
-        for needed in needs[table]:
-            if needed not in entered:
-                visit(needed)
+        for target in targets[table]:
+            if target not in entered:
+                visit(target)
         done.append(table)
 
-    for table in by_table:
+    for table in tables:
         if table not in entered:
             visit(table)
-    place = {table: i for i, table in enumerate(done)}
-    return tuple(
-        Step(layout=identity, late=frozenset(n for n in needs[table] if place[n] > place[table]))
-        for table in done
-        for identity in by_table[table]
-    )
+    return done
 
 
-def _needs(table: TableName, layouts: Sequence[Layout], present: Set[TableName]) -> list[TableName]:
-    targets = {reference.target.table for layout in layouts for reference in layout.references}
-    return sorted((targets & present) - {table})
+def _edges(layout: Layout) -> Iterator[tuple[Sequence[str], TableName]]:
+    """Give what a layout's columns may point to."""
+    for reference in layout.references:
+        yield reference.columns, reference.target.table
+    for generic in layout.generics:
+        for tree in generic.targets:
+            yield (generic.id_column,), tree.table
+
+
+def _targets(table: TableName, targets: Iterable[TableName], present: Set[TableName]) -> list[TableName]:
+    return sorted((set(targets) & present) - {table})

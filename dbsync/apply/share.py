@@ -8,6 +8,7 @@ old ones, ``d..`` that it differs). *bound*: each reference resolved (``f1_1``),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,7 +107,7 @@ class Share:
         """Say whether the row may be written though the reference finds nothing (yet)."""
         if reference.target.table in self.late:
             return True
-        return reference.soft and all(target_column(self.table, c).nullable for c in reference.columns)
+        return reference.soft
 
     # The three shapes.
 
@@ -128,6 +129,9 @@ class Share:
         for place, reference, first in self.references:
             columns += self._leaves(reference.target, "n.refs", first, f"l{place}")
             columns.append(_named(sql.SQL("coalesce(n.lost[{}], false)").format(sql.Literal(place)), f"lost{place}"))
+            if reference.soft:
+                uuid = sql.SQL("{}::pg_catalog.uuid").format(_element("n.refs", first + reference.target.width))
+                columns.append(_named(uuid, f"departed{place}"))
         for place, generic, first in self.generics:
             columns += self._generic_leaves(generic, first, place)
         columns += self._differences()
@@ -138,35 +142,63 @@ class Share:
         """Compose the columns and joins of the bound rows; self-references are left for later if so asked."""
         columns: list[Sql] = [sql.SQL("y.*")]
         joins: list[Sql] = []
+        pointed: list[tuple[int, Sql]] = []
         for place, reference, _ in self.references:
             if without_self and self.is_self(reference):
                 continue
             found = self.resolve(reference, place)
             joins += found.joins
+            joins += [self._departed_join(reference, place)] if reference.soft else []
             columns += self.resolved(reference, place, found)
         for place, generic, _ in self.generics:
-            column, more = self._resolve_generic(generic, place)
-            columns.append(column)
+            identity, more = self._resolve_generic(generic, place)
+            column = target_column(self.table, generic.id_column)
+            columns.append(_named(value_of(identity, column), f"f{place}_1"))
             joins += more
+            pointed.append((place, identity))
         joins += self._own_joins()
         columns.append(_named(sql.SQL("t.tableoid IS NOT NULL"), "found"))
         columns += [_named(column_sql("t", name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
-        outer = self.missing(self._outer(without_self), sql.SQL("t.tableoid IS NULL"))
+        outer = self.missing(self._outer(without_self), sql.SQL("t.tableoid IS NULL"), pointed)
         columns += [_named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
         return sql.SQL(", ").join(columns), sql.SQL("\n").join(joins)
 
     def resolved(self, reference: KeyReference, place: int, found: Found) -> list[Sql]:
         """Name the values that a resolved reference gives its columns."""
-        return [
-            _named(found.value(self.catalog, column), f"f{place}_{i}")
-            for i, column in enumerate(reference.target_columns, start=1)
-        ]
+        values = [found.value(self.catalog, column) for column in reference.target_columns]
+        if reference.soft:
+            target = target_column(target_table(self.catalog, reference.target.table), reference.target_columns[0])
+            departed = value_of(column_sql(f"gone{place}", "local_id"), target)
+            values = [sql.SQL("coalesce({}, {})").format(value, departed) for value in values]
+        return [_named(value, f"f{place}_{i}") for i, value in enumerate(values, start=1)]
 
-    def missing(self, references: list[tuple[int, KeyReference, Sql]], absent: Sql) -> tuple[Sql, Sql]:
+    def departed(self, reference: KeyReference, place: int) -> Sql:
+        """Say the UUID that stands for a soft reference's target when it is gone: the source's, or one made of its key."""
+        leaves = self.leaf_names("y", reference, place)
+        return sql.SQL(
+            "coalesce({named}, CASE WHEN {said} IS NOT NULL THEN"
+            " pg_catalog.md5({relation} || {key}::pg_catalog.text)::pg_catalog.uuid END)"
+        ).format(
+            named=column_sql("y", f"departed{place}"),
+            said=coalesced(leaves),
+            relation=sql.Literal(f"departed {qualified(reference.target.table)} "),
+            key=self.asked(reference, place),
+        )
+
+    def _departed_join(self, reference: KeyReference, place: int) -> Sql:
+        return sql.SQL("LEFT JOIN dbsync.row_key {a} ON {a}.relation = {relation} AND {a}.row_key = {departed}").format(
+            a=sql.Identifier(f"gone{place}"),
+            relation=sql.Literal(qualified(reference.target.table)),
+            departed=self.departed(reference, place),
+        )
+
+    def missing(
+        self, references: list[tuple[int, KeyReference, Sql]], absent: Sql, pointed: Sequence[tuple[int, Sql]] = ()
+    ) -> tuple[Sql, Sql]:
         """Say which of the references finds nothing though it should, and the key it asked for.
 
         Each comes with its place and what is null when its lookup found nothing; ``absent`` says that the row itself is
-        new upstream.
+        new upstream. ``pointed`` are the generic references, each with its place and the id it was resolved to.
         """
         cases: list[Sql] = []
         asked: list[Sql] = []
@@ -176,6 +208,11 @@ class Share:
             condition = self._is_missing(reference, place, anchor, absent)
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN {}").format(condition, self.asked(reference, place)))
+        for place, identity in pointed:
+            target, key = column_sql("y", f"gt{place}"), column_sql("y", f"gk{place}")
+            condition = sql.SQL("(NOT y.gone AND {} IS NOT NULL AND {} IS NULL)").format(key, identity)
+            cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
+            asked.append(sql.SQL("WHEN {} THEN ARRAY[{}, {}]").format(condition, target, key))
         if not cases:
             return sql.SQL("0"), sql.SQL("NULL::pg_catalog.text[]")
         return (
@@ -273,7 +310,6 @@ class Share:
     def _resolve_generic(self, generic: LayoutGeneric, place: int) -> tuple[Sql, list[Sql]]:
         joins: list[Sql] = []
         ids: list[Sql] = []
-        column = target_column(self.table, generic.id_column)
         for i, tree in enumerate(generic.targets, start=1):
             if self.catalog.table(tree.table) is None:
                 continue
@@ -283,14 +319,17 @@ class Share:
             joins += found.joins
             ids.append(sql.SQL("{}::pg_catalog.text").format(found.value(self.catalog, primary[0])))
         text = sql.SQL("coalesce({})").format(sql.SQL(", ").join(ids)) if ids else sql.SQL("NULL::pg_catalog.text")
-        return _named(value_of(text, column), f"f{place}_1"), joins
+        return text, joins
 
     def _leaves(self, tree: KeyTree, array: str, first: int, name: str) -> list[Sql]:
         leaves = typed_leaves(tree, self.catalog, sql.SQL(array), first)  # type: ignore[arg-type]  # one of our own names
         return [_named(leaf, f"{name}_{i}") for i, leaf in enumerate(leaves, start=1)]
 
     def _generic_leaves(self, generic: LayoutGeneric, first: int, place: int) -> list[Sql]:
-        columns: list[Sql] = []
+        columns: list[Sql] = [
+            _named(_element("n.refs", first), f"gt{place}"),
+            _named(_element("n.refs", first + 1), f"gk{place}"),
+        ]
         key = sql.SQL("({}::pg_catalog.text[])").format(_element("n.refs", first + 1))
         for i, tree in enumerate(generic.targets, start=1):
             if self.catalog.table(tree.table) is None:
@@ -311,7 +350,7 @@ class Share:
             _named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
             for place, _ in self.values
         ]
-        spans = [(place, first, reference.target.width) for place, reference, first in self.references]
+        spans = [(place, first, reference.width) for place, reference, first in self.references]
         spans += [(place, first, 2) for place, _, first in self.generics]
         for place, first, width in spans:
             old, new = _slice("n.old_refs", first, width), _slice("n.refs", first, width)

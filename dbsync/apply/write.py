@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from dbsync.apply.resolve import target_column
+from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql
 from dbsync.model.registration import KeyReference
@@ -61,6 +61,30 @@ def delete_statement(share: Share) -> Sql:
         more=more,
         missing=statement("apply", "missing").format(rows=sql.Identifier("bound")),
     )
+
+
+def depart_statements(share: Share) -> list[Sql]:
+    """Compose what gives the gone targets of soft references an id upstream, before the share is written."""
+    composed: list[Sql] = []
+    for place, reference, _ in share.references:
+        target = target_table(share.catalog, reference.target.table)
+        column = target_column(target, reference.target_columns[0])
+        if not reference.soft or reference.target.table in share.late or not (column.sequence or column.cast == "uuid"):
+            continue
+        found = share.resolve(reference, place)
+        fresh = sql.SQL("pg_catalog.nextval({}::regclass)::pg_catalog.text").format(sql.Literal(column.sequence))
+        composed.append(
+            statement("apply", "depart").format(
+                net=share.net(),
+                typed=share.typed(),
+                relation=sql.Literal(qualified(reference.target.table)),
+                fresh=fresh if column.sequence else sql.SQL("gone.departed::pg_catalog.text"),
+                departed=share.departed(reference, place),
+                joins=sql.SQL("\n").join(found.joins),
+                unfound=sql.SQL("{} IS NULL").format(share.anchor(reference, place)),
+            )
+        )
+    return composed
 
 
 def _drawn_columns(share: Share) -> list[str]:

@@ -28,6 +28,7 @@ from dbsync.model.registration import GenericReference, KeyColumn, KeyReference,
 from dbsync.statements import statement
 
 NOTHING = sql.SQL("")
+NO_LEAVES = sql.SQL("NULL::pg_catalog.text[]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def log_update(form: Form) -> Sql:
         old_image=form.image("o"),
         renames=_differs(key_columns(table)) if form.keyed else sql.SQL("false"),
         refs=_refs(form, "n", looked_up),
-        old_refs=_case(_differs(referring_columns(table)), old_refs) if form.keyed else sql.NULL,
+        old_refs=_case(_differs(referring_columns(table)), old_refs) if form.keyed else NO_LEAVES,
         local_id=form.identity("n"),
         old_local_id=_case(_differs(table.table.primary_key), form.identity("o")) if form.keyed else sql.NULL,
         unresolved=_unresolved(form, looked_up),
@@ -172,18 +173,25 @@ def _refs(
 ) -> Sql:
     """Concatenate the leaves of all references; those not looked up stay null."""
     if not form.keyed:
-        return sql.NULL
+        return NO_LEAVES
     table = form.table
     parts: list[Sql] = []
     if table.key.row_id:
         parts.append(text_array([row_key_of(table.name, local_id("n", table.key.row_id))]))
     known = {reference.columns for reference in looked_up}
     for i, reference in enumerate(table.references):
-        nulls = null_array(reference.target.width)
+        nulls = null_array(reference.width)
         found = reference_key(reference, alias, form.catalog) if inline else sql.Identifier("q", f"r{i}")
-        parts.append(sql.SQL("coalesce({}, {})").format(found, nulls) if reference.columns in known else nulls)
+        parts.append(_leaves_or(found, nulls, reference) if reference.columns in known else nulls)
     parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
-    return sql.SQL(" || ").join(parts) if parts else sql.NULL
+    return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
+
+
+def _leaves_or(found: Sql, nulls: Sql, reference: KeyReference) -> Sql:
+    """Say a reference's elements: what was found, with room for a gone row's UUID behind a soft one, or nulls."""
+    if reference.soft:
+        return sql.SQL("CASE WHEN {0} IS NULL THEN {1} ELSE {0} || {2} END").format(found, nulls, null_array(1))
+    return sql.SQL("coalesce({}, {})").format(found, nulls)
 
 
 def _generic(generic: GenericReference, alias: str) -> Sql:

@@ -23,6 +23,9 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     statements = [s for layout in waiting for s in _statements(layout, layouts, beside)]
     while told := sum(connection.execute(s).rowcount for s in statements):
         total += told
+    for layout in waiting:
+        for step in _gone(layout, layouts[layout]):
+            total += connection.execute(step).rowcount
     return total
 
 
@@ -43,6 +46,23 @@ def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) 
             target = layouts[other]
             if target.table == reference.target.table and target.key is not None:
                 yield _from_change(reference, target, at, sql.Literal(other))
+
+
+def _gone(waiting: int, layout: Layout) -> Iterator[Sql]:
+    """Give the targets of soft references that are gone for good a UUID each: the same for all who refer to one."""
+    for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
+        if not reference.soft:
+            continue
+        at = {
+            "layout": sql.Literal(waiting),
+            "place": sql.Literal(place),
+            "relation": sql.Literal(qualified(reference.target.table)),
+        }
+        yield statement("changelog", "name_gone_rows").format(**at)
+        behind = first + reference.width
+        yield statement("changelog", "stitch_row_key").format(
+            before=sql.Literal(behind - 2), behind=sql.Literal(behind), **at
+        )
 
 
 def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], target_layout: Sql) -> Sql:

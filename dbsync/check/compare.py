@@ -157,9 +157,10 @@ def _of_staying(registered: RegisteredTable, there: Table) -> Iterator[Finding]:
 
 def _of_references(registered: RegisteredTable, there: Table, upstream: Catalog) -> Iterator[Finding]:
     """Find plain values that a constraint upstream takes for ids: shipped as they are, they would name other rows."""
+    constrained = {column for key in registered.table.foreign_keys for column in key.columns}
     for key in there.foreign_keys:
         target = upstream.table(key.target)
-        if target is None or len(key.columns) != 1 or key.columns[0] not in registered.values:
+        if target is None or len(key.columns) != 1 or key.columns[0] not in {*registered.values} - constrained:
             continue
         pointed = target.column(key.target_columns[0])
         if pointed is not None and pointed.auto:

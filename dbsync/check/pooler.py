@@ -30,7 +30,7 @@ def of_pooler(side: Side, connection: psycopg.Connection, dsn: str) -> Iterator[
         )
         yield error("transaction_pooler", side, what, remedy)
     else:
-        yield warning("pooler", side, "a pooler stands before the server; dbsync needs whole sessions", remedy)
+        yield warning("pooler", side, "a pooler stands before the server", "none needed if its pool_mode is session")
 
 
 def _has_go_between(connection: psycopg.Connection) -> bool:

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from dbsync import __version__
-from dbsync.cli import backfill, check, init, install, output, run as service, status, tables, verify
+from dbsync.cli import backfill, check, init, install, output, status, tables, verify
+from dbsync.cli import run as service
 from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
 from dbsync.config.explain import explain
 from dbsync.config.problems import InvalidConfig

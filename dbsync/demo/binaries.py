@@ -20,6 +20,7 @@ from dbsync.errors import DbsyncError
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 _ENTER = stat.S_IROTH | stat.S_IXOTH
 _DEBIAN = Path("/usr/lib/postgresql")
+_COPIES: list[Path] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +92,22 @@ def usable_by(binaries: ServerBinaries, account: Account | None) -> ServerBinari
     return replace(binaries, bindir=_copied(binaries.bindir))
 
 
+def keep_copies() -> list[Path]:
+    """Leave the copies made so far in place when this process ends, for servers that outlive it; give where they are."""
+    kept, _COPIES[:] = list(_COPIES), []
+    return kept
+
+
 def is_open(path: Path) -> bool:
     """Say whether every user may enter the directory and all directories above it."""
     resolved = path.resolve()
     return all(directory.stat().st_mode & _ENTER == _ENTER for directory in (resolved, *resolved.parents))
+
+
+@atexit.register
+def _remove_copies() -> None:
+    for base in _COPIES:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 @cache
@@ -102,7 +115,7 @@ def _copied(bindir: Path) -> Path:
     # Python's own temporary directory may be private too (TMPDIR below /root).
     private = not is_open(Path(tempfile.gettempdir()))
     base = Path(tempfile.mkdtemp(prefix="dbsync-bin-", dir="/tmp" if private else None))  # noqa: S108
-    atexit.register(shutil.rmtree, base, ignore_errors=True)
+    _COPIES.append(base)
     base.chmod(0o755)  # programs that anybody may have from the registry
     shutil.copytree(
         bindir.parent, base / "pginstall", symlinks=True, ignore=shutil.ignore_patterns("include", "*.a", "__pycache__")

@@ -17,6 +17,8 @@ class Pointer:
     columns: tuple[str, ...]
     target: TableName
     target_columns: tuple[str, ...]
+    soft: bool = False
+    """No constraint holds it: the row it points to may be gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +49,12 @@ def pointers(selection: Selection, name: TableName) -> tuple[Pointer, ...]:
 
 def _configured(selection: Selection, name: TableName) -> Iterator[Pointer]:
     table = selection.table(name)
+    held = {key.columns for key in table.foreign_keys}
     for column, target in selection.entries[name].reference_tables.items():
         there = selection.catalog.table(target)
         if there is not None and len(there.primary_key) == 1 and table.column(column) is not None:
-            yield Pointer(columns=(column,), target=target, target_columns=there.primary_key)
+            soft = (column,) not in held
+            yield Pointer(columns=(column,), target=target, target_columns=there.primary_key, soft=soft)
 
 
 def _constrained(selection: Selection, name: TableName) -> Iterator[Pointer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from dbsync.config.models import Config, TableConfig
@@ -14,6 +14,7 @@ from dbsync.model.findings import Finding, Severity
 from dbsync.model.names import TableName
 from dbsync.model.registration import Mode, RegisteredTable
 
+_SHOWN = 5
 _INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
@@ -75,35 +76,50 @@ def of_key(table: Table, entry: TableConfig, choice: KeyChoice, local: Collectio
         yield from _of_key_columns(table, entry, choice, local)
 
 
-def of_targets(selection: Selection, name: TableName, key: Collection[str]) -> Iterator[Finding]:
-    """Find references to tables that are not registered, or that an id cannot point into.
+def of_targets(selection: Selection, name: TableName) -> Iterator[Finding]:
+    """Find configured references to what is no table, or what an id cannot point into."""
+    table = selection.table(name)
+    for column, target in selection.entries[name].reference_tables.items():
+        there = selection.catalog.table(target)
+        if table.column(column) is None:
+            continue
+        if there is None:
+            yield _unknown_target(selection.catalog, name, column, target)
+        elif len(there.primary_key) != 1:
+            what = f"column '{column}' cannot refer to {target}, whose primary key is not one column"
+            yield _error("reference_target_key", str(name), what, "take it out of 'references'")
 
-    Of a lookup, whose rows do not travel, only the references in its key matter.
-    """
+
+def of_unregistered(selection: Selection, keys: Mapping[TableName, Collection[str]]) -> Iterator[Finding]:
+    """Find tables that others refer to and that are not registered, once each."""
+    referring: dict[TableName, list[str]] = {}
+    for name in sorted(selection.entries):
+        for columns, target in _needed(selection, name, keys[name]):
+            if target not in selection.entries:
+                referring.setdefault(target, []).append(f"{name} ({', '.join(columns)})")
+    for target, who in sorted(referring.items()):
+        shown = ", ".join(who[:_SHOWN]) + (f" and {len(who) - _SHOWN:,} more" if len(who) > _SHOWN else "")
+        yield _error(
+            "reference_unregistered",
+            str(target),
+            f"not registered, so its ids cannot be translated, and rows refer to it: {shown}",
+            _write(target, 'mode = "lookup"   # or without a mode, to ship it'),
+        )
+
+
+def _needed(selection: Selection, name: TableName, key: Collection[str]) -> Iterator[tuple[Sequence[str], TableName]]:
+    """List what a table refers to. Of a lookup, whose rows do not travel, only the references in its key matter."""
     table, entry = selection.table(name), selection.entries[name]
     for column, target in entry.reference_tables.items():
-        if table.column(column) is not None:
-            yield from _of_configured(selection, name, column, target)
+        if table.column(column) is not None and target in selection.catalog.tables:
+            yield (column,), target
     for foreign in table.foreign_keys:
         matters = entry.mode is Mode.SHIP or not set(key).isdisjoint(foreign.columns)
-        elsewhere = set(foreign.columns) & {*entry.exclude, *entry.references}
-        if matters and not elsewhere and foreign.target not in selection.entries:
-            yield _unregistered(name, foreign.columns, foreign.target)
+        if matters and not set(foreign.columns) & {*entry.exclude, *entry.references}:
+            yield foreign.columns, foreign.target
     for generic in entry.generic:
-        for target in map(TableName.parse, generic.targets.values()):
-            if target not in selection.entries:
-                yield _unregistered(name, (generic.id,), target)
-
-
-def _of_configured(selection: Selection, name: TableName, column: str, target: TableName) -> Iterator[Finding]:
-    there = selection.catalog.table(target)
-    if there is None:
-        yield _unknown_target(selection.catalog, name, column, target)
-    elif len(there.primary_key) != 1:
-        what = f"column '{column}' cannot refer to {target}, whose primary key is not one column"
-        yield _error("reference_target_key", str(name), what, "take it out of 'references'")
-    elif target not in selection.entries:
-        yield _unregistered(name, (column,), target)
+        for model_table in generic.targets.values():
+            yield (generic.id,), TableName.parse(model_table)
 
 
 def of_table(table: Table, entry: TableConfig) -> Iterator[Finding]:
@@ -126,8 +142,9 @@ def of_table(table: Table, entry: TableConfig) -> Iterator[Finding]:
 
 def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: Collection[str]) -> Iterator[Finding]:
     """Find columns that look like ids of other rows and would travel as they are, and numbers that stay."""
-    pointed = {column for pointer in pointing for column in pointer.columns}
     table = registered.table
+    pointed = {column for pointer in pointing for column in pointer.columns}
+    pointed |= {column for key in table.foreign_keys for column in key.columns}
     ours = {c for generic in registered.generics for c in (generic.type_column, generic.id_column)} | pointed
     for generic in registered.generics:
         if generic.type_column not in pointed:
@@ -280,15 +297,6 @@ def _unknown_target(catalog: Catalog, name: TableName, column: str, target: Tabl
     close = get_close_matches(str(target), [str(known) for known in catalog.tables], n=1)
     remedy = f'did you mean "{close[0]}"?' if close else "dbsync tables   (lists what is there)"
     return _error("unknown_table", str(name), f"'{column}' refers to {target}, and there is no such table", remedy)
-
-
-def _unregistered(name: TableName, columns: Sequence[str], target: TableName) -> Finding:
-    return _error(
-        "reference_unregistered",
-        str(name),
-        f"({', '.join(columns)}) refers to {target}, which is not registered, so its ids cannot be translated",
-        _write(target, 'mode = "lookup"   # or without a mode, to ship it'),
-    )
 
 
 def _write(name: TableName, line: str) -> str:

@@ -155,11 +155,12 @@ def _findings(config: Config, drafts: Drafts, registry: Registry) -> Iterable[Fi
     yield from problems.of_entries(config, catalog)
     yield from problems.of_cycles(drafts.trees.cycles, drafts.selection.entries)
     yield from problems.of_split(drafts.trees.split)
+    yield from problems.of_unregistered(drafts.selection, {n: c.columns for n, c in drafts.choices.items()})
     for name in sorted(drafts.selection.entries):
         table, entry = catalog.tables[name], drafts.selection.entries[name]
         yield from problems.of_columns(table, entry)
         yield from problems.of_key(table, entry, drafts.choices[name], drafts.local[name])
-        yield from problems.of_targets(drafts.selection, name, drafts.choices[name].columns)
+        yield from problems.of_targets(drafts.selection, name)
         yield from problems.of_table(table, entry)
         registered = registry.tables.get(name)
         if registered is not None and entry.mode is Mode.SHIP:

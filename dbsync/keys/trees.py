@@ -45,7 +45,9 @@ class Trees:
         target = self.tree(pointer.target)
         if target is None or is_plain(pointer, target):
             return None
-        return KeyReference(columns=pointer.columns, target_columns=pointer.target_columns, target=target)
+        return KeyReference(
+            columns=pointer.columns, target_columns=pointer.target_columns, target=target, soft=pointer.soft
+        )
 
     def _grow(self, name: TableName) -> KeyTree | None:
         choice, table = self.choices[name], self.selection.table(name)
@@ -76,7 +78,9 @@ class Trees:
             return None
         if is_plain(pointer, target):
             return KeyColumn(column=column)
-        return KeyReference(columns=pointer.columns, target_columns=pointer.target_columns, target=target)
+        return KeyReference(
+            columns=pointer.columns, target_columns=pointer.target_columns, target=target, soft=pointer.soft
+        )
 
     def _pointer_within(self, name: TableName, column: str, key: Sequence[str]) -> Pointer | None:
         """Find the narrowest pointer from this column that the key has whole."""

@@ -1,7 +1,8 @@
 """What the elements of a change mean: the layout, which travels in the header of every batch that needs it.
 
 ``image`` has one element for each of ``columns``. ``refs`` holds, flat and in this order: the row's own UUID if the key
-is a ``row_id``; the leaves of each reference; for each generic reference two elements, the table pointed to
+is a ``row_id``; the leaves of each reference, followed for a soft one (no constraint holds it) by the UUID that stands
+for its target if that is gone for good; for each generic reference two elements, the table pointed to
 (``schema.table``) and the leaves of that row's key as one array literal.
 """
 
@@ -77,12 +78,12 @@ class Layout:
         position = 2 if self.keyed_by_row_id else 1
         for reference in self.references:
             placed.append((reference, position))
-            position += reference.target.width
+            position += reference.width
         return tuple(placed)
 
     def generic_positions(self) -> tuple[tuple[LayoutGeneric, int], ...]:
         """Give each generic reference with the place of its first element in ``refs``, counted from 1."""
-        first = (2 if self.keyed_by_row_id else 1) + sum(r.target.width for r in self.references)
+        first = (2 if self.keyed_by_row_id else 1) + sum(r.width for r in self.references)
         return tuple((generic, first + 2 * i) for i, generic in enumerate(self.generics))
 
     def definition(self) -> Json:

@@ -88,6 +88,11 @@ class KeyReference:
     soft: bool = False
     """No constraint holds it (configured by ``references``): its target may rightly be gone."""
 
+    @property
+    def width(self) -> int:
+        """Count its elements in ``refs``: the target's leaves, and for a soft one the UUID that stands for a gone row."""
+        return self.target.width + (1 if self.soft else 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenericReference:

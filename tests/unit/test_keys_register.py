@@ -178,7 +178,6 @@ def test_a_generic_reference_needs_its_content_types() -> None:
         (table("t", "id auto", "a json", unique=["a"]), {"key": ["a"]}, "key_not_comparable"),
         (table("t", "id auto", "a text"), {"key": "row_id", "mode": "lookup"}, "lookup_by_row_id"),
         (table("t", "id uuid", "a pg_node_tree"), {}, "unsupported_type"),
-        (table("t", "id uuid", "a int", fk=["a -> u.id"]), {}, "reference_unregistered"),
     ],
 )
 def test_every_problem_has_a_code_and_a_remedy(made: Table, entry: dict[str, object], code: str) -> None:
@@ -186,6 +185,13 @@ def test_every_problem_has_a_code_and_a_remedy(made: Table, entry: dict[str, obj
     assert finding.code == code
     assert finding.where == "t"
     assert finding.remedy
+
+
+def test_a_table_that_others_refer_to_and_that_is_not_registered_is_named_once() -> None:
+    (finding,) = errors(CLINIC, "clinic_*")
+    assert (finding.code, finding.where) == ("reference_unregistered", "sites_site")
+    assert "clinic_subject (site_id)" in finding.what
+    assert finding.remedy.startswith('in dbsync.toml: [[tables]] name = "sites_site" with mode = "lookup"')
 
 
 def test_several_candidates_are_listed_as_what_to_write() -> None:
