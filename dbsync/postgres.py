@@ -57,7 +57,7 @@ def translated(where: str) -> Iterator[None]:
         raise translate(error, where) from error
 
 
-def translate(error: psycopg.Error, where: str) -> DbsyncError:
+def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911 - one line a family of errors
     """Say a PostgreSQL error in dbsync's tree, without row values."""
     message = primary(error)
     if isinstance(error, errors.InsufficientPrivilege):

@@ -35,4 +35,4 @@ def blocks(file: str) -> dict[str, str]:
 @cache
 def statement(file: str, name: str) -> sql.SQL:
     """Give one named block, ready for ``.format()`` or for execution."""
-    return sql.SQL(blocks(file)[name])  # type: ignore[arg-type]  # not a literal: read from our own file
+    return sql.SQL(blocks(file)[name])  # not a literal: read from our own file

@@ -47,7 +47,7 @@ class Span:
 
 
 class Unapplicable(Exception):
-    """A span that could not be written, and what is known of why. Within apply/ only: it is halved or it halts."""
+    """A span that could not be written, and what is known of why: it is halved, or it halts the link."""
 
     def __init__(self, reason: str, *, retry: bool = False, waits_for_row: bool = False) -> None:
         super().__init__(reason)
@@ -77,7 +77,7 @@ class Applier:
         return Receipt(node=node, incarnation=incarnation, number=row[0], hash=bytes(row[1]), applied_at=row[2])
 
     def apply(self, batch: Batch) -> Receipt:
-        """Apply a batch and commit it together with its receipt; a batch seen before gives its old receipt.
+        """Apply a batch and commit it with its receipt; a batch seen before gives its old receipt.
 
         Raises LinkHalted when a change cannot be applied, IdentityConflict when another batch had its number; nothing of
         the batch is kept then.
@@ -145,7 +145,7 @@ class Applier:
         return digest.digest()
 
     def _write_all(self, header: Header) -> None:
-        """Write everything at once; if that fails once more (another node may just have inserted the same key), in parts."""
+        """Write everything at once; if that fails twice (another node may just have inserted the same key), in parts."""
         whole = Span()
         for attempt in (1, 2):
             try:
@@ -311,7 +311,8 @@ class Applier:
             table, key = leaves
             why = f"there is no {table} {key} upstream, which its generic reference points to"
         elif all(leaf is None for leaf in leaves):
-            why = f"its {', '.join(reference.columns)} pointed to a row of {reference.target.table} whose key is not known"
+            columns = ", ".join(reference.columns)
+            why = f"its {columns} pointed to a row of {reference.target.table} whose key is not known"
         else:
             key = ", ".join(str(leaf) for leaf in leaves)
             why = f"there is no {reference.target.table} ({key}) upstream"

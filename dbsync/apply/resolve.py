@@ -137,7 +137,7 @@ def reference_conditions(part: KeyReference, alias: str, table: Table, below: Fo
 def equal(alias: str, column: Column, value: Sql) -> Sql:
     """Equate a column with a value, NULL-safely where the column may be null and still usable by an index where not."""
     left = column_sql(alias, column.name)
-    same = sql.SQL("{} {} {}").format(left, sql.SQL(column.equals), value)  # type: ignore[arg-type]  # from the catalog
+    same = sql.SQL("{} {} {}").format(left, sql.SQL(column.equals), value)  # from the catalog
     if not column.nullable:
         return same
     return sql.SQL("({} OR ({} IS NULL AND {} IS NULL))").format(same, left, value)

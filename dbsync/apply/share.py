@@ -322,7 +322,7 @@ class Share:
         return text, joins
 
     def _leaves(self, tree: KeyTree, array: str, first: int, name: str) -> list[Sql]:
-        leaves = typed_leaves(tree, self.catalog, sql.SQL(array), first)  # type: ignore[arg-type]  # one of our own names
+        leaves = typed_leaves(tree, self.catalog, sql.SQL(array), first)  # one of our own names
         return [_named(leaf, f"{name}_{i}") for i, leaf in enumerate(leaves, start=1)]
 
     def _generic_leaves(self, generic: LayoutGeneric, first: int, place: int) -> list[Sql]:
@@ -381,7 +381,7 @@ class Share:
                 leaves.append(value_of(text, target_column(self.table, part.column)))
             else:
                 place, reference = self._key_reference(part)
-                first = dict((p, f) for p, _, f in self.references)[place]
+                first = {p: f for p, _, f in self.references}[place]
                 leaves += typed_leaves(reference.target, self.catalog, refs, first)
         return leaves
 
@@ -400,12 +400,12 @@ def _named(expression: Sql, name: str) -> Sql:
 
 
 def _element(array: str, place: int) -> Sql:
-    return sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place))  # type: ignore[arg-type]  # one of our own names
+    return sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place))  # one of our own names
 
 
 def _slice(array: str, first: int, width: int) -> Sql:
     return sql.SQL("{}[{}:{}]").format(
-        sql.SQL(array),  # type: ignore[arg-type]  # one of our own names
+        sql.SQL(array),  # one of our own names
         sql.Literal(first),
         sql.Literal(first + width - 1),
     )

@@ -10,12 +10,12 @@ from psycopg import sql
 
 from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
-from dbsync.keys.expression import Sql, column_sql, qualified, table_sql
+from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql
 from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
 
 
-def write_statement(share: Share) -> Sql:
+def write_statement(share: Share) -> Query:
     """Compose the insert and the update of a share; it answers (inserted, updated, first missing or null).
 
     The first missing is ``[tx, seq, place of the reference, its leaves ...]`` as text; then nothing may be kept.
@@ -44,7 +44,7 @@ def write_statement(share: Share) -> Sql:
     )
 
 
-def delete_statement(share: Share) -> Sql:
+def delete_statement(share: Share) -> Query:
     """Compose the delete of a share's gone rows; it answers (deleted, first missing or null)."""
     columns, joins = share.bound()
     more: Sql = sql.SQL("")
@@ -63,9 +63,9 @@ def delete_statement(share: Share) -> Sql:
     )
 
 
-def depart_statements(share: Share) -> list[Sql]:
+def depart_statements(share: Share) -> list[Query]:
     """Compose what gives the gone targets of soft references an id upstream, before the share is written."""
-    composed: list[Sql] = []
+    composed: list[Query] = []
     for place, reference, _ in share.references:
         target = target_table(share.catalog, reference.target.table)
         column = target_column(target, reference.target_columns[0])

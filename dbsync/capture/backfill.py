@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from dbsync.capture.logging_sql import Form, log_insert
-from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
+from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
 from dbsync.model.registration import RegisteredTable, Registry
@@ -117,7 +117,7 @@ def _begin(connection: psycopg.Connection, table: TableName, *, again: bool) -> 
     return row is not None and not row[1]
 
 
-def _chunk(table: RegisteredTable, catalog: Catalog, last: Sequence[str] | None) -> Sql:
+def _chunk(table: RegisteredTable, catalog: Catalog, last: Sequence[str] | None) -> Query:
     key = [column for name in table.table.primary_key if (column := table.table.column(name)) is not None]
     columns = [column_sql("t", column.name) for column in key]
     behind: Sql = sql.SQL("true")

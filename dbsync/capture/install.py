@@ -21,7 +21,7 @@ from dbsync.capture.trigger import (
     shape_query,
     trigger_name,
 )
-from dbsync.keys.expression import Sql, qualified, table_sql
+from dbsync.keys.expression import Query, qualified, table_sql
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
 from dbsync.model.registration import RegisteredTable, Registry, Truncate
@@ -60,7 +60,7 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
     return [Capture(table=table, catalog=catalog, shape=shape) for table, shape in zip(tables, shapes, strict=True)]
 
 
-def grants(registry: Registry) -> Iterator[Sql]:
+def grants(registry: Registry) -> Iterator[Query]:
     """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
     needed = {name for table in registry.shipped() for name in looked_up(table)[0]}
     needed |= {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
@@ -164,7 +164,7 @@ def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout:
         connection.execute("DELETE FROM dbsync.relation WHERE relation = %s", (qualified(table),))
 
 
-def uninstall_steps(table: TableName, lock_timeout: float) -> Iterator[Sql]:
+def uninstall_steps(table: TableName, lock_timeout: float) -> Iterator[Query]:
     """Compose the removal of one table's triggers and functions."""
     yield _lock_timeout(lock_timeout)
     for event in (*EVENTS, "TRUNCATE"):
@@ -174,7 +174,7 @@ def uninstall_steps(table: TableName, lock_timeout: float) -> Iterator[Sql]:
         yield statement("capture", "drop_function").format(function=function)
 
 
-def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Sql]:
+def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Query]:
     yield _lock_timeout(lock_timeout)
     yield sql.SQL("SET LOCAL ROLE dbsync")
     yield from capture.create_functions()
@@ -217,7 +217,7 @@ def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
     return TriggerState.INSTALLED
 
 
-def _lock_timeout(seconds: float) -> Sql:
+def _lock_timeout(seconds: float) -> Query:
     return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{round(seconds * 1000)}ms"))
 
 

@@ -53,14 +53,14 @@ class Form:
     def image(self, alias: str) -> Sql:
         """Say the image of a row."""
         if self.drifted:
-            return sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(sql.SQL(f"<<{alias}.texts>>"))  # type: ignore[arg-type]
+            return sql.SQL("ARRAY[{}]::pg_catalog.text[]").format(sql.SQL(f"<<{alias}.texts>>"))
         columns = (self.table.table.column(name) for name in self.table.values)
         return text_array([text_of(alias, column) for column in columns if column is not None])
 
     def compared(self, alias: str) -> Sql:
         """Say all that makes an update an update: values and the columns behind references."""
         if self.drifted:
-            values: Sql = sql.SQL(f"<<{alias}.columns>>")  # type: ignore[arg-type]  # brings its own commas
+            values: Sql = sql.SQL(f"<<{alias}.columns>>")  # brings its own commas
         else:
             values = NOTHING.join(sql.SQL("{}, ").format(column_sql(alias, name)) for name in self.table.values)
         behind = _columns(alias, referring_columns(self.table)) if self.keyed else sql.NULL

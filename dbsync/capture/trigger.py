@@ -18,7 +18,7 @@ from dbsync.capture.logging_sql import (
     referring_columns,
     row_key_statements,
 )
-from dbsync.keys.expression import Sql, flatten, local_id, qualified, row_key_of, table_sql, text_array
+from dbsync.keys.expression import Query, Sql, flatten, local_id, qualified, row_key_of, table_sql, text_array
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Json, Layout
 from dbsync.model.names import TableName
@@ -84,7 +84,7 @@ class Capture:
         """Give the query that finds the row's key by its local id, for generic references; empty where it has none."""
         return _key_query(self.table, self.catalog)
 
-    def create_functions(self) -> Iterator[Sql]:
+    def create_functions(self) -> Iterator[Query]:
         """Compose what makes the functions (as the owner role)."""
         made = [(self.function, self.body), (self.truncate_function, self.truncate_body)]
         for function, body in made:
@@ -92,20 +92,20 @@ class Capture:
                 yield statement("capture", "create_function").format(function=function, body=sql.Literal(body))
                 yield statement("capture", "secure_function").format(function=function)
 
-    def create_triggers(self, on: TableName) -> Iterator[Sql]:
+    def create_triggers(self, on: TableName) -> Iterator[Query]:
         """Compose what makes the triggers on the table, or on one of its partitions (as the table's owner)."""
         for event, transition in EVENTS.items():
-            yield self._trigger(on, event, "AFTER", sql.SQL(transition), self.function)  # type: ignore[arg-type]
+            yield self._trigger(on, event, "AFTER", sql.SQL(transition), self.function)
         if self.truncate_body:
             yield self._trigger(on, "TRUNCATE", "BEFORE", sql.SQL(""), self.truncate_function)
         else:
             yield drop_trigger("TRUNCATE", on)
 
-    def _trigger(self, on: TableName, event: str, moment: str, transition: Sql, function: Sql) -> Sql:
+    def _trigger(self, on: TableName, event: str, moment: str, transition: Sql, function: Sql) -> Query:
         return statement("capture", "create_trigger").format(
             trigger=sql.Identifier(trigger_name(event)),
-            moment=sql.SQL(moment),  # type: ignore[arg-type]  # AFTER or BEFORE
-            event=sql.SQL(event),  # type: ignore[arg-type]  # one of EVENTS or TRUNCATE
+            moment=sql.SQL(moment),  # AFTER or BEFORE
+            event=sql.SQL(event),  # one of EVENTS or TRUNCATE
             table=table_sql(on),
             transition=transition,
             function=function,
@@ -123,7 +123,7 @@ def trigger_name(event: str) -> str:
     return PREFIX + event.lower()
 
 
-def drop_trigger(event: str, on: TableName) -> Sql:
+def drop_trigger(event: str, on: TableName) -> Query:
     """Compose the drop of one trigger."""
     return statement("capture", "drop_trigger").format(trigger=sql.Identifier(trigger_name(event)), table=table_sql(on))
 
@@ -152,7 +152,7 @@ def looked_up(table: RegisteredTable) -> tuple[list[TableName], list[str]]:
     return sorted(trees), sorted(columns)
 
 
-def shape_query(table: RegisteredTable) -> Sql:
+def shape_query(table: RegisteredTable) -> Query:
     """Compose the question whose answer :class:`Capture` keeps as ``shape``."""
     return statement("capture", "shape").format(**_guard(table))
 
@@ -221,13 +221,13 @@ def _key_query(table: RegisteredTable, catalog: Catalog) -> str:
             table_sql(table.name),
             sql.SQL(" ").join(flat.joins),
             sql.Identifier(column.name),
-            sql.SQL(column.cast),  # type: ignore[arg-type]  # quoted by PostgreSQL
+            sql.SQL(column.cast),  # quoted by PostgreSQL
         )
         .as_string(None)
     )
 
 
-def fill_row_keys(table: RegisteredTable) -> Sql:
+def fill_row_keys(table: RegisteredTable) -> Query:
     """Compose what gives the rows that were there before the triggers their UUIDs."""
     return statement("capture", "fill_row_keys").format(
         relation=sql.Literal(qualified(table.name)),

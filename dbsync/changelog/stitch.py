@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import psycopg
 from psycopg import sql
 
-from dbsync.keys.expression import Sql, qualified
+from dbsync.keys.expression import Query, Sql, qualified
 from dbsync.model.layout import Layout
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 from dbsync.statements import statement
@@ -29,10 +29,10 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     return total
 
 
-def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Sql]:
+def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Query]:
     layout = layouts[waiting]
     for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
-        at = {
+        at: dict[str, Sql] = {
             "layout": sql.Literal(waiting),
             "place": sql.Literal(place),
             "before": sql.Literal(first - 1),
@@ -48,7 +48,7 @@ def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) 
                 yield _from_change(reference, target, at, sql.Literal(other))
 
 
-def _gone(waiting: int, layout: Layout) -> Iterator[Sql]:
+def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
     """Give the targets of soft references that are gone for good a UUID each: the same for all who refer to one."""
     for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
         if not reference.soft:
@@ -65,7 +65,7 @@ def _gone(waiting: int, layout: Layout) -> Iterator[Sql]:
         )
 
 
-def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], target_layout: Sql) -> Sql:
+def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], target_layout: Sql) -> Query:
     return statement("changelog", "stitch").format(
         leaves=_leaves(reference.target, target, image=sql.SQL("t.image"), refs=sql.SQL("t.refs")),
         old_leaves=_leaves(

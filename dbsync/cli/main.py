@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dbsync import __version__
-from dbsync.cli import backfill, check, init, install, output, status, tables, verify
+from dbsync.cli import backfill, check, demo, init, install, output, status, tables, verify
 from dbsync.cli import run as service
 from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
 from dbsync.config.explain import explain
@@ -31,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("tables")(tables.tables)

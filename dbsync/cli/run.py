@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dbsync import schema
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption
 from dbsync.cli.settings import settings
@@ -15,7 +16,6 @@ from dbsync.config.models import Config
 from dbsync.postgres import connect, translated
 from dbsync.service import install, logs, node
 from dbsync.service.run import Service
-from dbsync import schema
 
 
 class Switch(StrEnum):

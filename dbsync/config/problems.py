@@ -50,7 +50,7 @@ class Problem:
         return f"{path}:{self.line}:{self.column}"
 
 
-class InvalidConfig(ConfigError):  # noqa: N818 - named like the rest of its tree
+class InvalidConfig(ConfigError):
     """The file was read and cannot be used; ``problems`` has every reason, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem], path: Path | str = FILE_NAME) -> None:

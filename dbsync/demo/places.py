@@ -74,7 +74,10 @@ class Laptop(Place):
 
     def unpack(self) -> None:
         """Tell libpq where both databases are, and find the network."""
-        sections = ((DATABASE, self.cluster.directory, self.cluster.port), (UPSTREAM, self._road, self.upstream.cluster.port))
+        sections = (
+            (DATABASE, self.cluster.directory, self.cluster.port),
+            (UPSTREAM, self._road, self.upstream.cluster.port),
+        )
         (self.folder / "pg_service.conf").write_text(
             "".join(
                 f"[{name}]\nhost={host}\nport={port}\nuser={SUPERUSER}\ndbname={DATABASE}\n\n"

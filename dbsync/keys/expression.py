@@ -17,6 +17,8 @@ from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 
 Sql = sql.Composable
+Query = sql.SQL | sql.Composed
+"""A whole statement, as psycopg runs it."""
 
 
 def table_sql(name: TableName) -> Sql:

@@ -1,0 +1,1 @@
+"""One module a revision, each running a file of sql/migrations."""

@@ -1,0 +1,76 @@
+"""``dbsync demo``: what dbsync does, told on PostgreSQL servers of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from dbsync.cli import output
+from dbsync.demo.places import DATABASE, Laptop
+from dbsync.demo.processes import Stopped, ended_by_signals
+from dbsync.demo.stage import CLEAN_UP, Stage, stage
+from dbsync.demo.story import Story
+from dbsync.demo.telling import Teller, seconds
+from dbsync.errors import DbsyncError
+
+_SIGNALLED = 128
+
+
+def demo(
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave servers and services running, and say how to reach and remove them.")
+    ] = False,
+) -> None:
+    """Tell the story of two laptops and a server, on PostgreSQL servers of its own, in less than a minute.
+
+    A small clinic's Django project runs on each of them; the commands are the real ones. Needs no PostgreSQL, no
+    configuration and no rights. Nothing is left running or lying about, unless --keep.
+
+    Exits 0 when the databases agree at the end, 1 when they do not.
+    """
+    try:
+        with ended_by_signals():
+            agree = _tell(Teller(), keep=keep)
+    except Stopped as stopped:
+        output.talk("\nstopped; nothing is left behind")
+        raise typer.Exit(_SIGNALLED + stopped.number) from None
+    if not agree:
+        raise typer.Exit(1)
+
+
+def _tell(teller: Teller, *, keep: bool) -> bool:
+    began = time.monotonic()
+    teller.title(
+        "Amina and Joseph visit households, each with a laptop. What they enter belongs on the community server."
+    )
+    teller.say(
+        "Three PostgreSQL servers start, and the clinic's Django project migrates a database on each of them ..."
+    )
+    with stage(keep=keep) as found:
+        try:
+            agree = Story(stage=found, teller=teller).tell()
+        except DbsyncError:
+            output.talk("\n".join(("", "The story broke off. The last lines of the logs:", *found.logs())))
+            raise
+    teller.plain(["", f"   {seconds(time.monotonic() - began)} on PostgreSQL {found.version}."])
+    teller.plain(
+        _kept(found) if keep else ["   Nothing is left running. To look around afterwards: dbsync demo --keep"]
+    )
+    return agree
+
+
+def _kept(found: Stage) -> Iterator[str]:
+    """Say how to look around and how to clean up."""
+    yield "   Everything is still running. To look around:"
+    for place in found.places:
+        yield ""
+        yield f'   {place.name}:  psql "{place.cluster.dsn(DATABASE)}"'
+        if isinstance(place, Laptop):
+            yield f"     cd {place.folder} && PGSERVICEFILE=pg_service.conf dbsync status"
+    yield ""
+    yield "   To stop and remove it all:"
+    yield f"     {found.folder / CLEAN_UP}"
