@@ -66,19 +66,21 @@ SELECT tx, seq FROM pg_temp.dbsync_stage s WHERE {range} ORDER BY tx, seq OFFSET
 
 -- name: parsed
 SELECT s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs, s.lost,
-       s.op <> 'U' AS whole, s.op = 'D' AS gone
+       s.op <> 'U' AS whole, s.op = 'D' AS gone, true = ANY (s.lost[{behind_lost}:]) AS unknown
 FROM pg_temp.dbsync_stage s
 WHERE s.layout = {layout} AND {range}
 
 -- name: reduced
 -- The net change of each row: its last image against the first old one. An insert or backfill among them makes it whole.
+-- ``unknown`` says that the key of what some reference pointed to before could not be told.
 SELECT n.tx, n.seq, n.op, n.image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
-       n.op = 'D' AS gone
+       n.op = 'D' AS gone, n.unknown
 FROM (
     SELECT s.tx, s.seq, s.op, s.image, s.refs, s.lost,
            first_value(s.old_image) OVER w AS first_old,
            first_value(coalesce(s.old_refs, s.refs)) OVER w AS first_refs,
            bool_or(s.op <> 'U') OVER w AS whole,
+           bool_or(true = ANY (s.lost[{behind_lost}:])) OVER w AS unknown,
            row_number() OVER w = count(*) OVER w AS is_last
     FROM pg_temp.dbsync_stage s
     WHERE s.layout = {layout} AND {range}
@@ -90,7 +92,7 @@ WHERE n.is_last
 -- array_append gives an expanded array: its elements are then found at once, and a toasted one is read once.
 SELECT {columns}
 FROM (
-    SELECT n.tx, n.seq, n.whole, n.gone, n.lost, array_append(n.image, NULL) AS image,
+    SELECT n.tx, n.seq, n.whole, n.gone, n.unknown, n.lost, array_append(n.image, NULL) AS image,
            array_append(n.old_image, NULL) AS old_image, array_append(n.refs, NULL) AS refs,
            array_append(n.old_refs, NULL) AS old_refs
     FROM net n OFFSET 0

@@ -11,6 +11,10 @@ CREATE TEMP TABLE IF NOT EXISTS dbsync_window (
 )
 
 -- name: clear_window
+DELETE FROM pg_temp.dbsync_window
+
+-- name: empty_window
+-- For a window of many transactions; truncating a small one at every look would cost more than looking.
 TRUNCATE pg_temp.dbsync_window
 
 -- name: snapshot
@@ -106,7 +110,7 @@ WHERE c.unresolved <> '{}'
 -- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
 -- after the child tells the key before it, else the last one before the child tells the key after it.
 UPDATE dbsync.change c
-SET refs = c.refs[:{before}] || p.leaves || c.refs[{behind}:],
+SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
                  THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
 FROM pg_temp.dbsync_window w
@@ -130,7 +134,7 @@ WHERE c.xid = p.xid AND c.seq = p.seq
 -- name: stitch_row_key
 -- The target is a row_id table: its UUID may have been given after the child was captured.
 UPDATE dbsync.change c
-SET refs = c.refs[:{before}] || k.row_key::text || c.refs[{behind}:],
+SET {column} = c.{column}[:{before}] || k.row_key::text || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
                  THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
 FROM pg_temp.dbsync_window w, dbsync.row_key k

@@ -49,17 +49,19 @@ JOIN pg_attribute a ON a.attrelid = named.relation AND a.attnum = named.attnum
 WHERE named.family IS NOT NULL
 
 -- name: keyed
--- The rows of a table: natural key (null where it cannot be said), primary key, compared contents. References are joined,
--- not looked up row by row: here whole tables are read. OFFSET 0 keeps each expression from being computed twice.
-SELECT CASE WHEN {unkeyed} THEN NULL ELSE s.key END AS key, s.local, s.content
-FROM (SELECT {key} AS key, {local} AS local, {content} AS content FROM {table} r {joins} OFFSET 0) s
+-- The rows of a table: natural key (null where it cannot be said), primary key, compared contents; apart from these the
+-- references that nothing holds, 'gone' where the target is. References are joined, not looked up row by row: here whole
+-- tables are read. OFFSET 0 keeps each expression from being computed twice.
+SELECT CASE WHEN {unkeyed} THEN NULL ELSE s.key END AS key, s.local, s.content, s.loose
+FROM (SELECT {key} AS key, {local} AS local, {content} AS content, {loose} AS loose FROM {table} r {joins} OFFSET 0) s
 
 -- name: hashed
 -- Key and contents hashed as the text of arrays, which is unambiguous: elements are quoted, NULL is not 'NULL'. The hash
 -- functions serve hash partitioning, so PostgreSQL keeps their results from version to version; collation "C" makes
--- them independent of the database's.
-SELECT k.key, k.local, hashtextextended(k.key::text COLLATE "C", 0) AS place,
-       (coalesce(k.key, k.local) || k.content)::text COLLATE "C" AS whole
+-- them independent of the database's. In a bucket a target that is gone counts as null: so most rows agree at once.
+SELECT k.key, k.local, k.loose, hashtextextended(k.key::text COLLATE "C", 0) AS place,
+       (coalesce(k.key, k.local) || k.content)::text COLLATE "C" AS firm,
+       (coalesce(k.key, k.local) || k.content || array_replace(k.loose, 'gone', NULL))::text COLLATE "C" AS whole
 FROM ({keyed} OFFSET 0) k
 
 -- name: buckets
@@ -72,16 +74,19 @@ WHERE coalesce((h.place >> (64 - {within})) & ((1::bigint << {within}) - 1), -1)
 GROUP BY 1
 
 -- name: rows
--- The rows of some buckets as key and digest, bucket by bucket, to be matched in as little memory.
+-- The rows of some buckets as key and digests, bucket by bucket, to be matched in as little memory. References that
+-- nothing holds have a digest each: where the source's target is gone, that one is not compared.
 SELECT coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) AS bucket,
        coalesce(h.key, h.local),
-       concat(hashtextextended(h.whole, 1), '/', hashtextextended(h.whole, 2))
+       concat(hashtextextended(h.firm, 1), '/', hashtextextended(h.firm, 2)),
+       ARRAY(SELECT CASE WHEN e.value = 'gone' THEN e.value ELSE hashtextextended(e.value COLLATE "C", 1)::text END
+             FROM unnest(h.loose) WITH ORDINALITY e(value, place) ORDER BY e.place)
 FROM ({hashed} OFFSET 0) h
 WHERE coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) = ANY ({numbers}::bigint[])
 ORDER BY 1
 
 -- name: contents
 -- What the listed rows hold, to name the columns that differ.
-SELECT k.key, k.content
+SELECT k.key, k.content, k.loose
 FROM ({keyed} OFFSET 0) k
 WHERE k.key IN ({keys})

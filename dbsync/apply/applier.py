@@ -79,8 +79,8 @@ class Applier:
     def apply(self, batch: Batch) -> Receipt:
         """Apply a batch and commit it with its receipt; a batch seen before gives its old receipt.
 
-        Raises LinkHalted when a change cannot be applied, IdentityConflict when another batch had its number; nothing of
-        the batch is kept then.
+        Raises LinkHalted when a change cannot be applied, IdentityConflict when another batch had its number; nothing
+        of the batch is kept then.
         """
         header = batch.header
         try:
@@ -145,7 +145,7 @@ class Applier:
         return digest.digest()
 
     def _write_all(self, header: Header) -> None:
-        """Write everything at once; if that fails twice (another node may just have inserted the same key), in parts."""
+        """Write everything at once; if that fails twice (another node may have inserted the same key), in parts."""
         whole = Span()
         for attempt in (1, 2):
             try:
@@ -283,7 +283,7 @@ class Applier:
             layout=header.layouts[layout],
             catalog=self._known_catalog(),
             range=span.condition(),
-            reduce=len(ops) > 1 or ops == {Op.UPDATE} or (deletes and Op.INSERT in ops),
+            reduce=ops not in ({Op.INSERT}, {Op.DELETE}),  # then a key occurs once
             updates=Op.UPDATE in ops and not deletes,
             renames=span.renames,
             deletes_only=deletes,

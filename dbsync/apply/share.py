@@ -1,9 +1,10 @@
 """One layout's share of a segment, as SQL: read from the stage, typed, and bound to the upstream's own rows. Pure.
 
-The rows pass three shapes. *net*: one per row of the source, its last image beside its first old one. *typed*: values and
-leaves read by their types' input functions, named by place (``v1`` the first value, ``l1`` the first leaf, ``o..`` the
-old ones, ``d..`` that it differs). *bound*: each reference resolved (``f1_1``), the row's own match upstream (``found``,
-``e1`` its primary key) and ``missing``, the place of the first reference that finds nothing.
+The rows pass three shapes. *net*: one per row of the source, its last image beside its first old one. *typed*: values
+and leaves read by their types' input functions, named by place (``v1`` the first value, ``l1_1`` the first leaf of the
+first reference, ``o..`` the old ones, ``d..`` that it differs). *bound*: each reference resolved (``f1_1``), the row's
+own match upstream (``found``, ``e1`` its primary key) and ``missing``, the place of the first reference that
+finds nothing.
 """
 
 from __future__ import annotations
@@ -113,12 +114,12 @@ class Share:
 
     def net(self) -> Sql:
         """Compose the net rows."""
+        behind = sql.Literal(len(self.layout.references) + 1)
+        said = {"layout": sql.Literal(self.identity), "range": self.range, "behind_lost": behind}
         if not self.reduce:
-            return statement("apply", "parsed").format(layout=sql.Literal(self.identity), range=self.range)
+            return statement("apply", "parsed").format(**said)
         leaves = self._key_leaves(sql.SQL("s.image"), sql.SQL("s.refs"))
-        return statement("apply", "reduced").format(
-            layout=sql.Literal(self.identity), range=self.range, key=sql.SQL(", ").join(leaves)
-        )
+        return statement("apply", "reduced").format(key=sql.SQL(", ").join(leaves), **said)
 
     def typed(self) -> Sql:
         """Compose the typed rows."""
@@ -157,9 +158,10 @@ class Share:
             joins += more
             pointed.append((place, identity))
         joins += self._own_joins()
-        columns.append(_named(sql.SQL("t.tableoid IS NOT NULL"), "found"))
-        columns += [_named(column_sql("t", name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
-        outer = self.missing(self._outer(without_self), sql.SQL("t.tableoid IS NULL"), pointed)
+        own = ["t", "tn"] if self.renames else ["t"]
+        columns.append(_named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
+        columns += [_named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
+        outer = self.missing(self._outer(without_self), sql.SQL("{} IS NULL").format(_first(own, "tableoid")), pointed)
         columns += [_named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
         return sql.SQL(", ").join(columns), sql.SQL("\n").join(joins)
 
@@ -173,7 +175,7 @@ class Share:
         return [_named(value, f"f{place}_{i}") for i, value in enumerate(values, start=1)]
 
     def departed(self, reference: KeyReference, place: int) -> Sql:
-        """Say the UUID that stands for a soft reference's target when it is gone: the source's, or one made of its key."""
+        """Say the UUID that stands for a soft reference's gone target: the source's, or one made of its key."""
         leaves = self.leaf_names("y", reference, place)
         return sql.SQL(
             "coalesce({named}, CASE WHEN {said} IS NOT NULL THEN"
@@ -272,37 +274,48 @@ class Share:
         return look_up(reference.target, self.leaf_names("y", reference, place), self.catalog, f"r{place}_")
 
     def _own_joins(self) -> list[Sql]:
-        """Join the row that already is upstream, by the old key where the change renames it."""
+        """Join the row that already is upstream as ``t``.
+
+        A change that renames it finds it by its old key; where nothing has that, by its new one as ``tn``: a cascade of
+        the upstream's own may have renamed it before.
+        """
+        if not self.renames:
+            return self._join_own("t")
+        return [*self._join_own("t", old=True), *self._join_own("tn", otherwise=sql.SQL("t.tableoid IS NULL"))]
+
+    def _join_own(self, alias: str, *, old: bool = False, otherwise: Sql | None = None) -> list[Sql]:
         table = self.table
-        conditions: list[Sql] = []
+        conditions: list[Sql] = [] if otherwise is None else [otherwise]
         joins: list[Sql] = []
-        prefix = "o" if self.renames else ""
+        prefix = "o" if old else ""
         if self.layout.keyed_by_row_id:
-            found = look_up(self.key, [column_sql("y", "own_key")], self.catalog, "own")
+            found = look_up(self.key, [column_sql("y", "own_key")], self.catalog, f"own_{alias}_")
             joins += found.joins
             conditions += [
-                sql.SQL("{} = {}").format(column_sql("t", column), found.value(self.catalog, column))
+                sql.SQL("{} = {}").format(column_sql(alias, column), found.value(self.catalog, column))
                 for column in self.key.row_id
             ]
         for part in self.key.parts:
             if isinstance(part, KeyColumn):
                 value = column_sql("y", f"{prefix}v{self._image_place(part.column)}")
-                conditions.append(equal("t", target_column(table, part.column), value))
+                conditions.append(equal(alias, target_column(table, part.column), value))
                 continue
             place, reference = self._key_reference(part)
-            if self.renames:
+            if old:
                 leaves = self.leaf_names("y", reference, place, "ol")
                 found = look_up(reference.target, leaves, self.catalog, f"or{place}_")
                 joins += found.joins
             else:
                 found = self.resolve(reference, place)
             conditions += [
-                equal("t", target_column(table, here), found.value(self.catalog, there))
+                equal(alias, target_column(table, here), found.value(self.catalog, there))
                 for here, there in zip(reference.columns, reference.target_columns, strict=True)
             ]
         joins.append(
-            sql.SQL("LEFT JOIN {} t ON {}").format(
-                sql.Identifier(table.name.schema, table.name.name), sql.SQL(" AND ").join(conditions)
+            sql.SQL("LEFT JOIN {} {} ON {}").format(
+                sql.Identifier(table.name.schema, table.name.name),
+                sql.Identifier(alias),
+                sql.SQL(" AND ").join(conditions),
             )
         )
         return joins
@@ -350,11 +363,14 @@ class Share:
             _named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
             for place, _ in self.values
         ]
-        spans = [(place, first, reference.width) for place, reference, first in self.references]
-        spans += [(place, first, 2) for place, _, first in self.generics]
-        for place, first, width in spans:
-            old, new = _slice("n.old_refs", first, width), _slice("n.refs", first, width)
-            columns.append(_named(differ.format(old, new), f"dl{place}"))
+        for place, reference, first in self.references:
+            old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
+            changed = sql.SQL("({} OR coalesce(n.unknown, false) AND {} IS NULL)").format(
+                differ.format(old, new), _element("n.refs", first)
+            )
+            columns.append(_named(changed, f"dl{place}"))
+        for place, _, first in self.generics:
+            columns.append(_named(differ.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}"))
         return columns
 
     def _old_key(self) -> list[Sql]:
@@ -401,6 +417,12 @@ def _named(expression: Sql, name: str) -> Sql:
 
 def _element(array: str, place: int) -> Sql:
     return sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place))  # one of our own names
+
+
+def _first(aliases: Sequence[str], column: str) -> Sql:
+    """Say a column of the first of some joined rows that is there."""
+    found = [column_sql(alias, column) for alias in aliases]
+    return found[0] if len(found) == 1 else sql.SQL("coalesce({})").format(sql.SQL(", ").join(found))
 
 
 def _slice(array: str, first: int, width: int) -> Sql:

@@ -1,7 +1,7 @@
 """The statements that write one share: insert and update in one, deletes in another. Pure.
 
-One statement sees one snapshot and takes the rows it found with it; what it could not resolve it reports and writes none
-of. Where rows may refer to each other, or a row's UUID is to be remembered, the ids of new rows are drawn first.
+One statement sees one snapshot and takes the rows it found with it; what it could not resolve it reports and writes
+none of. Where rows may refer to each other, or a row's UUID is to be remembered, the ids of new rows are drawn first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Backfill: rows that were there before the triggers go into the change log, through the same door as all others.
 
-Chunks go by primary key, each one transaction with its progress, so a backfill that was cut goes on where it was. Tables
-are done in the order of their references. A table that refers to itself, and tables that refer to each other, go in one
-transaction together: a batch holds it whole, so that every row finds the one it refers to.
+Chunks go by primary key, each one transaction with its progress, so a backfill that was cut goes on where it was.
+Tables are done in the order of their references. A table that refers to itself, and tables that refer to each other, go
+in one transaction together: a batch holds it whole, so that every row finds the one it refers to.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
     """Compose the capture of every shipped table; the dbsync schema must be there."""
     tables = registry.shipped()
     with connection.pipeline():
-        asked = [connection.execute(shape_query(table)) for table in tables]
+        asked = [connection.execute(shape_query(table, catalog)) for table in tables]
     shapes = [str(answer.fetchone()[0]) for answer in asked]  # type: ignore[index]  # one row each
     return [Capture(table=table, catalog=catalog, shape=shape) for table, shape in zip(tables, shapes, strict=True)]
 

@@ -1,7 +1,7 @@
 """The statements by which a trigger writes changes into the change log. Pure: composed here, run by PostgreSQL.
 
-A statement is said in one of three forms. *static*: the table is what it was at installation. *drifted*: its columns are
-filled in by ``dbsync.drifted`` from the table as it is now. *unkeyed*: something its key runs through is gone too.
+A statement is said in one of three forms. *static*: the table is what it was at installation. *drifted*: its columns
+are filled in by ``dbsync.drifted`` from the table as it is now. *unkeyed*: something its key runs through is gone too.
 """
 
 from __future__ import annotations
@@ -86,18 +86,17 @@ def log_update(form: Form) -> Sql:
     """Log every row that one UPDATE changed."""
     table = form.table
     looked_up = table.references if form.keyed else ()
-    old_refs = _refs(form, "o", table.references, inline=True)
     return statement("capture", "log_update").format(
         layout=form.layout_id(),
         image=form.image("n"),
         old_image=form.image("o"),
         renames=_differs(key_columns(table)) if form.keyed else sql.SQL("false"),
         refs=_refs(form, "n", looked_up),
-        old_refs=_case(_differs(referring_columns(table)), old_refs) if form.keyed else NO_LEAVES,
+        old_refs=_case(_differs(referring_columns(table)), _refs(form, "o", looked_up)) if form.keyed else NO_LEAVES,
         local_id=form.identity("n"),
         old_local_id=_case(_differs(table.table.primary_key), form.identity("o")) if form.keyed else sql.NULL,
-        unresolved=_unresolved(form, looked_up),
-        lookups=_lookups(form, looked_up),
+        unresolved=_unresolved(form, looked_up, both=True),
+        lookups=_lookups(form, looked_up, both=True),
         compared_old=form.compared("o"),
         compared_new=form.compared("n"),
     )
@@ -150,16 +149,18 @@ def _key_references(table: RegisteredTable) -> tuple[KeyReference, ...]:
     return tuple(part for part in table.key.parts if not isinstance(part, KeyColumn))
 
 
-def _lookups(form: Form, references: Sequence[KeyReference]) -> Sql:
+def _lookups(form: Form, references: Sequence[KeyReference], *, both: bool = False) -> Sql:
+    """Look up each reference of the new row as ``r``; of ``both`` rows, the old one as ``o`` where it is another."""
     if not references:
         return NOTHING
     places = {reference: i for i, reference in enumerate(form.table.references)}
-    expressions = [
-        sql.SQL("{} AS {}").format(
-            reference_key(reference, "n", form.catalog), sql.Identifier(f"r{_place(places, reference)}")
-        )
-        for reference in references
-    ]
+    expressions: list[Sql] = []
+    for reference in references:
+        place, found = _place(places, reference), reference_key(reference, "n", form.catalog)
+        expressions.append(sql.SQL("{} AS {}").format(found, sql.Identifier(f"r{place}")))
+        if both:
+            found = _case(_differs(reference.columns), reference_key(reference, "o", form.catalog))
+            expressions.append(sql.SQL("{} AS {}").format(found, sql.Identifier(f"o{place}")))
     return statement("capture", "lookup").format(expressions=sql.SQL(", ").join(expressions))
 
 
@@ -168,9 +169,7 @@ def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:
     return next(i for known, i in places.items() if known.columns == reference.columns)
 
 
-def _refs(
-    form: Form, alias: str, looked_up: Sequence[KeyReference], *, inline: bool = False, generics: bool = True
-) -> Sql:
+def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, generics: bool = True) -> Sql:
     """Concatenate the leaves of all references; those not looked up stay null."""
     if not form.keyed:
         return NO_LEAVES
@@ -181,7 +180,10 @@ def _refs(
     known = {reference.columns for reference in looked_up}
     for i, reference in enumerate(table.references):
         nulls = null_array(reference.width)
-        found = reference_key(reference, alias, form.catalog) if inline else sql.Identifier("q", f"r{i}")
+        found: Sql = sql.Identifier("q", f"r{i}")
+        if alias == "o":
+            differs = _differs(reference.columns)
+            found = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(differs, sql.Identifier("q", f"o{i}"), found)
         parts.append(_leaves_or(found, nulls, reference) if reference.columns in known else nulls)
     parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
     return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
@@ -213,23 +215,26 @@ def _generic(generic: GenericReference, alias: str) -> Sql:
     )
 
 
-def _unresolved(form: Form, references: Sequence[KeyReference]) -> Sql:
-    """Say the local ids of references that gave no key, one element a reference; null where all did."""
+def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = False) -> Sql:
+    """Say the local ids of references that gave no key, one element a reference; null where all did.
+
+    For an update those of the old row follow (``both``), where the reference changed.
+    """
     if not form.keyed:
         return sql.SQL("ARRAY[]::pg_catalog.text[]")
     known = {reference.columns for reference in references}
     missing: list[Sql] = []
     elements: list[Sql] = []
-    for i, reference in enumerate(form.table.references):
-        if reference.columns not in known:
-            elements.append(sql.NULL)
-            continue
-        lost = sql.SQL("(q.{} IS NULL AND {})").format(
-            sql.Identifier(f"r{i}"),
-            sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(column_sql("n", c)) for c in reference.columns),
-        )
-        missing.append(lost)
-        elements.append(_case(lost, local_id("n", reference.columns)))
+    for alias, found in (("n", "r"), ("o", "o"))[: 1 + both]:
+        for i, reference in enumerate(form.table.references):
+            if reference.columns not in known:
+                elements.append(sql.NULL)
+                continue
+            given = [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
+            given += [_differs(reference.columns)] if alias == "o" else []
+            lost = sql.SQL("({} IS NULL AND {})").format(sql.Identifier("q", f"{found}{i}"), sql.SQL(" AND ").join(given))
+            missing.append(lost)
+            elements.append(_case(lost, local_id(alias, reference.columns)))
     return _case(sql.SQL(" OR ").join(missing), text_array(elements)) if missing else sql.NULL
 
 

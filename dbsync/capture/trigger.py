@@ -152,22 +152,23 @@ def looked_up(table: RegisteredTable) -> tuple[list[TableName], list[str]]:
     return sorted(trees), sorted(columns)
 
 
-def shape_query(table: RegisteredTable) -> Query:
+def shape_query(table: RegisteredTable, catalog: Catalog) -> Query:
     """Compose the question whose answer :class:`Capture` keeps as ``shape``."""
-    return statement("capture", "shape").format(**_guard(table))
+    return statement("capture", "shape").format(**_guard(table, catalog))
 
 
-def _guard(table: RegisteredTable) -> dict[str, Sql]:
+def _guard(table: RegisteredTable, catalog: Catalog) -> dict[str, Sql]:
     tables, columns = looked_up(table)
     return {
-        "table": _regclass(table.name),
-        "parents": sql.SQL(", ").join(sql.SQL("{}::regclass").format(_regclass(name)) for name in tables),
+        "table": _regclass(table.name, catalog),
+        "parents": sql.SQL(", ").join(sql.SQL("{}::regclass").format(_regclass(name, catalog)) for name in tables),
         "used": text_array([sql.Literal(column) for column in columns]),
     }
 
 
-def _regclass(name: TableName) -> Sql:
-    return sql.Literal(table_sql(name).as_string(None))
+def _regclass(name: TableName, catalog: Catalog) -> Sql:
+    """Name a table by its number: when a migration renames it, a name would break the application's next statement."""
+    return sql.Literal(str(catalog.tables[name].oid))
 
 
 def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
@@ -181,7 +182,7 @@ def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
         branches[name] = _sequence(keys, log(static), event)
         branches[f"drifted_{name}"] = _sequence(keys, _execute(log(drifted), drifted), event)
         branches[f"unkeyed_{name}"] = _execute(log(unkeyed), unkeyed)
-    guard = _guard(table)
+    guard = _guard(table, catalog)
     return statement("capture", "function_body").format(shape=sql.Literal(shape), **guard, **branches).as_string(None)
 
 

@@ -16,6 +16,8 @@ from dbsync.model.layout import Layout
 from dbsync.postgres import translated
 from dbsync.statements import statement
 
+FEW = 1_000
+"""Transactions in a window up to which it is cleared row by row."""
 CHUNK = 1 << 16
 """Bytes handed on at a time."""
 
@@ -34,7 +36,7 @@ class Position:
 class Reader:
     """Reads the change log for one link on a connection of its own (autocommit).
 
-    The order of calls is: :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`, :meth:`acknowledge`.
+    The order of calls: :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`, :meth:`acknowledge`.
     A crash between any two of them repeats the batch, byte for byte.
     """
 
@@ -44,6 +46,7 @@ class Reader:
         self._incarnation = incarnation
         self._link = link
         self._window: Window | None = None
+        self._transactions = 0
         self._layouts: dict[int, Layout] = {}
         connection.execute(statement("changelog", "session"))
         connection.execute(statement("changelog", "make_window"))
@@ -93,7 +96,7 @@ class Reader:
         return cut
 
     def batch(self, cut: Cut) -> Batch:
-        """Record the cut, so that it can be read again, and give its batch. The payload is read once, while it is used."""
+        """Record the cut, so that it can be read again, and give its batch; the payload is read while it is used."""
         header = self._header(cut)
         with self._connection.transaction():
             self._connection.execute(
@@ -180,10 +183,13 @@ class Reader:
 
     def _fill(self, window: Window, after: int) -> Window:
         name = "fill_window_from_beginning" if window.start is None else "fill_window"
-        self._connection.execute(statement("changelog", "clear_window"))
-        self._connection.execute(
+        if self._transactions:
+            clear = "clear_window" if self._transactions < FEW else "empty_window"
+            self._connection.execute(statement("changelog", clear))
+        filled = self._connection.execute(
             statement("changelog", name), {"start": window.start, "end": window.end, "after": after}
         )
+        self._transactions = filled.rowcount
         self._window = window
         return window
 

@@ -30,11 +30,14 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
 
 
 def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Query]:
-    layout = layouts[waiting]
-    for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
+    references = layouts[waiting].reference_positions()
+    places = [(i, "refs", *positioned) for i, positioned in enumerate(references, start=1)]
+    places += [(i + len(references), "old_refs", *positioned) for i, positioned in enumerate(references, start=1)]
+    for place, column, reference, first in places:
         at: dict[str, Sql] = {
             "layout": sql.Literal(waiting),
             "place": sql.Literal(place),
+            "column": sql.Identifier(column),
             "before": sql.Literal(first - 1),
             "behind": sql.Literal(first + reference.target.width),
         }
@@ -56,6 +59,7 @@ def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
         at = {
             "layout": sql.Literal(waiting),
             "place": sql.Literal(place),
+            "column": sql.Identifier("refs"),
             "relation": sql.Literal(qualified(reference.target.table)),
         }
         yield statement("changelog", "name_gone_rows").format(**at)

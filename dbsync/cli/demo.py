@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dbsync.cli import output
-from dbsync.demo.places import DATABASE, Laptop
+from dbsync.demo.places import DATABASE, Laptop, Place
 from dbsync.demo.processes import Stopped, ended_by_signals
 from dbsync.demo.stage import CLEAN_UP, Stage, stage
 from dbsync.demo.story import Story
 from dbsync.demo.telling import Teller, seconds
 from dbsync.errors import DbsyncError
 
+_TITLE = "Amina and Joseph visit households, each with a laptop. What they enter belongs on the server."
+_PICTURE = (
+    "",
+    "     field-01, Amina's laptop   ---.",
+    "                                    >-->   community, the server",
+    "     field-02, Joseph's laptop  ---'",
+    "",
+)
 _SIGNALLED = 128
 
 
@@ -25,10 +36,10 @@ def demo(
         bool, typer.Option("--keep", help="Leave servers and services running, and say how to reach and remove them.")
     ] = False,
 ) -> None:
-    """Tell the story of two laptops and a server, on PostgreSQL servers of its own, in less than a minute.
+    """Tell the story of two laptops and a server, on PostgreSQL servers of its own.
 
-    A small clinic's Django project runs on each of them; the commands are the real ones. Needs no PostgreSQL, no
-    configuration and no rights. Nothing is left running or lying about, unless --keep.
+    It takes less than a minute and needs nothing: no PostgreSQL, no configuration. A small clinic's Django project runs
+    on each of the three, and the commands are the real ones. Nothing is left running or lying about, unless --keep.
 
     Exits 0 when the databases agree at the end, 1 when they do not.
     """
@@ -44,9 +55,8 @@ def demo(
 
 def _tell(teller: Teller, *, keep: bool) -> bool:
     began = time.monotonic()
-    teller.title(
-        "Amina and Joseph visit households, each with a laptop. What they enter belongs on the community server."
-    )
+    teller.title(_TITLE)
+    teller.plain(_PICTURE)
     teller.say(
         "Three PostgreSQL servers start, and the clinic's Django project migrates a database on each of them ..."
     )
@@ -68,9 +78,18 @@ def _kept(found: Stage) -> Iterator[str]:
     yield "   Everything is still running. To look around:"
     for place in found.places:
         yield ""
-        yield f'   {place.name}:  psql "{place.cluster.dsn(DATABASE)}"'
+        yield f'   {place.name}:  {_psql(place)} "{place.cluster.dsn(DATABASE)}"'
         if isinstance(place, Laptop):
-            yield f"     cd {place.folder} && PGSERVICEFILE=pg_service.conf dbsync status"
+            yield f"     cd {place.folder} && PGSERVICEFILE=pg_service.conf {_program()} status"
     yield ""
     yield "   To stop and remove it all:"
     yield f"     {found.folder / CLEAN_UP}"
+
+
+def _program() -> str:
+    """Give the name by which a shell finds this program."""
+    return "dbsync" if shutil.which("dbsync") else str(Path(sys.executable).with_name("dbsync"))
+
+
+def _psql(place: Place) -> str:
+    return "psql" if shutil.which("psql") else str(place.cluster.binaries.bindir / "psql")

@@ -41,7 +41,7 @@ def install_upstream(*, sql: SqlOption = False, dry_run: DryRunOption = False, c
 def install_triggers(*, sql: SqlOption = False, dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Install capture for every table in the configuration, and take it from those that left it.
 
-    Each table is locked for an instant only; a table in use is tried again. Safe to repeat: what is right is left alone.
+    Each table is locked for an instant only; one in use is tried again. Safe to repeat: what is right is left alone.
     Rows that were there before are not captured: dbsync backfill does that.
     """
     chosen = settings(config)

@@ -93,7 +93,7 @@ def usable_by(binaries: ServerBinaries, account: Account | None) -> ServerBinari
 
 
 def keep_copies() -> list[Path]:
-    """Leave the copies made so far in place when this process ends, for servers that outlive it; give where they are."""
+    """Leave the copies made so far in place at the end, for servers that outlive this process; give where they are."""
     kept, _COPIES[:] = list(_COPIES), []
     return kept
 

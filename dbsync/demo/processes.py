@@ -49,7 +49,7 @@ class Answer:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """While inside, the first SIGINT, SIGTERM or SIGHUP raises :class:`Stopped`; later ones do not cut the cleaning up."""
+    """While inside, the first SIGINT, SIGTERM or SIGHUP raises :class:`Stopped`; later ones do not disturb the end."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         for ending in _ENDING:

@@ -22,8 +22,9 @@ _VISIT = (
     " WHERE s.identifier = %s AND v.code = %s"
 )
 _VISITS = (
-    "SELECT s.identifier, count(v.id), count(p.id) FROM clinic_subject s LEFT JOIN clinic_visit v ON v.subject_id = s.id"
-    " LEFT JOIN clinic_specimen p ON p.visit_id = v.id WHERE s.id = %s GROUP BY s.identifier"
+    "SELECT s.identifier, count(v.id), count(p.id) FROM clinic_subject s"
+    " LEFT JOIN clinic_visit v ON v.subject_id = s.id LEFT JOIN clinic_specimen p ON p.visit_id = v.id"
+    " WHERE s.id = %s GROUP BY s.identifier"
 )
 _MEMBERS = (
     "SELECT h.id, string_agg(s.name, ' and ' ORDER BY s.name) FROM clinic_household h"
@@ -76,25 +77,24 @@ class Story:
             self.server.application.do(
                 "register", household=household, village="Kisumu", identifier=identifier, name=name
             )
+            self.server.application.do("see", identifier=identifier, code="1000")
 
     def _move_in(self) -> frozenset[Row]:
-        teller, first = self.teller, self.amina
+        teller = self.teller
         teller.chapter("dbsync moves in")
         teller.say("The application stays as it is. This is all that a DBA types on Amina's laptop, field-01:")
-        self._show(first, *_init(first))
-        self._show(first, "check")
-        self._show(first, "install-upstream")
-        self._show(first, "install-triggers")
-        self._show(first, "backfill")
+        self._on_both(_init)
+        self._on_both(lambda _: ("check",))
+        self._show(self.amina, "install-upstream")
+        self._on_both(lambda _: ("install-triggers",))
+        self._on_both(lambda _: ("backfill",))
+        own = extras(compare(self.amina))
         teller.command("dbsync run", ["(in the background from now on)"])
-        teller.say("Then the same on Joseph's laptop, field-02.")
-        for words in (_init(self.joseph), ("check",), ("install-triggers",), ("backfill",)):
-            _succeeded(self.joseph, words, self.joseph.command(*words))
-        own = extras(compare(first))
         for laptop in self.stage.laptops:
             laptop.hurry()
             laptop.start_service()
         self._arrive()
+        teller.say("The same was done on Joseph's laptop, field-02. From here on, nobody types anything.")
         return own
 
     def _same_numbers(self) -> None:
@@ -215,6 +215,16 @@ class Story:
         found = laptop.command(*words)
         self.teller.command(shlex.join(["dbsync", *words]), found.lines)
         _succeeded(laptop, words, found)
+
+    def _on_both(self, words: Callable[[Laptop], tuple[str, ...]]) -> None:
+        """Run a command on both laptops at the same time and show the first one's."""
+        first, second = self.stage.laptops
+        begun = second.begin(*words(second))
+        try:
+            self._show(first, *words(first))
+        finally:
+            found = answer(begun)
+        _succeeded(second, words(second), found)
 
     def _arrive(self) -> float:
         """Wait until the server has everything; give the seconds it took."""

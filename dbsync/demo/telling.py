@@ -3,70 +3,80 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 _WIDTH = 100
-_INDENT = 3
+_MARGIN = " " * 3
+_GAP = " " * 3
 
 
 class Teller:
     """Tells the story on a terminal, or as plain text of the same width elsewhere."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+        self._console = Console(highlight=False)
+        self._width = min(self._console.width, _WIDTH) if sys.stdout.isatty() else _WIDTH
         self._chapter = 0
 
     def title(self, text: str) -> None:
         """Say what this is."""
-        self._print(Text(text, style="bold"), indent=0)
+        self._line(text, "bold")
 
     def chapter(self, title: str) -> None:
         """Begin a chapter."""
         self._chapter += 1
-        self._console.print()
-        self._print(Text(f"{self._chapter}. {title}", style="bold"), indent=0)
+        self._line()
+        self._line(f"{self._chapter}. {title}", "bold")
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "") -> None:
         """Say something in words."""
-        self._print(Text(text), indent=_INDENT)
+        for line in textwrap.wrap(text, self._width, initial_indent=_MARGIN, subsequent_indent=_MARGIN):
+            self._line(line, style)
 
     def good(self, text: str) -> None:
         """Say that something came out as it should."""
-        self._print(Text(text, style="green"), indent=_INDENT)
+        self.say(text, "green")
 
     def bad(self, text: str) -> None:
         """Say that something did not come out as it should."""
-        self._print(Text(text, style="bold red"), indent=_INDENT)
+        self.say(text, "bold red")
 
     def command(self, line: str, printed: Iterable[str] = ()) -> None:
-        """Show a command and what it printed."""
-        self._print(Text(f"$ {line}", style="cyan"), indent=_INDENT)
+        """Show a command and what it printed; neither is wrapped, so that it can be copied."""
+        self._line(f"{_MARGIN}$ {line}", "cyan")
         for row in printed:
-            self._print(Text(row, style="dim"), indent=_INDENT + 2)
+            self._line(f"{_MARGIN}  {row}", "dim")
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show rows under headings, with air around them."""
-        grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-        for heading in headings:
-            grid.add_column(heading)
-        for row in rows:
-            grid.add_row(*(Text(str(cell)) for cell in row))
-        self._console.print()
-        self._print(grid, indent=_INDENT + 2)
-        self._console.print()
+        self._line()
+        head, *body = aligned([headings, *([str(cell) for cell in row] for row in rows)])
+        self._line(f"{_MARGIN}  {head}", "dim")
+        self.plain(f"{_MARGIN}  {line}" for line in body)
+        self._line()
 
     def plain(self, lines: Iterable[str]) -> None:
-        """Print lines as they are, however long: paths and commands to copy."""
+        """Print lines as they are, however long."""
         for line in lines:
-            self._console.print(Text(line), soft_wrap=True)
+            self._line(line)
 
-    def _print(self, what: Text | Table, *, indent: int) -> None:
-        self._console.print(Padding(what, (0, 0, 0, indent), expand=False))
+    def _line(self, text: str = "", style: str = "") -> None:
+        self._console.print(Text(text.rstrip(), style=style), soft_wrap=True)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Put cells below each other.
+
+    >>> list(aligned([["WHO", "ID"], ["Neema", "1"]]))
+    ['WHO     ID', 'Neema   1']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def seconds(duration: float) -> str:

@@ -90,7 +90,7 @@ class KeyReference:
 
     @property
     def width(self) -> int:
-        """Count its elements in ``refs``: the target's leaves, and for a soft one the UUID that stands for a gone row."""
+        """Count its elements in ``refs``: the target's leaves, and behind a soft one's the UUID of a gone row."""
         return self.target.width + (1 if self.soft else 0)
 
 
@@ -115,7 +115,7 @@ class RegisteredTable:
     mode: Mode
     key: KeyTree
     references: tuple[KeyReference, ...] = ()
-    """All of them, those in the key too; in column order. Foreign keys that already point at natural values are none."""
+    """All of them, also those in the key, in column order. A foreign key onto natural values is none."""
     generics: tuple[GenericReference, ...] = ()
     values: tuple[str, ...] = ()
     """The columns that travel as values: neither references, nor generated, nor excluded, nor local ids."""

@@ -44,7 +44,7 @@ def read(connection: psycopg.Connection) -> Node:
         raise Refusal(
             f"this database is a copy: node {name} was installed in another PostgreSQL cluster",
             where="source",
-            why="after dump and reload, pg_upgrade or a copy transaction ids mean something else: changes could be lost",
+            why="after dump and reload, pg_upgrade or a copy its transaction ids mean something else",
             hint="dbsync verify   (shows what differs before you decide)",
         )
     return Node(name=name, incarnation=incarnation, capture_off_since=capture_off, paused_since=paused)

@@ -103,6 +103,7 @@ class Service:
     def _stream(self, link: Link) -> None:
         pause = IDLE_FIRST
         paused = False
+        unpurged = True
         while not self.stop.is_set():
             self._reread()
             now_paused = self._is_paused(link)
@@ -112,9 +113,10 @@ class Service:
             shipped = 0 if paused else link.ship(self._interrupted)
             if shipped:
                 pause = IDLE_FIRST
+                unpurged = True
                 continue
-            if pause >= self.config.service.poll_interval and not paused:
-                self._purge(link, bites=1)
+            if unpurged and pause >= self.config.service.poll_interval:
+                unpurged = self._purge(link, bites=1)
             self.stop.wait(pause)
             pause = min(pause * 2, self.config.service.poll_interval)
 
@@ -163,11 +165,10 @@ class Service:
         except DbsyncError as error:
             log.error("configuration_refused", reason=str(error), hint="the tables stay as they were")
 
-    def _purge(self, link: Link, bites: int = PURGE_BITES) -> None:
+    def _purge(self, link: Link, bites: int = PURGE_BITES) -> bool:
+        """Purge up to ``bites`` times; say whether there may be more."""
         with translated("source"):
-            for _ in range(bites):
-                if not link.reader.purge():
-                    return
+            return all(link.reader.purge() for _ in range(bites))
 
     def _sleep(self, seconds: float) -> None:
         self.stop.wait(seconds)

@@ -2,9 +2,13 @@
 
 Each side cuts a table's rows into ``2 ** bits`` buckets by the leading bits of a hash of the natural key, and gives a
 digest of each bucket. Only buckets that differ are looked into: a large one is cut finer, the rows of a small one are
-fetched as key and digest and matched here. What travels is thus in proportion to the number of buckets and to the
+fetched as key and digests and matched here. What travels is thus in proportion to the number of buckets and to the
 number of differences, not to the table; what is held here is one bucket of each side. It is a Merkle tree with a wide
 root, the way of anti-entropy repair in Cassandra and of pt-table-checksum.
+
+A *loose* reference is one that nothing in the database holds: soft, or generic. Its target may be gone at the source,
+and another row may have its key since; upstream it then names the row that has this key now, and that is no difference.
+Where the target is there, both sides must agree. So each loose reference has a digest of its own in a fetched row.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from operator import itemgetter
 from typing import Protocol
 
 from dbsync.model.names import TableName
-from dbsync.verify.report import ColumnDifference, Difference, Key, Kind
+from dbsync.verify.report import GONE, ColumnDifference, Difference, Key, Kind
 
 UNKEYED = -1
 """The bucket of the rows whose key cannot be said."""
@@ -32,6 +36,7 @@ MAX_BITS = 48
 """Finer than this nobody cuts: what is still together has one key."""
 
 Content = tuple[str | None, ...]
+_Seen = tuple[str, tuple[str | None, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +51,13 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row by its natural key; ``digest`` stands for key and contents."""
+    """A row by its natural key; ``digest`` stands for key and contents but for the loose references."""
 
     bucket: int
     key: Key
     digest: str
+    loose: tuple[str | None, ...] = ()
+    """A digest of each loose reference, GONE where its target is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +140,13 @@ def differences(source: Side, upstream: Side, found: Survey) -> Iterator[Differe
     yield from _Descent(source=source, upstream=upstream, table=found.table).into(found.bits, found.differing)
 
 
-def explain(source: Side, upstream: Side, found: Sequence[Difference], columns: Sequence[str]) -> list[Difference]:
+def explain(
+    source: Side, upstream: Side, found: Sequence[Difference], columns: Sequence[str], loose: Sequence[str] = ()
+) -> list[Difference]:
     """Name the columns, with both values, in which DIFFERENT rows of one table differ; leave the others as they are.
 
-    It asks each side once, whatever the number of rows; so it is meant for those that are shown.
+    ``loose`` names the loose references, which come behind the columns. It asks each side once, whatever the number of
+    rows; so it is meant for those that are shown.
     """
     keys = list(dict.fromkeys(d.key for d in found if d.kind is Kind.DIFFERENT))
     if not keys:
@@ -144,7 +154,7 @@ def explain(source: Side, upstream: Side, found: Sequence[Difference], columns: 
     table = found[0].table
     here, there = _by_key(source.contents(table, keys)), _by_key(upstream.contents(table, keys))
     return [
-        replace(d, columns=_columns(here.get(d.key, []), there.get(d.key, []), columns))
+        replace(d, columns=tuple(_named(here.get(d.key, []), there.get(d.key, []), columns, loose)))
         if d.kind is Kind.DIFFERENT
         else d
         for d in found
@@ -194,19 +204,44 @@ def match(table: TableName, source: Iterable[Row], upstream: Iterable[Row]) -> I
     """Match two streams of rows, both ordered by bucket, holding one bucket at a time."""
     tagged = heapq.merge(zip(source, repeat(0)), zip(upstream, repeat(1)), key=_bucket)
     for _, rows in groupby(tagged, key=_bucket):
-        digests: dict[Key, tuple[list[str], list[str]]] = {}
+        found: dict[Key, tuple[list[_Seen], list[_Seen]]] = {}
         for row, side in rows:
-            digests.setdefault(row.key, ([], []))[side].append(row.digest)
-        for key, (here, there) in digests.items():
+            found.setdefault(row.key, ([], []))[side].append((row.digest, row.loose))
+        for key, (here, there) in found.items():
             if here != there:
                 yield from _settle(table, key, Counter(here), Counter(there))
 
 
-def _settle(table: TableName, key: Key, here: Counter[str], there: Counter[str]) -> Iterator[Difference]:
-    missing, extra = (here - there).total(), (there - here).total()
+def agree(source: Iterable[str | None], upstream: Iterable[str | None]) -> bool:
+    """Say whether a row's loose references agree: each whose target is not gone at the source.
+
+    >>> agree(("a", "gone", None), ("a", "b", "gone")), agree(("a",), ("gone",)), agree((None,), ("b",))
+    (True, False, False)
+    """
+    return all(here in (GONE, None if there == GONE else there) for here, there in zip(source, upstream, strict=True))
+
+
+def _settle(table: TableName, key: Key, here: Counter[_Seen], there: Counter[_Seen]) -> Iterator[Difference]:
+    missing, extra = _unpaired(here - there, there - here)
     both = min(missing, extra)
     for kind, times in ((Kind.DIFFERENT, both), (Kind.MISSING, missing - both), (Kind.EXTRA, extra - both)):
         yield from repeat(Difference(table=table, kind=kind, key=key), times)
+
+
+def _unpaired(here: Counter[_Seen], there: Counter[_Seen]) -> tuple[int, int]:
+    """Pair off rows that agree though a target is gone; count those that remain on either side."""
+    waiting: dict[str, list[tuple[str | None, ...]]] = {}
+    for digest, loose in there.elements():
+        waiting.setdefault(digest, []).append(loose)
+    missing = 0
+    for digest, loose in here.elements():
+        candidates = waiting.get(digest, [])
+        partner = next((position for position, other in enumerate(candidates) if agree(loose, other)), None)
+        if partner is None:
+            missing += 1
+        else:
+            del candidates[partner]
+    return missing, sum(map(len, waiting.values()))
 
 
 def _bucket(tagged: tuple[Row, int]) -> int:
@@ -234,17 +269,17 @@ def _by_key(contents: Iterable[tuple[Key, Content]]) -> dict[Key, list[Content]]
     return found
 
 
-def _columns(here: list[Content], there: list[Content], columns: Sequence[str]) -> tuple[ColumnDifference, ...]:
-    named = []
-    for position, column in enumerate(columns):
+def _named(
+    here: list[Content], there: list[Content], columns: Sequence[str], loose: Sequence[str]
+) -> Iterator[ColumnDifference]:
+    for position, column in enumerate((*columns, *loose)):
         value = itemgetter(position)
         source, upstream = _ordered(map(value, here)), _ordered(map(value, there))
-        if source != upstream:
-            ours, theirs = next(
-                (pair for pair in zip(source, upstream, strict=False) if pair[0] != pair[1]), (None, None)
-            )
-            named.append(ColumnDifference(column=column, source=ours, upstream=theirs))
-    return tuple(named)
+        may_be_gone = position >= len(columns)
+        if source == upstream or (may_be_gone and len(source) == len(upstream) and agree(source, upstream)):
+            continue
+        ours, theirs = next((pair for pair in zip(source, upstream, strict=False) if pair[0] != pair[1]), (None, None))
+        yield ColumnDifference(column=column, source=ours, upstream=theirs)
 
 
 def _ordered(values: Iterable[str | None]) -> list[str | None]:

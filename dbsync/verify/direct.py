@@ -123,15 +123,15 @@ class DirectSide:
     def rows(self, table: TableName, cut: Cut) -> Iterator[Row]:
         """Stream the rows of buckets through a cursor of the server's."""
         query = self._hashed("rows", table, bits=cut.bits, numbers=list(cut.numbers))
-        for bucket, key, digest in self._stream(query):
-            yield Row(bucket=bucket, key=tuple(key), digest=digest)
+        for bucket, key, digest, loose in self._stream(query):
+            yield Row(bucket=bucket, key=tuple(key), digest=digest, loose=tuple(loose))
 
     def contents(self, table: TableName, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
         """Stream the contents of the rows with these keys."""
         wanted = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Literal(list(key))) for key in keys)
         query = statement("verify", "contents").format(keyed=self._keyed(table), keys=wanted)
-        for key, content in self._stream(query):
-            yield tuple(key), tuple(content)
+        for key, content, loose in self._stream(query):
+            yield tuple(key), (*content, *loose)
 
     def _hashed(self, block: str, table: TableName, **values: object) -> sql.Composed:
         hashed = statement("verify", "hashed").format(keyed=self._keyed(table))
@@ -147,6 +147,7 @@ class DirectSide:
             unkeyed=said.unkeyed,
             local=said.local,
             content=said.content,
+            loose=said.loose,
         )
 
     def _stream(self, query: sql.Composed) -> Iterator[TupleRow]:
@@ -204,7 +205,7 @@ class _Comparison:
 
     def explained(self, first: Sequence[Difference], options: Options) -> list[Difference]:
         """Name the columns that differ, and put the rows in the order of their keys."""
-        explained = compare.explain(self.source, self.upstream, first, self.shape.columns)
+        explained = compare.explain(self.source, self.upstream, first, self.shape.columns, self.shape.loose)
         if not options.show_values:
             explained = [replace(d, columns=tuple(map(_without_values, d.columns))) for d in explained]
         return sorted(explained, key=lambda d: (d.kind, [(leaf is not None, leaf or "") for leaf in d.key]))

@@ -13,6 +13,10 @@ Key = tuple[str | None, ...]
 """The leaves of a natural key as text, as the upstream compares them: citext in lower case, numeric without zeros."""
 
 
+GONE = "gone"
+"""Stands for the key of a row that is not there any more, where a reference that nothing holds points to it."""
+
+
 class Kind(StrEnum):
     """In what way a row differs."""
 

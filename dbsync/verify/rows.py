@@ -12,6 +12,7 @@ from dbsync.keys.expression import column_sql, flatten, local_id, row_key_of, ta
 from dbsync.model.catalog import Table
 from dbsync.model.names import TableName
 from dbsync.model.registration import GenericReference, KeyColumn, KeyReference, KeyTree, RegisteredTable
+from dbsync.verify.report import GONE
 from dbsync.verify.views import View, Views
 
 Sql = sql.Composable
@@ -29,6 +30,8 @@ class RowSql:
     """Whether ``s.key`` is no key, because a leaf that no key may lack is null."""
     local: Sql
     content: Sql
+    loose: Sql
+    """References that nothing holds; GONE for one that points to no row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,12 @@ class Parts:
 
     def names(self) -> tuple[str, ...]:
         """Name the elements of the contents, in their order."""
-        references = (", ".join(reference.columns) for reference in self.references)
-        return (*self.values, *references, *(generic.id_column for generic in self.generics))
+        return (*self.values, *(", ".join(reference.columns) for reference in self.references if not reference.soft))
+
+    def loose_names(self) -> tuple[str, ...]:
+        """Name the references that nothing holds, in their order."""
+        soft = (", ".join(reference.columns) for reference in self.references if reference.soft)
+        return (*soft, *(generic.id_column for generic in self.generics))
 
 
 def row_sql(parts: Parts, view: View) -> RowSql:
@@ -56,8 +63,9 @@ def row_sql(parts: Parts, view: View) -> RowSql:
     name = parts.registered.name
     key = saying.leaves(parts.registered.key, _ROW)
     content = [saying.value(column) for column in parts.values]
-    content += [saying.reference(reference) for reference in parts.references]
-    content += [saying.generic(generic) for generic in parts.generics]
+    content += [saying.reference(reference) for reference in parts.references if not reference.soft]
+    loose = [saying.soft(reference) for reference in parts.references if reference.soft]
+    loose += [saying.generic(generic) for generic in parts.generics]
     return RowSql(
         table=table_sql(name),
         joins=sql.SQL(" ").join(saying.joins),
@@ -65,6 +73,7 @@ def row_sql(parts: Parts, view: View) -> RowSql:
         unkeyed=_unkeyed(_required(parts.registered.key, parts.views.source)),
         local=_local(view.table(name)),
         content=text_array(content),
+        loose=text_array(loose),
     )
 
 
@@ -97,23 +106,17 @@ class _Saying:
         return _filled(self.parts.views.exact(name, column), text_of(_ROW, found))
 
     def reference(self, reference: KeyReference) -> Sql:
-        """Say a reference as its target's key; by leaves that are null where it has a target without a key.
+        """Say a reference as its target's key; by leaves that are null where it has a target without a key."""
+        return _where_set(reference.columns, _as_text(self.leaves(self._pseudo_tree(reference), _ROW)))
 
-        A soft reference whose target is gone may rightly be null upstream, so it counts as null on both sides.
-        """
-        leaves = self.leaves(self._pseudo_tree(reference), _ROW)
-        if reference.soft:
-            return _null_if_nothing(leaves)
-        columns = sql.SQL(", ").join(column_sql(_ROW, column) for column in reference.columns)
-        return sql.SQL("CASE WHEN pg_catalog.num_nulls({}) OPERATOR(pg_catalog.=) 0 THEN {} END").format(
-            columns, _as_text(leaves)
-        )
+    def soft(self, reference: KeyReference) -> Sql:
+        """Say a reference that no constraint holds as its target's key, GONE where it has no target."""
+        return _where_set(reference.columns, _gone_if_nothing(self.leaves(self._pseudo_tree(reference), _ROW)))
 
     def generic(self, generic: GenericReference) -> Sql:
         """Say a generic reference as its target's key, in the table that the type's key names.
 
-        The type itself is compared as the ordinary reference it is. Nothing holds such a reference either: a target
-        that is gone counts as null.
+        The type itself is compared as the ordinary reference it is. Nothing holds such a reference either.
         """
         kind = type_reference(generic, self.parts.references)
         assert kind is not None, generic.type_column
@@ -121,11 +124,13 @@ class _Saying:
         label = sql.SQL("pg_catalog.array_to_string({}, '.')").format(text_array(leaves))
         cases = [
             sql.SQL("WHEN {} OPERATOR(pg_catalog.=) {} THEN {}").format(
-                label, sql.Literal(model), _null_if_nothing(self._generic_leaves(generic, label, model))
+                label, sql.Literal(model), _gone_if_nothing(self._generic_leaves(generic, label, model))
             )
             for model in sorted(generic.targets)
         ]
-        return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases)) if cases else sql.SQL("NULL::pg_catalog.text")
+        if not cases:
+            return sql.SQL("NULL::pg_catalog.text")
+        return _where_set((generic.id_column,), sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases)))
 
     def _generic_leaves(self, generic: GenericReference, label: Sql, model: str) -> list[Sql]:
         """Join one of the tables pointed to. Ids are matched as text: a text column holds anything."""
@@ -191,9 +196,15 @@ def _as_text(leaves: Sequence[Sql]) -> Sql:
     return sql.SQL("{}::pg_catalog.text").format(text_array(leaves))
 
 
-def _null_if_nothing(leaves: Sequence[Sql]) -> Sql:
+def _gone_if_nothing(leaves: Sequence[Sql]) -> Sql:
     nothing = "{" + ",".join(["NULL"] * len(leaves)) + "}"
-    return sql.SQL("NULLIF({}, {})").format(_as_text(leaves), sql.Literal(nothing))
+    return sql.SQL("coalesce(NULLIF({}, {}), {})").format(_as_text(leaves), sql.Literal(nothing), sql.Literal(GONE))
+
+
+def _where_set(columns: Sequence[str], said: Sql) -> Sql:
+    """Say a reference only where all its columns are set; else it is none."""
+    names = sql.SQL(", ").join(column_sql(_ROW, column) for column in columns)
+    return sql.SQL("CASE WHEN pg_catalog.num_nulls({}) OPERATOR(pg_catalog.=) 0 THEN {} END").format(names, said)
 
 
 def _filled(template: str, text: Sql) -> Sql:

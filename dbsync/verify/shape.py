@@ -19,6 +19,8 @@ class Shape:
 
     table: TableName
     columns: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
+    """The references that nothing holds; they come behind the columns."""
     source: RowSql | None = None
     upstream: RowSql | None = None
     estimate: int = 0
@@ -42,6 +44,7 @@ def shape(registered: RegisteredTable, views: Views) -> Shape:
     return Shape(
         table=registered.name,
         columns=parts.names(),
+        loose=parts.loose_names(),
         source=row_sql(parts, views.source),
         upstream=row_sql(parts, views.upstream),
         estimate=max(table.estimated_rows for table in sides),

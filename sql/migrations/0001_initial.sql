@@ -150,12 +150,12 @@ $$;
 
 -- The columns of a table that travel as values when it is no longer what it was at installation: everything but what
 -- the installation set apart (local ids, references, excluded columns) and what PostgreSQL generates.
-CREATE FUNCTION dbsync.value_columns(self regclass, set_apart text[]) RETURNS TABLE (name text, type text)
+CREATE FUNCTION dbsync.value_columns(self regclass, set_apart text[]) RETURNS TABLE (name text, type text, output text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
-    FROM pg_attribute a
+    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typoutput::regproc::text
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = self AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
       AND NOT a.attname::text = ANY (set_apart)
     ORDER BY a.attnum
@@ -168,12 +168,13 @@ CREATE FUNCTION dbsync.drifted(self regclass, base jsonb, set_apart text[], temp
 AS $$
 DECLARE
     names      text[];
+    outputs    text[];
     definition jsonb;
     layout_id  bigint;
 BEGIN
-    SELECT coalesce(array_agg(c.name), '{}'),
+    SELECT coalesce(array_agg(c.name), '{}'), coalesce(array_agg(c.output), '{}'),
            jsonb_set(base, '{columns}', coalesce(jsonb_agg(jsonb_build_array(c.name, c.type)), '[]'))
-    INTO names, definition
+    INTO names, outputs, definition
     FROM dbsync.value_columns(self, set_apart) c;
     layout_id := hashtextextended(definition::text, 0);
     IF NOT EXISTS (SELECT FROM dbsync.layout l WHERE l.id = layout_id) THEN
@@ -182,8 +183,10 @@ BEGIN
     END IF;
     RETURN replace(replace(replace(replace(replace(template,
         '<<layout>>', layout_id::text),
-        '<<n.texts>>', (SELECT coalesce(string_agg(format('n.%I::text', c), ', '), '') FROM unnest(names) c)),
-        '<<o.texts>>', (SELECT coalesce(string_agg(format('o.%I::text', c), ', '), '') FROM unnest(names) c)),
+        '<<n.texts>>', (SELECT coalesce(string_agg(format('textin(%s(n.%I))', f, c), ', '), '')
+                         FROM unnest(names, outputs) u(c, f))),
+        '<<o.texts>>', (SELECT coalesce(string_agg(format('textin(%s(o.%I))', f, c), ', '), '')
+                         FROM unnest(names, outputs) u(c, f))),
         '<<n.columns>>', (SELECT coalesce(string_agg(format('n.%I, ', c), ''), '') FROM unnest(names) c)),
         '<<o.columns>>', (SELECT coalesce(string_agg(format('o.%I, ', c), ''), '') FROM unnest(names) c));
 END

@@ -25,7 +25,7 @@ from dbsync.verify.compare import (
     explain,
     survey,
 )
-from dbsync.verify.report import Difference, Key, Kind
+from dbsync.verify.report import GONE, Difference, Key, Kind
 
 TABLE = TableName("public", "t")
 Pairs = Sequence[tuple[Key | None, Content]]
@@ -40,6 +40,8 @@ class Memory:
     """A side that holds its rows in a list and answers as a database would; it counts what it hands out."""
 
     pairs: Pairs
+    loose: int = 0
+    """So many of the last columns are references that nothing holds."""
     fetched: int = 0
     asked: list[Cut] = field(default_factory=list)
 
@@ -49,14 +51,16 @@ class Memory:
         gathered: dict[int, list[str]] = {}
         for key, content in self.pairs:
             if self.number(key, within.bits) in within.numbers:
-                gathered.setdefault(self.number(key, bits), []).append(repr((key, content)))
+                firm, loose = self.split(content)
+                settled = (*firm, *(None if e == GONE else e for e in loose))
+                gathered.setdefault(self.number(key, bits), []).append(repr((key, settled)))
         return [Bucket(number=number, rows=len(rows), digest=repr(sorted(rows))) for number, rows in gathered.items()]
 
     def rows(self, table: TableName, cut: Cut) -> Iterator[Row]:
         assert table == TABLE
         wanted = [
-            Row(bucket=self.number(key, cut.bits), key=key or ("local",), digest=repr(content))
-            for key, content in self.pairs
+            Row(bucket=self.number(key, cut.bits), key=key or ("local",), digest=repr(firm), loose=loose)
+            for key, (firm, loose) in ((key, self.split(content)) for key, content in self.pairs)
             if self.number(key, cut.bits) in cut.numbers
         ]
         self.fetched += len(wanted)
@@ -65,6 +69,9 @@ class Memory:
     def contents(self, table: TableName, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
         assert table == TABLE
         yield from ((key, content) for key, content in self.pairs if key is not None and key in keys)
+
+    def split(self, content: Content) -> tuple[Content, Content]:
+        return content[: len(content) - self.loose], content[len(content) - self.loose :]
 
     @staticmethod
     def number(key: Key | None, bits: int) -> int:
@@ -150,3 +157,40 @@ def test_explain_names_the_columns_and_leaves_other_kinds_alone() -> None:
     assert explained[Kind.MISSING] == Difference(table=TABLE, kind=Kind.MISSING, key=("b",))
     named = [(c.column, c.source, c.upstream) for c in explained[Kind.DIFFERENT].columns]
     assert named == [("two", None, ""), ("three", "x", "y")]
+
+
+GONE_AT_THE_SOURCE: Pairs = [(("a",), ("x", GONE, "1")), (("b",), ("x", "1", GONE)), (("c",), ("x", None, GONE))]
+
+
+def test_reference_whose_target_is_gone_at_the_source_is_not_compared() -> None:
+    upstream: Pairs = [(("a",), ("x", "9", "1")), (("b",), ("x", "1", None)), (("c",), ("x", GONE, "7"))]
+    assert list(compare(Memory(GONE_AT_THE_SOURCE, loose=2), Memory(upstream, loose=2), TABLE)) == []
+
+
+@pytest.mark.parametrize(
+    ("upstream", "named"),
+    [
+        (("x", "9", "2"), ["second"]),
+        (("y", "9", "1"), ["value"]),
+        (("x", "9", None), ["second"]),
+        (("x", "9", GONE), ["second"]),
+    ],
+)
+def test_what_else_differs_in_such_a_row_is_found_and_named(upstream: Content, named: list[str]) -> None:
+    here, there = Memory(GONE_AT_THE_SOURCE[:1], loose=2), Memory([(("a",), upstream)], loose=2)
+    found = list(compare(here, there, TABLE))
+    assert [(d.kind, d.key) for d in found] == [(Kind.DIFFERENT, ("a",))]
+    (explained,) = explain(here, there, found, ["value"], ["first", "second"])
+    assert [column.column for column in explained.columns] == named
+
+
+def test_reference_that_is_null_at_the_source_must_be_null_upstream() -> None:
+    here, there = Memory([(("a",), (None,))], loose=1), Memory([(("a",), ("1",))], loose=1)
+    assert [d.kind for d in compare(here, there, TABLE)] == [Kind.DIFFERENT]
+
+
+def test_rows_of_one_key_pair_off_though_targets_are_gone() -> None:
+    here: Pairs = [(("k",), ("x", GONE)), (("k",), ("x", "1")), (("k",), ("y", GONE))]
+    there: Pairs = [(("k",), ("x", "1")), (("k",), ("x", "2")), (("k",), ("z", "1"))]
+    found = compare(Memory(here, loose=1), Memory(there, loose=1), TABLE)
+    assert [(d.kind, d.key) for d in found] == [(Kind.DIFFERENT, ("k",))]

@@ -1,4 +1,4 @@
-"""What people do with the clinic's application, through Django's ORM. Each act is one transaction of the application."""
+"""What people do with the clinic's application, through Django's ORM. Each act is one transaction."""
 
 from collections.abc import Callable
 from decimal import Decimal
