@@ -24,8 +24,10 @@ SETTINGS = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "search_path": "pg_catalog, pg_temp",
+    "jit": "off",
 }
-"""Pinned wherever dbsync turns values into text or back: the same list as on the capture functions."""
+"""Pinned wherever dbsync turns values into text or back: the same list as on the capture functions. JIT is off because
+compiling takes longer than any of our statements over the catalogue."""
 
 
 def connect(dsn: str, *, name: str, application: str = "dbsync") -> psycopg.Connection:

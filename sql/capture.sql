@@ -137,11 +137,11 @@ GRANT USAGE ON SCHEMA {schema} TO dbsync
 SELECT dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used})
 
 -- name: register_relation
-INSERT INTO dbsync.relation (relation, mode, layout, fingerprint, key_query)
-VALUES (%(relation)s, %(mode)s, %(layout)s, %(fingerprint)s, %(key_query)s)
+INSERT INTO dbsync.relation (relation, mode, layout, fingerprint, bodies, key_query)
+VALUES (%(relation)s, %(mode)s, %(layout)s, %(fingerprint)s, %(bodies)s, %(key_query)s)
 ON CONFLICT (relation) DO UPDATE
-SET mode = excluded.mode, layout = excluded.layout, fingerprint = excluded.fingerprint, key_query = excluded.key_query,
-    installed_at = now()
+SET mode = excluded.mode, layout = excluded.layout, fingerprint = excluded.fingerprint, bodies = excluded.bodies,
+    key_query = excluded.key_query, installed_at = now()
 
 -- name: register_layout
 INSERT INTO dbsync.layout (id, relation, definition)
@@ -155,10 +155,11 @@ SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {table} n
 ON CONFLICT (relation, local_id) DO NOTHING
 
 -- name: triggers
--- Every dbsync trigger in the database, partitions and tables no longer registered included.
+-- Every dbsync trigger in the database, partitions and tables no longer registered included; and whether its function is
+-- still the one that was installed.
 SELECT n.nspname, c.relname, t.tgname, t.tgenabled,
        left(encode(t.tgargs, 'escape'), 16) AS fingerprint,
-       p.proname, md5(p.prosrc) AS body
+       EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace

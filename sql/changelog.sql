@@ -105,6 +105,26 @@ JOIN dbsync.change c ON c.xid = w.xid
 JOIN dbsync.change p ON p.xid = c.xid
 WHERE c.unresolved <> '{}'
 
+-- name: make_siblings
+-- Of transactions with references to be stitched: every change of a table pointed to, by its local id before and after.
+CREATE TEMP TABLE IF NOT EXISTS dbsync_sibling (
+    xid xid8 NOT NULL, layout bigint NOT NULL, seq bigint NOT NULL,
+    id_before text COLLATE "C" NOT NULL, id_after text COLLATE "C" NOT NULL
+);
+CREATE INDEX IF NOT EXISTS dbsync_sibling_before ON pg_temp.dbsync_sibling (xid, layout, id_before, seq);
+CREATE INDEX IF NOT EXISTS dbsync_sibling_after ON pg_temp.dbsync_sibling (xid, layout, id_after, seq)
+
+-- name: clear_siblings
+TRUNCATE pg_temp.dbsync_sibling
+
+-- name: fill_siblings
+-- What those changes are found by: a search through the whole transaction for each would never end.
+INSERT INTO pg_temp.dbsync_sibling (xid, layout, seq, id_before, id_after)
+SELECT c.xid, c.layout, c.seq, CASE WHEN c.op = 'U' THEN coalesce(c.old_local_id, c.local_id) ELSE c.local_id END, c.local_id
+FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+WHERE c.layout = ANY (%(targets)s) AND c.local_id IS NOT NULL
+  AND EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.unresolved IS NOT NULL)
+
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
 -- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
@@ -118,13 +138,19 @@ CROSS JOIN LATERAL (
     SELECT m.xid, m.seq, found.leaves
     FROM dbsync.change m
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN t.seq > m.seq AND t.op = 'U' THEN {old_leaves} ELSE {leaves} END AS leaves
-        FROM dbsync.change t
-        WHERE t.xid = m.xid AND t.layout = {target_layout} AND t.seq <> m.seq
-          AND (CASE WHEN t.seq > m.seq AND t.op = 'U' THEN coalesce(t.old_local_id, t.local_id) ELSE t.local_id END)
-              = m.unresolved[{place}]
-          AND (t.unresolved IS NULL OR NOT {needs_refs})
-        ORDER BY t.seq > m.seq DESC, CASE WHEN t.seq > m.seq THEN t.seq ELSE -t.seq END
+        SELECT CASE WHEN near.later AND t.op = 'U' THEN {old_leaves} ELSE {leaves} END AS leaves
+        FROM (
+            (SELECT s.seq, true AS later FROM pg_temp.dbsync_sibling s
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_before = m.unresolved[{place}] AND s.seq > m.seq
+             ORDER BY s.seq LIMIT 1)
+            UNION ALL
+            (SELECT s.seq, false FROM pg_temp.dbsync_sibling s
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_after = m.unresolved[{place}] AND s.seq < m.seq
+             ORDER BY s.seq DESC LIMIT 1)
+        ) near
+        JOIN dbsync.change t ON t.xid = m.xid AND t.seq = near.seq
+        WHERE t.unresolved IS NULL OR NOT {needs_refs}
+        ORDER BY near.later DESC
         LIMIT 1
     ) found
     WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL

@@ -370,7 +370,9 @@ class Share:
             )
             columns.append(_named(changed, f"dl{place}"))
         for place, _, first in self.generics:
-            columns.append(_named(differ.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}"))
+            columns.append(
+                _named(differ.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}")
+            )
         return columns
 
     def _old_key(self) -> list[Sql]:

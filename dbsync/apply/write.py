@@ -11,6 +11,7 @@ from psycopg import sql
 from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql
+from dbsync.model.catalog import Column
 from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
 
@@ -158,7 +159,7 @@ def _new_value(share: Share, column: str) -> Sql:
         return source
     found = target_column(share.table, column)
     if found.sequence:
-        return sql.SQL("pg_catalog.nextval({}::regclass)").format(sql.Literal(found.sequence))
+        return _as(sql.SQL("pg_catalog.nextval({}::regclass)").format(sql.Literal(found.sequence)), found)
     return sql.NULL
 
 
@@ -214,8 +215,12 @@ def _changed(share: Share, flag: str) -> Sql:
 
 
 def _update(share: Share, rows: Sql, assignments: list[tuple[str, Sql, Sql]]) -> Sql:
+    current = [_as(column_sql("t", name), target_column(share.table, name)) for name, _, _ in assignments]
     wanted = [
-        sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(changed, value, column_sql("t", name))
+        _as(
+            sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(changed, value, column_sql("t", name)),
+            target_column(share.table, name),
+        )
         for name, changed, value in assignments
     ]
     return statement("apply", "update").format(
@@ -226,9 +231,14 @@ def _update(share: Share, rows: Sql, assignments: list[tuple[str, Sql, Sql]]) ->
         ),
         rows=rows,
         same_row=_same_row(share),
-        current=sql.SQL(", ").join(column_sql("t", name) for name, _, _ in assignments),
+        current=sql.SQL(", ").join(current),
         wanted=sql.SQL(", ").join(wanted),
     )
+
+
+def _as(value: Sql, column: Column) -> Sql:
+    """Say a value in a column's own type: rows are compared only where the types are the very same."""
+    return sql.SQL("({})::{}").format(value, sql.SQL(column.cast))
 
 
 def _same_row(share: Share) -> Sql:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,6 +50,8 @@ class Trigger:
     name: str
     enabled: bool
     fingerprint: str
+    genuine: bool
+    """Its function is the one that was installed: one replaced by hand shows."""
 
 
 def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> list[Capture]:
@@ -76,8 +79,14 @@ def installed(connection: psycopg.Connection) -> list[Trigger]:
     """List every dbsync trigger in the database."""
     rows = connection.execute(statement("capture", "triggers")).fetchall()
     return [
-        Trigger(table=TableName(schema, table), name=name, enabled=_text(enabled) in "OA", fingerprint=fingerprint)
-        for schema, table, name, enabled, fingerprint, _function, _body in rows
+        Trigger(
+            table=TableName(schema, table),
+            name=name,
+            enabled=_text(enabled) in "OA",
+            fingerprint=fingerprint,
+            genuine=genuine,
+        )
+        for schema, table, name, enabled, fingerprint, genuine in rows
     ]
 
 
@@ -120,6 +129,7 @@ def register_lookups(connection: psycopg.Connection, registry: Registry) -> None
                     "mode": table.mode.value,
                     "layout": None,
                     "fingerprint": "",
+                    "bodies": Jsonb({}),
                     "key_query": "",
                 }
                 for table in registry.tables.values()
@@ -198,6 +208,7 @@ def _register(connection: psycopg.Connection, capture: Capture) -> None:
             "mode": capture.table.mode.value,
             "layout": layout.identity,
             "fingerprint": capture.fingerprint,
+            "bodies": Jsonb(_bodies(capture)),
             "key_query": capture.key_query,
         },
     )
@@ -205,16 +216,26 @@ def _register(connection: psycopg.Connection, capture: Capture) -> None:
 
 
 def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
-    events = [*EVENTS, "TRUNCATE"] if capture.truncate_body else list(EVENTS)
+    events = [*EVENTS, "TRUNCATE"] if capture.table.truncate is not Truncate.IGNORE else list(EVENTS)
     by_name = {trigger.name: trigger for trigger in found}
-    mine = [by_name.get(trigger_name(event)) for event in events]
-    if any(trigger is None for trigger in mine):
+    mine = [trigger for event in events if (trigger := by_name.get(trigger_name(event))) is not None]
+    if len(mine) < len(events):
         return TriggerState.MISSING
-    if any(trigger is not None and not trigger.enabled for trigger in mine):
+    if not all(trigger.enabled for trigger in mine):
         return TriggerState.DISABLED
-    if any(trigger is not None and trigger.fingerprint != capture.fingerprint for trigger in mine):
-        return TriggerState.OUTDATED
-    return TriggerState.INSTALLED
+    if all(trigger.genuine and trigger.fingerprint == capture.fingerprint for trigger in mine):
+        return TriggerState.INSTALLED
+    return TriggerState.OUTDATED
+
+
+def _bodies(capture: Capture) -> dict[str, str]:
+    """Give the MD5 of each function's source, by the function's name."""
+    purposes = (("capture", capture.body), ("truncate", capture.truncate_body))
+    return {
+        function_name(capture.table.name, purpose): hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+        for purpose, body in purposes
+        if body
+    }
 
 
 def _lock_timeout(seconds: float) -> Query:

@@ -232,7 +232,9 @@ def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = 
                 continue
             given = [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
             given += [_differs(reference.columns)] if alias == "o" else []
-            lost = sql.SQL("({} IS NULL AND {})").format(sql.Identifier("q", f"{found}{i}"), sql.SQL(" AND ").join(given))
+            lost = sql.SQL("({} IS NULL AND {})").format(
+                sql.Identifier("q", f"{found}{i}"), sql.SQL(" AND ").join(given)
+            )
             missing.append(lost)
             elements.append(_case(lost, local_id(alias, reference.columns)))
     return _case(sql.SQL(" OR ").join(missing), text_array(elements)) if missing else sql.NULL

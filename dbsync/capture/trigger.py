@@ -6,9 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
 
 from psycopg import sql
 
+from dbsync.capture import logging_sql
 from dbsync.capture.logging_sql import (
     Form,
     key_columns,
@@ -18,12 +21,13 @@ from dbsync.capture.logging_sql import (
     referring_columns,
     row_key_statements,
 )
+from dbsync.keys import expression
 from dbsync.keys.expression import Query, Sql, flatten, local_id, qualified, row_key_of, table_sql, text_array
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Json, Layout
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyTree, RegisteredTable, Truncate
-from dbsync.statements import statement
+from dbsync.statements import folder, statement
 
 EVENTS = {
     "INSERT": "REFERENCING NEW TABLE AS new_rows",
@@ -34,7 +38,7 @@ PREFIX = "dbsync_"
 FINGERPRINT_LENGTH = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Capture:
     """Everything that installing one table's capture needs, as data and composed SQL."""
 
@@ -58,12 +62,12 @@ class Capture:
         """Name the function behind TRUNCATE."""
         return sql.Identifier("dbsync", function_name(self.table.name, "truncate"))
 
-    @property
+    @cached_property
     def body(self) -> str:
         """Give the source of the trigger function."""
         return _body(self.table, self.catalog, self.shape)
 
-    @property
+    @cached_property
     def truncate_body(self) -> str:
         """Give the source of the function behind TRUNCATE; empty where TRUNCATE is ignored."""
         if self.table.truncate is Truncate.IGNORE:
@@ -73,11 +77,24 @@ class Capture:
         delete = log_delete(Form(table=self.table, catalog=self.catalog), rows=table_sql(self.table.name))
         return statement("capture", "capture_truncate_body").format(delete=delete).as_string(None)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Give 16 hex digits that change whenever the triggers would be made differently."""
-        text = "\n".join((self.body, self.truncate_body))
-        return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+        """Give 16 hex digits that change whenever the triggers would be made differently.
+
+        Said of what they are made from, the program's own text included: composing hundreds of functions only to
+        compare them would take seconds.
+        """
+        tables, columns = looked_up(self.table)
+        beside = [c for name in tables for c in self.catalog.tables[name].columns if c.name in columns]
+        made_from = (
+            _json(self.layout.definition()),
+            self.shape,
+            self.table.truncate.value,
+            *sorted(self.table.excluded),
+            *(repr(column) for column in (*self.table.table.columns, *beside)),
+            _maker(),
+        )
+        return hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:FINGERPRINT_LENGTH]
 
     @property
     def key_query(self) -> str:
@@ -111,6 +128,14 @@ class Capture:
             function=function,
             fingerprint=sql.Literal(self.fingerprint),
         )
+
+
+@cache
+def _maker() -> str:
+    """Hash the text that composes capture, so that a new version of the program renews what an old one installed."""
+    texts = [Path(file).read_bytes() for file in (__file__, logging_sql.__file__, expression.__file__)]
+    texts.append((folder() / "capture.sql").read_bytes())
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def function_name(table: TableName, purpose: str) -> str:

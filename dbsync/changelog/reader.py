@@ -50,6 +50,7 @@ class Reader:
         self._layouts: dict[int, Layout] = {}
         connection.execute(statement("changelog", "session"))
         connection.execute(statement("changelog", "make_window"))
+        connection.execute(statement("changelog", "make_siblings"))
         connection.execute(statement("changelog", "open_link"), {"link": link})
 
     def position(self) -> Position:

@@ -20,6 +20,11 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     transactions. Goes on until nothing more is told: a grandchild waits for its child's key.
     """
     total = 0
+    targets = {reference.target.table for layout in waiting for reference in layouts[layout].references}
+    connection.execute(statement("changelog", "clear_siblings"))
+    connection.execute(
+        statement("changelog", "fill_siblings"), {"targets": [i for i in beside if layouts[i].table in targets]}
+    )
     statements = [s for layout in waiting for s in _statements(layout, layouts, beside)]
     while told := sum(connection.execute(s).rowcount for s in statements):
         total += told
@@ -41,14 +46,13 @@ def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) 
             "before": sql.Literal(first - 1),
             "behind": sql.Literal(first + reference.target.width),
         }
-        if reference.target.row_id:
-            relation = sql.Literal(qualified(reference.target.table))
-            yield statement("changelog", "stitch_row_key").format(relation=relation, **at)
-            continue
         for other in beside:
             target = layouts[other]
             if target.table == reference.target.table and target.key is not None:
                 yield _from_change(reference, target, at, sql.Literal(other))
+        if reference.target.row_id:
+            relation = sql.Literal(qualified(reference.target.table))
+            yield statement("changelog", "stitch_row_key").format(relation=relation, **at)
 
 
 def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
@@ -82,7 +86,9 @@ def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], ta
 
 
 def _leaves(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
-    """Say a key's leaves from a change of its table: columns from the image, references from the refs."""
+    """Say a key's leaves from a change of its table: columns from the image, references and a UUID from the refs."""
+    if tree.row_id:
+        return sql.SQL("({})[1:1]").format(refs)
     first_leaf = {reference.columns: first for reference, first in layout.reference_positions()}
     parts: list[Sql] = []
     for part in tree.parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +16,10 @@ from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, LinkHalted
+from dbsync.errors import DbsyncError, LinkHalted, Refusal
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
+from dbsync.service.flags import SLICE, Flag
 from dbsync.service.link import Link, LinkState, set_state
 from dbsync.service.notify import notify
 from dbsync.transport.direct import Direct
@@ -39,14 +40,17 @@ class Service:
 
     config: Config
     reload: Callable[[], Config] | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    reread: threading.Event = field(default_factory=threading.Event)
-    _said: str = ""
+    stop: Flag = field(default_factory=Flag)
+    reread: Flag = field(default_factory=Flag)
+    _state: LinkState = LinkState.NEW
+    _trouble: DbsyncError | None = None
+    """What is in the way now, as it was said."""
 
     def run_once(self) -> int:
         """Ship everything pending; give the number of changes. Raises what stood in the way, having left word of it."""
         try:
             with self._link() as link:
+                self._refuse_if_paused(link)
                 shipped = link.ship(self.stop.is_set)
                 self._purge(link)
         except DbsyncError as error:
@@ -56,20 +60,32 @@ class Service:
         return shipped
 
     def run(self) -> None:
-        """Ship until stopped, trying again with growing pauses whatever is away or in the way."""
+        """Ship until stopped, trying again with growing pauses whatever is away or in the way.
+
+        Raises what no waiting mends, having left word of it: rights, another schema version, another past upstream.
+        """
         notify("READY=1")
+        try:
+            self._run()
+        except DbsyncError as error:
+            self._leave_word(error)
+            raise
+        finally:
+            notify("STOPPING=1")
+        self._set_state(LinkState.STOPPED, str(self._trouble) if self._trouble else None)
+
+    def _run(self) -> None:
         while not self.stop.is_set():
             for attempt in Retrying(
-                retry=retry_if_exception(lambda error: _worth_waiting(error) and not self.stop.is_set()),
+                retry=retry_if_exception(_worth_waiting),
+                stop=lambda _: self.stop.is_set(),
+                retry_error_callback=lambda _: None,
                 wait=wait_random_exponential(multiplier=0.5, max=self.config.service.retry_max),
                 sleep=self._sleep,
-                before_sleep=self._say,
-                reraise=True,
+                before_sleep=self._before_sleep,
             ):
                 with attempt:
                     self._attempt()
-        notify("STOPPING=1")
-        self._set_state(LinkState.STOPPED)
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -92,33 +108,58 @@ class Service:
                 signal.signal(number, handler)
 
     def _attempt(self) -> None:
-        """Connect, catch up, and stay until something breaks. Comes back when stopped, or when shipping broke off."""
-        with self._link() as link:
-            link.ship(self._interrupted)
-            self._said = ""
-            self._set_state(LinkState.STREAMING)
-            log.info("link_connected", link=link.name)
-            self._stream(link)
+        """Connect, catch up, and stay until something breaks.
 
-    def _stream(self, link: Link) -> None:
+        Comes back when stopped, when the configuration is another one, and when something broke after all was shipped:
+        then the pauses begin anew.
+        """
+        caught_up = False
+        try:
+            if not self.stop.is_set():
+                with self._link() as link:
+                    log.info("link_connected", link=link.name)
+                    for _ in self._stream(link):
+                        caught_up = True
+        except DbsyncError as error:
+            if not (caught_up and _worth_waiting(error)):
+                raise
+            self._say(error)
+
+    def _stream(self, link: Link) -> Iterator[None]:
+        """Ship whatever comes; yield whenever nothing is left."""
+        begun = self.config
         pause = IDLE_FIRST
-        paused = False
         unpurged = True
         while not self.stop.is_set():
             self._reread()
-            now_paused = self._is_paused(link)
-            if now_paused != paused:
-                paused = now_paused
-                self._set_state(LinkState.PAUSED if paused else LinkState.STREAMING)
-            shipped = 0 if paused else link.ship(self._interrupted)
+            if (self.config.node, self.config.upstream, self.config.batch) != (begun.node, begun.upstream, begun.batch):
+                return
+            shipped = self._ship(link)
             if shipped:
                 pause = IDLE_FIRST
                 unpurged = True
                 continue
+            yield
             if unpurged and pause >= self.config.service.poll_interval:
                 unpurged = self._purge(link, bites=1)
             self.stop.wait(pause)
             pause = min(pause * 2, self.config.service.poll_interval)
+
+    def _ship(self, link: Link) -> int:
+        """Ship what is pending unless somebody paused it, and leave word of it; a halt is over when something went."""
+        paused = self._is_paused(link)
+        state = LinkState.PAUSED if paused else LinkState.STREAMING
+        if self._trouble is None or self._trouble.try_again:
+            self._on(state)
+        shipped = 0 if paused else link.ship(lambda: self._interrupted() or self._is_paused(link))
+        self._on(state)
+        return shipped
+
+    def _on(self, state: LinkState) -> None:
+        """Leave word of a state once, when it begins."""
+        if self._state is not state:
+            self._trouble = None
+            self._set_state(state)
 
     @contextmanager
     def _link(self) -> Iterator[Link]:
@@ -128,6 +169,7 @@ class Service:
             schema.require(source, "source")
             with translated("source"):
                 node = nodes.read(source)
+                nodes.expect(node.name, config.node.name)
             upstream = stack.enter_context(
                 connect(config.upstream.url, name="upstream", application=f"dbsync {node.name}")
             )
@@ -148,6 +190,15 @@ class Service:
 
     def _interrupted(self) -> bool:
         return self.stop.is_set() or self.reread.is_set()
+
+    def _refuse_if_paused(self, link: Link) -> None:
+        if self._is_paused(link):
+            raise Refusal(
+                "shipping is paused",
+                where=link.name,
+                why="somebody typed dbsync pause; changes wait safely in the source",
+                hint="dbsync resume",
+            )
 
     def _is_paused(self, link: Link) -> bool:
         with translated("source"):
@@ -171,20 +222,29 @@ class Service:
             return all(link.reader.purge() for _ in range(bites))
 
     def _sleep(self, seconds: float) -> None:
-        self.stop.wait(seconds)
+        """Wait for the next attempt; a new configuration is read meanwhile, for its tables are to be captured now."""
+        end = time.monotonic() + seconds
+        while not self.stop.is_set() and time.monotonic() < end:
+            self._reread()
+            self.stop.wait(min(SLICE, seconds))
 
-    def _say(self, state: RetryCallState) -> None:
-        """Say what is in the way once, not at every attempt."""
+    def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, DbsyncError):
-            return
+        if isinstance(error, DbsyncError):
+            self._say(error)
+
+    def _say(self, error: DbsyncError) -> None:
+        """Say what is in the way once, not at every attempt: a route that is away in whatever words, a change by name."""
         self._leave_word(error)
-        if str(error) != self._said:
-            self._said = str(error)
-            event = "link_halted" if isinstance(error, LinkHalted) else "link_unreachable"
-            log.warning(
-                event, link=self.config.upstream.label, reason=str(error), hint="changes wait safely in the source"
-            )
+        before, self._trouble = self._trouble, error
+        if before is not None and error.try_again == before.try_again and (error.try_again or str(error) == str(before)):
+            return
+        log.warning(
+            "link_unreachable" if error.try_again else "link_halted",
+            link=self.config.upstream.label,
+            reason=str(error),
+            hint="changes wait safely in the source",
+        )
 
     def _leave_word(self, error: DbsyncError) -> None:
         state = LinkState.UNREACHABLE if error.try_again else LinkState.HALTED
@@ -192,6 +252,7 @@ class Service:
             self._set_state(state, str(error))
 
     def _set_state(self, state: LinkState, reason: str | None = None) -> None:
+        self._state = state
         try:
             with connect(self.config.node.source, name="source") as source:
                 set_state(source, self.config.upstream.label, state, reason)

@@ -17,10 +17,12 @@ CREATE TABLE dbsync.relation (
     mode          text NOT NULL,
     layout        bigint,
     fingerprint   text NOT NULL,
+    bodies        jsonb NOT NULL DEFAULT '{}',
     key_query     text NOT NULL,
     installed_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-COMMENT ON TABLE dbsync.relation IS 'Registered tables, as schema.table. key_query gives the natural key of the row with a local id.';
+COMMENT ON TABLE dbsync.relation IS
+    'Registered tables, as schema.table. bodies: the MD5 of each function as installed; key_query: the key of a local id.';
 
 -- No unique index on purpose: two transactions that meet a new layout at once must not wait for each other.
 CREATE TABLE dbsync.layout (

@@ -1,0 +1,38 @@
+"""Flags that a signal handler may raise."""
+
+from __future__ import annotations
+
+import time
+
+SLICE = 0.05
+"""Seconds between two looks at a flag while somebody waits for it."""
+
+
+class Flag:
+    """A :class:`threading.Event` without a lock.
+
+    A signal handler runs in the middle of whatever the main thread does. If that is an Event's own ``wait``, which
+    holds the Event's lock for a moment, ``set`` in the handler never returns.
+    """
+
+    def __init__(self) -> None:
+        self._up = False
+
+    def set(self) -> None:
+        """Raise the flag."""
+        self._up = True
+
+    def clear(self) -> None:
+        """Lower it."""
+        self._up = False
+
+    def is_set(self) -> bool:
+        """Say whether it is up."""
+        return self._up
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is up, or so long; say whether it is."""
+        end = time.monotonic() + seconds
+        while not self._up and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, SLICE))
+        return self._up
