@@ -16,6 +16,12 @@ CONNECT_TIMEOUT = 10
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
+_WAIT = {
+    True: "dbsync run   ships when there is a route again; until then changes wait safely in the source",
+    False: "start the server, or mend the connection string in dbsync.toml; dbsync check   tries both ends",
+}
+"""What to do while a database is out of reach: the upstream, or the source."""
+
 SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -63,19 +69,36 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
     """Say a PostgreSQL error in dbsync's tree, without row values."""
     message = primary(error)
     if isinstance(error, errors.InsufficientPrivilege):
-        return PrivilegeError(message, where=where, hint=f"dbsync check   (names what to grant on the {where})")
+        return PrivilegeError(
+            f"the {where} does not let this role do what is needed",
+            where=where,
+            why=message,
+            hint=f"dbsync check   (names what to grant on the {where}, as SQL to paste)",
+        )
     if isinstance(error, errors.InvalidPassword | errors.InvalidAuthorizationSpecification):
-        return PrivilegeError(message, where=where, hint="check the connection string and PGPASSFILE")
+        return PrivilegeError(
+            f"the {where} does not let this role in",
+            where=where,
+            why=message,
+            hint="check the connection string and PGPASSFILE",
+        )
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName) and "dbsync" in message:
-        return SchemaVersionError(message, where=where, hint=f"dbsync {installer(where)}")
+        return SchemaVersionError(
+            "dbsync is not installed in this database", where=where, why=message, hint=f"dbsync {installer(where)}"
+        )
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return Refusal(
-            message, where=where, why="this server is a hot standby or read-only", hint="connect to its primary"
+            "nothing can be written in this database",
+            where=where,
+            why=f"the server is a hot standby or read-only: {message}",
+            hint="connect to its primary",
         )
     if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected | errors.LockNotAvailable):
-        return Interrupted(message, where=where)
+        return Interrupted(
+            "others use the same rows or tables", where=where, why=message, hint="type the same again in a moment"
+        )
     if isinstance(error, psycopg.OperationalError) or error.sqlstate in (None, "57P01", "57P02", "57P03"):
-        return Unreachable(message, where=where)
+        return Unreachable(f"the {where} is out of reach", where=where, why=message, hint=_WAIT[where == "upstream"])
     return DbsyncError(message, where=where, why=f"SQLSTATE {error.sqlstate}")
 
 

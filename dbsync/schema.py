@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from dbsync.errors import SchemaVersionError
-from dbsync.postgres import installer, translated
+from dbsync.postgres import installer, translate, translated
 from dbsync.statements import folder, statement
 
 if TYPE_CHECKING:
@@ -43,14 +43,20 @@ def require(connection: psycopg.Connection, where: str) -> None:
         return
     command_ = f"dbsync {installer(where)}"
     if found is None:
-        raise SchemaVersionError("dbsync is not installed in this database", where=where, hint=command_)
+        raise SchemaVersionError(
+            "dbsync is not installed in this database", where=where, why="it has no schema dbsync", hint=command_
+        )
     if found < head():
         raise SchemaVersionError(
-            f"the dbsync schema there is revision {found}, this program needs {head()}", where=where, hint=command_
+            f"the dbsync schema there is of revision {found}",
+            where=where,
+            why=f"this program needs revision {head()}",
+            hint=command_,
         )
     raise SchemaVersionError(
-        f"the dbsync schema there is revision {found}, newer than this program's {head()}",
+        f"the dbsync schema there is of revision {found}",
         where=where,
+        why=f"that is newer than this program's {head()}",
         hint="upgrade dbsync on this machine",
     )
 
@@ -69,14 +75,20 @@ def upgrade(dsn: str, where: str) -> bool:
             require(connection, where)
     from alembic import command  # noqa: PLC0415 - see above
     from sqlalchemy import create_engine, pool, text  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=pool.NullPool)
-    with translated(where), engine.begin() as target:
-        for name in ("owner", "schema", "as_owner"):
-            target.execute(text(_escaped(statement("install", name).as_string(None))))
-        configuration = _alembic()
-        configuration.attributes["connection"] = target
-        command.upgrade(configuration, "head")
+    try:
+        with translated(where), engine.begin() as target:
+            for name in ("owner", "schema", "as_owner"):
+                target.execute(text(_escaped(statement("install", name).as_string(None))))
+            configuration = _alembic()
+            configuration.attributes["connection"] = target
+            command.upgrade(configuration, "head")
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error):
+            raise translate(error.orig, where) from error
+        raise
     return True
 
 

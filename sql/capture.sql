@@ -126,9 +126,13 @@ DROP TRIGGER IF EXISTS {trigger} ON {table}
 -- name: drop_function
 DROP FUNCTION IF EXISTS {function}()
 
--- name: grant_lookup
+-- name: grant_read
 -- The owner of the capture functions reads the tables that keys run through, and nothing else.
 GRANT SELECT ON {table} TO dbsync
+
+-- name: grant_lock
+-- Locking a row against a change of its key takes the right to update some column of it; nothing of ours ever does.
+GRANT UPDATE ({column}) ON {table} TO dbsync
 
 -- name: grant_schema
 GRANT USAGE ON SCHEMA {schema} TO dbsync

@@ -4,6 +4,10 @@ SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin',
        set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
        set_config('work_mem', '32MB', false), set_config('role', 'dbsync', false)
 
+-- name: claim
+-- One service a link at a time; the claim ends with the session.
+SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_lock(hashtextextended('dbsync link ' || %(link)s, 0))
+
 -- name: make_window
 -- One row a transaction of the window: what batches are cut from.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_window (
@@ -100,10 +104,12 @@ WHERE c.unresolved <> '{}'
 -- name: siblings
 -- Layouts of the tables pointed to that occur beside unresolved references, in the same transactions.
 SELECT DISTINCT p.layout
-FROM pg_temp.dbsync_window w
-JOIN dbsync.change c ON c.xid = w.xid
-JOIN dbsync.change p ON p.xid = c.xid
-WHERE c.unresolved <> '{}'
+FROM (
+    SELECT w.xid FROM pg_temp.dbsync_window w
+    WHERE EXISTS (SELECT FROM dbsync.change c WHERE c.xid = w.xid AND c.unresolved IS NOT NULL AND c.unresolved <> '{}')
+    OFFSET 0
+) w
+JOIN dbsync.change p ON p.xid = w.xid
 
 -- name: make_siblings
 -- Of transactions with references to be stitched: every change of a table pointed to, by its local id before and after.
@@ -121,9 +127,13 @@ TRUNCATE pg_temp.dbsync_sibling
 -- What those changes are found by: a search through the whole transaction for each would never end.
 INSERT INTO pg_temp.dbsync_sibling (xid, layout, seq, id_before, id_after)
 SELECT c.xid, c.layout, c.seq, CASE WHEN c.op = 'U' THEN coalesce(c.old_local_id, c.local_id) ELSE c.local_id END, c.local_id
-FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+FROM (
+    SELECT w.xid FROM pg_temp.dbsync_window w
+    WHERE EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.unresolved IS NOT NULL AND m.unresolved <> '{}')
+    OFFSET 0
+) w
+JOIN dbsync.change c ON c.xid = w.xid
 WHERE c.layout = ANY (%(targets)s) AND c.local_id IS NOT NULL
-  AND EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.unresolved IS NOT NULL)
 
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
@@ -187,8 +197,11 @@ SELECT cursor::text, window_end::text, window_seq, last_number, last_hash FROM d
 INSERT INTO dbsync.link (name) VALUES (%(link)s) ON CONFLICT (name) DO NOTHING
 
 -- name: unacknowledged
-SELECT number, window_start::text, window_end::text, after_seq, last_seq, transactions, changes
-FROM dbsync.sent WHERE link = %(link)s AND acknowledged_at IS NULL ORDER BY number LIMIT 1
+SELECT s.number, s.window_start::text, s.window_end::text,
+       CASE WHEN s.after_seq > 0 AND s.window_end::text <> l.window_end::text THEN l.window_end::text END,
+       s.after_seq, s.last_seq, s.transactions, s.changes
+FROM dbsync.sent s JOIN dbsync.link l ON l.name = s.link
+WHERE s.link = %(link)s AND s.acknowledged_at IS NULL ORDER BY s.number LIMIT 1
 
 -- name: record_cut
 INSERT INTO dbsync.sent (link, number, window_start, window_end, after_seq, last_seq, transactions, changes, counts, hash,
@@ -200,8 +213,11 @@ SET window_end = excluded.window_end, last_seq = excluded.last_seq, transactions
     changes = excluded.changes, counts = excluded.counts, first_captured = excluded.first_captured,
     last_captured = excluded.last_captured, sent_at = now()
 
--- name: begin_window
-UPDATE dbsync.link SET window_end = %(end)s::pg_snapshot, window_seq = 0 WHERE name = %(link)s
+-- name: begin_batch
+-- Only where the link still is where this batch begins: another service may have taken it on meanwhile.
+UPDATE dbsync.link SET window_end = %(end)s::pg_snapshot
+WHERE name = %(link)s AND last_number = %(number)s - 1 AND window_seq = %(after)s
+  AND cursor::text IS NOT DISTINCT FROM %(start)s AND coalesce(window_end::text, %(end)s) = %(end)s
 
 -- name: reopen_window
 -- Nothing of this window is upstream, and its first batch cannot be applied alone: a later snapshot reaches further.
@@ -211,14 +227,20 @@ UPDATE dbsync.link SET window_end = NULL WHERE name = %(link)s AND window_seq = 
 UPDATE dbsync.sent SET acknowledged_at = now(), hash = %(hash)s WHERE link = %(link)s AND number = %(number)s
 
 -- name: advance
+-- Once for each batch, though its receipt may come twice. A window that is shipped to its end is closed: its last snapshot
+-- is the cursor from which the next one starts.
 UPDATE dbsync.link
-SET last_number = %(number)s, last_hash = %(hash)s, window_seq = %(last)s, window_end = %(end)s::pg_snapshot,
-    contact_at = now()
-WHERE name = %(link)s AND last_number < %(number)s
+SET last_number = %(number)s, last_hash = %(hash)s, contact_at = now(),
+    cursor = CASE WHEN %(ends)s THEN %(end)s::pg_snapshot ELSE cursor END,
+    window_end = CASE WHEN NOT %(ends)s THEN %(end)s::pg_snapshot END,
+    window_seq = CASE WHEN %(ends)s THEN 0 ELSE %(last)s END
+WHERE name = %(link)s AND last_number = %(number)s - 1
 
 -- name: close_window
--- The window is shipped to its end: its last snapshot is the cursor from which the next one starts.
-UPDATE dbsync.link SET cursor = %(end)s::pg_snapshot, window_end = NULL, window_seq = 0 WHERE name = %(link)s
+-- Nothing is left in it.
+UPDATE dbsync.link
+SET cursor = CASE WHEN window_seq > 0 THEN window_end ELSE cursor END, window_end = NULL, window_seq = 0
+WHERE name = %(link)s AND window_end IS NOT NULL
 
 -- name: set_state
 UPDATE dbsync.link
@@ -237,9 +259,10 @@ USING (
 WHERE c.xid = old.xid AND c.seq = old.seq
 
 -- name: pending
--- What no receipt covers yet, by table.
+-- What no receipt covers yet, by table; everything for a link that never shipped.
 SELECT r.relation, count(*), min(c.captured_at)
-FROM dbsync.link l
+FROM (SELECT %(link)s::text AS name) wanted
+LEFT JOIN dbsync.link l ON l.name = wanted.name
 CROSS JOIN LATERAL (
     SELECT c.layout, c.captured_at, c.xid, c.seq FROM dbsync.change c WHERE l.cursor IS NULL
     UNION ALL
@@ -247,8 +270,7 @@ CROSS JOIN LATERAL (
     WHERE l.cursor IS NOT NULL AND c.xid >= pg_snapshot_xmin(l.cursor) AND NOT pg_visible_in_snapshot(c.xid, l.cursor)
 ) c
 JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = c.layout LIMIT 1) r ON true
-WHERE l.name = %(link)s
-  AND NOT (l.window_seq > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
+WHERE NOT (coalesce(l.window_seq, 0) > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
            AND (SELECT max(m.seq) FROM dbsync.change m WHERE m.xid = c.xid) <= l.window_seq)
 GROUP BY r.relation
 ORDER BY r.relation

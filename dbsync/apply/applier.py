@@ -64,6 +64,7 @@ class Applier:
         self._catalog: Catalog | None = None
         connection.prepare_threshold = None  # a plan made for one change must not meet a hundred thousand
         connection.execute(statement("apply", "session"))
+        connection.execute(statement("session", "promise"))
         connection.execute(statement("apply", "make_stage"))
         connection.execute(statement("apply", "store_plainly"))
 
@@ -224,7 +225,12 @@ class Applier:
         except (psycopg.OperationalError, errors.InsufficientPrivilege):
             raise  # no fault of a row: deadlocks and serialization failures are among these
         except psycopg.Error as error:
-            raise Unapplicable(describe(error), retry=isinstance(error, errors.UniqueViolation)) from error
+            raise Unapplicable(
+                describe(error),
+                retry=isinstance(error, errors.UniqueViolation),
+                # Checked at commit in the source, so the other end of it may be in a transaction that ends with a higher seq.
+                waits_for_row=isinstance(error, errors.ForeignKeyViolation),
+            ) from error
         except Refusal as error:
             raise Unapplicable(str(error)) from error
 

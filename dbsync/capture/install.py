@@ -65,14 +65,18 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
 
 def grants(registry: Registry) -> Iterator[Query]:
     """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
-    needed = {name for table in registry.shipped() for name in looked_up(table)[0]}
-    needed |= {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
-    needed |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
-    needed |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
-    for schema in sorted({name.schema for name in needed}):
+    locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
+    read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
+    read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
+    read |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
+    for schema in sorted({name.schema for name in locked | read}):
         yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
-    for name in sorted(needed):
-        yield statement("capture", "grant_lookup").format(table=table_sql(name))
+    for name in sorted(locked | read):
+        yield statement("capture", "grant_read").format(table=table_sql(name))
+    for name in sorted(locked):
+        table = registry.tables[name].table
+        column = (*table.primary_key, table.columns[0].name)[0]
+        yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
 
 
 def installed(connection: psycopg.Connection) -> list[Trigger]:

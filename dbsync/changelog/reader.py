@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
 from dbsync.changelog.stitch import stitch
+from dbsync.errors import Interrupted
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Receipt, Window
 from dbsync.model.layout import Layout
 from dbsync.postgres import translated
 from dbsync.statements import statement
 
 FEW = 1_000
-"""Transactions in a window up to which it is cleared row by row."""
+"""Transactions put into the window, deleted ones too, from which on it is emptied and not cleared row by row."""
+EVERYTHING = 1 << 62
 CHUNK = 1 << 16
 """Bytes handed on at a time."""
 
@@ -36,8 +38,8 @@ class Position:
 class Reader:
     """Reads the change log for one link on a connection of its own (autocommit).
 
-    The order of calls: :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`, :meth:`acknowledge`.
-    A crash between any two of them repeats the batch, byte for byte.
+    The order of calls: :meth:`claim`, :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`,
+    :meth:`acknowledge`. A crash between any two of them repeats the batch, byte for byte.
     """
 
     def __init__(self, connection: psycopg.Connection, *, node: str, incarnation: UUID, link: str) -> None:
@@ -46,12 +48,27 @@ class Reader:
         self._incarnation = incarnation
         self._link = link
         self._window: Window | None = None
-        self._transactions = 0
+        self._used = 0
         self._layouts: dict[int, Layout] = {}
         connection.execute(statement("changelog", "session"))
+        connection.execute(statement("session", "promise"))
         connection.execute(statement("changelog", "make_window"))
         connection.execute(statement("changelog", "make_siblings"))
         connection.execute(statement("changelog", "open_link"), {"link": link})
+
+    def claim(self, patience: float) -> None:
+        """Take the link for this session, waiting ``patience`` seconds for another one that holds it to end."""
+        claim = {"link": self._link, "patience": f"{round(patience * 1000)}ms"}
+        try:
+            with self._connection.transaction():
+                self._connection.execute(statement("changelog", "claim"), claim)
+        except errors.LockNotAvailable as error:
+            raise Interrupted(
+                f"another dbsync ships the link {self._link} now",
+                where="source",
+                why="two at once would send the same changes",
+                hint="dbsync status   (shows how far it is)",
+            ) from error
 
     def position(self) -> Position:
         """Give how far the link has been acknowledged."""
@@ -67,8 +84,10 @@ class Reader:
         row = self._connection.execute(statement("changelog", "unacknowledged"), {"link": self._link}).fetchone()
         if row is None:
             return None
-        number, start, end, after, last, transactions, changes = row
-        self._fill(Window(start=start, end=end), after)
+        number, start, end, joint, after, last, transactions, changes = row
+        self._fill(Window(start=start, end=joint or end), after)
+        if joint is not None:
+            self._add(Window(start=joint, end=end))
         return Cut(
             number=number,
             window=Window(start=start, end=end),
@@ -77,6 +96,7 @@ class Reader:
             transactions=transactions,
             changes=changes,
             ends_window=self._is_last(last),
+            joint=joint,
         )
 
     def next_cut(self, max_changes: int) -> Cut | None:
@@ -87,19 +107,53 @@ class Reader:
             wanted = Window(start=position.cursor, end=position.window_end)
             if window != wanted:
                 window = self._fill(wanted, position.window_seq)
-            return self._cut(window, position.last_number + 1, position.window_seq, max_changes)
-        snapshot = self._connection.execute(statement("changelog", "snapshot")).fetchone()
-        assert snapshot is not None
-        window = self._fill(Window(start=position.cursor, end=snapshot[0]), 0)
+            cut = self._cut(window, position.last_number + 1, position.window_seq, max_changes)
+            if cut is not None:
+                return cut
+            self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
+            position = self.position()
+        window = self._fill(Window(start=position.cursor, end=self._snapshot()), 0)
         cut = self._cut(window, position.last_number + 1, 0, max_changes)
         if cut is not None:
             self._stitch()
         return cut
 
+    def wider_cut(self, cut: Cut, max_changes: int) -> Cut | None:
+        """Cut anew what could not be applied alone, with what came after the end of its window; None if nothing did.
+
+        Nothing of a window may be left out, and what came later may have lower numbers than what is acknowledged of it:
+        a batch that reaches over the end of a window that was begun takes all there is.
+        """
+        position = self.position()
+        if position.window_seq == 0 or position.window_end is None:
+            self._connection.execute(statement("changelog", "reopen_window"), {"link": self._link})
+            self._window = None
+            wider = self.next_cut(max_changes)
+        else:
+            joint, end = position.window_end, self._snapshot()
+            self._fill(Window(start=position.cursor, end=joint), position.window_seq)
+            self._add(Window(start=joint, end=end))
+            self._stitch()
+            self._window = None
+            all_of_it = self._cut(Window(start=position.cursor, end=end), cut.number, 0, EVERYTHING)
+            wider = all_of_it and replace(all_of_it, after_seq=position.window_seq, joint=joint)
+        return wider if wider is not None and wider.changes > cut.changes else None
+
     def batch(self, cut: Cut) -> Batch:
         """Record the cut, so that it can be read again, and give its batch; the payload is read while it is used."""
-        header = self._header(cut)
         with self._connection.transaction():
+            begun = self._connection.execute(
+                statement("changelog", "begin_batch"),
+                {
+                    "link": self._link,
+                    "number": cut.number,
+                    "after": cut.after_seq,
+                    "start": cut.window.start,
+                    "end": cut.joint or cut.window.end,
+                },
+            )
+            self._refuse_unless_moved(begun)
+            header = self._header(cut)
             self._connection.execute(
                 statement("changelog", "record_cut"),
                 {
@@ -116,16 +170,7 @@ class Reader:
                     "last_captured": header.last_captured,
                 },
             )
-            if cut.after_seq == 0:
-                self._connection.execute(
-                    statement("changelog", "begin_window"), {"link": self._link, "end": cut.window.end}
-                )
         return Batch(header=header, payload=self._payload(cut))
-
-    def refresh(self) -> None:
-        """Forget a window of which nothing was acknowledged, so that the next cut can reach further."""
-        self._connection.execute(statement("changelog", "reopen_window"), {"link": self._link})
-        self._window = None
 
     def paused(self) -> bool:
         """Say whether somebody paused shipping."""
@@ -143,7 +188,7 @@ class Reader:
                 statement("changelog", "acknowledge"),
                 {"link": self._link, "number": receipt.number, "hash": receipt.hash},
             )
-            self._connection.execute(
+            moved = self._connection.execute(
                 statement("changelog", "advance"),
                 {
                     "link": self._link,
@@ -151,13 +196,23 @@ class Reader:
                     "hash": receipt.hash,
                     "last": cut.last_seq,
                     "end": cut.window.end,
+                    "ends": cut.ends_window,
                 },
             )
-            if cut.ends_window:
-                self._connection.execute(
-                    statement("changelog", "close_window"), {"link": self._link, "end": cut.window.end}
-                )
-                self._window = None
+            self._refuse_unless_moved(moved)
+        if cut.ends_window:
+            self._window = None
+
+    def _refuse_unless_moved(self, cursor: psycopg.Cursor) -> None:
+        if cursor.rowcount != 1:
+            raise Interrupted(
+                f"another dbsync has moved the link {self._link}", where="source", why="two ship the same changes"
+            )
+
+    def _snapshot(self) -> str:
+        row = self._connection.execute(statement("changelog", "snapshot")).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def _cut(self, window: Window, number: int, after: int, max_changes: int) -> Cut | None:
         row = self._connection.execute(
@@ -183,16 +238,21 @@ class Reader:
         return row is not None and bool(row[0])
 
     def _fill(self, window: Window, after: int) -> Window:
+        if self._used >= FEW:
+            self._connection.execute(statement("changelog", "empty_window"))
+            self._used = 0
+        elif self._used:
+            self._connection.execute(statement("changelog", "clear_window"))
+        self._add(window, after)
+        self._window = window
+        return window
+
+    def _add(self, window: Window, after: int = 0) -> None:
         name = "fill_window_from_beginning" if window.start is None else "fill_window"
-        if self._transactions:
-            clear = "clear_window" if self._transactions < FEW else "empty_window"
-            self._connection.execute(statement("changelog", clear))
         filled = self._connection.execute(
             statement("changelog", name), {"start": window.start, "end": window.end, "after": after}
         )
-        self._transactions = filled.rowcount
-        self._window = window
-        return window
+        self._used += filled.rowcount
 
     def _stitch(self) -> None:
         waiting = self._ids("unstitched")
@@ -214,7 +274,7 @@ class Reader:
 
     def _header(self, cut: Cut) -> Header:
         rows = self._connection.execute(
-            statement("changelog", "counts"), {"after": cut.after_seq, "last": cut.last_seq}
+            statement("changelog", "counts"), {"after": _read_after(cut), "last": cut.last_seq}
         ).fetchall()
         counts = tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r, _, _ in rows)
         return Header(
@@ -222,7 +282,7 @@ class Reader:
             incarnation=self._incarnation,
             link=self._link,
             number=cut.number,
-            first_seq=cut.after_seq,
+            first_seq=_read_after(cut),
             last_seq=cut.last_seq,
             transactions=cut.transactions,
             first_captured=min(row[4] for row in rows),
@@ -236,11 +296,16 @@ class Reader:
         block = statement("changelog", "read_one" if cut.transactions == 1 else "read_many")
         query = block.format(
             columns=statement("changelog", "wire_columns"),
-            after=sql.Literal(cut.after_seq),
+            after=sql.Literal(_read_after(cut)),
             last=sql.Literal(cut.last_seq),
         )
         with translated("source"), self._connection.cursor() as cursor, cursor.copy(query) as copy:
             yield from chunked(copy)
+
+
+def _read_after(cut: Cut) -> int:
+    """Say from where on a cut's share of the filled window is read."""
+    return 0 if cut.joint is not None else cut.after_seq
 
 
 def chunked(rows: Iterator[bytes | bytearray | memoryview] | psycopg.Copy) -> Iterator[bytes]:

@@ -36,10 +36,10 @@ def demo(
         bool, typer.Option("--keep", help="Leave servers and services running, and say how to reach and remove them.")
     ] = False,
 ) -> None:
-    """Tell the story of two laptops and a server, on PostgreSQL servers of its own.
+    """Tell the story of two laptops and a server.
 
-    It takes less than a minute and needs nothing: no PostgreSQL, no configuration. A small clinic's Django project runs
-    on each of the three, and the commands are the real ones. Nothing is left running or lying about, unless --keep.
+    It takes less than a minute and needs nothing: each of the three gets a PostgreSQL server of its own and a small
+    clinic's Django project, and the commands are the real ones. Nothing is left running or lying about, unless --keep.
 
     Exits 0 when the databases agree at the end, 1 when they do not.
     """

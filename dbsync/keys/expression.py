@@ -82,6 +82,8 @@ class Flat:
 
     leaves: tuple[Sql, ...]
     joins: tuple[Sql, ...]
+    held: tuple[str, ...] = ()
+    """The joined aliases that can be locked: those not behind a nullable reference."""
 
 
 def flatten(
@@ -98,6 +100,7 @@ def flatten(
     table = catalog.tables[tree.table]
     leaves: list[Sql] = []
     joins: list[Sql] = []
+    held: list[str] = []
     for part in tree.parts:
         if isinstance(part, KeyColumn):
             column = table.column(part.column)
@@ -120,7 +123,8 @@ def flatten(
         below = flatten(part.target, target, catalog, numbers, optional=nullable)
         leaves.extend(below.leaves)
         joins.extend(below.joins)
-    return Flat(tuple(leaves), tuple(joins))
+        held.extend([] if nullable else [target, *below.held])
+    return Flat(tuple(leaves), tuple(joins), tuple(held))
 
 
 def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
@@ -129,17 +133,21 @@ def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
     It is null when the reference is null or its target is not there. A scalar subquery is looked up row by row through
     the target's index whatever the plan was made for; a join here once became a hash join over the whole parent table
     for each single-row insert.
+
+    The rows that the key runs through are locked as a foreign key's check locks them (FOR KEY SHARE). Without that, a key
+    being renamed by a transaction that commits first would be logged as it was before: a deferred check comes too late.
     """
     target = reference.target
     if target.row_id:
         key = row_key_of(target.table, local_id(alias, reference.columns))
         return sql.SQL("(SELECT ARRAY[q.k] FROM (SELECT {} AS k) q WHERE q.k IS NOT NULL)").format(key)
     flat = flatten(target, "t", catalog)
-    return sql.SQL("(SELECT {} FROM {} t {} WHERE {})").format(
+    return sql.SQL("(SELECT {} FROM {} t {} WHERE {} FOR KEY SHARE OF {})").format(
         text_array(flat.leaves),
         table_sql(target.table),
         sql.SQL(" ").join(flat.joins),
         points_to(reference, "t", alias, catalog),
+        sql.SQL(", ").join(sql.Identifier(name) for name in ("t", *flat.held)),
     )
 
 

@@ -55,6 +55,9 @@ class Cut:
     transactions: int
     changes: int
     ends_window: bool = False
+    joint: str | None = None
+    """Where the window was to end, for a batch that reaches over it: of the transactions visible there only those after
+    ``after_seq`` are in it, of those that came later all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

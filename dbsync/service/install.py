@@ -55,10 +55,12 @@ def registered(config: Config, connection: psycopg.Connection) -> Registered:
     registry, findings = register(config, catalog)
     wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
     if wrong:
-        first = wrong[0]
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise Refusal(
-            f"{first.where}: {first.what}{more}", where="dbsync.toml", why="", hint=first.remedy or "dbsync check"
+            "nothing was done: not every table can be synchronised as the configuration says",
+            where=wrong[0].where,
+            why=f"{wrong[0].what}{more}",
+            hint=wrong[0].remedy if len(wrong) == 1 and wrong[0].remedy else "dbsync check   (names them all)",
         )
     return Registered(registry=registry, catalog=catalog, findings=findings)
 

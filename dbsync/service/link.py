@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import psycopg
@@ -43,6 +43,9 @@ class Link:
     reader: Reader
     transport: Transport
     max_changes: int
+    _open: Cut | None = field(default=None, init=False)
+    """A batch that was recorded and has no receipt. It may be on its way into the upstream even now, so that nothing else
+    may be sent under its number until it was refused."""
 
     def settle(self) -> None:
         """Agree with the upstream on what it has, and finish the batch that a crash or a cut line left open.
@@ -63,39 +66,40 @@ class Link:
                 why="this database or the upstream was restored from a backup, or a copy of it sends as well",
                 hint="dbsync verify   (shows what differs); nothing is sent until this is decided",
             )
+        self._open = open_cut
         if open_cut is not None and reached == open_cut.number:
             self._deliver(open_cut)
 
     def ship(self, stop: Callable[[], bool]) -> int:
         """Ship everything pending, until ``stop`` says so; give the number of changes shipped."""
         shipped = 0
-        size = self.max_changes
+        wider: Cut | None = None
         while not stop():
-            with translated("source"):
-                cut = self.reader.next_cut(size)
+            cut = wider or self._open or self._next_cut(self.max_changes)
             if cut is None:
                 break
             try:
                 self._deliver(cut)
             except LinkHalted as halted:
-                if not (halted.waits_for_row and self._reach_further(cut)):
+                wider = self._wider(cut) if halted.waits_for_row else None
+                if wider is None:
                     raise
-                size = max(size, cut.changes) * GROWTH
                 continue
+            wider = None
             shipped += cut.changes
-            size = self.max_changes
         return shipped
 
-    def _reach_further(self, cut: Cut) -> bool:
-        """Say whether a larger batch is possible, one that may bring the missing row along."""
-        if not cut.ends_window:
-            return True
-        if cut.after_seq != 0:
-            return False
+    def _next_cut(self, max_changes: int) -> Cut | None:
         with translated("source"):
-            self.reader.refresh()
-            wider = self.reader.next_cut(cut.changes * GROWTH)
-        return wider is not None and wider.changes > cut.changes
+            return self.reader.next_cut(max_changes)
+
+    def _wider(self, cut: Cut) -> Cut | None:
+        """Cut a larger batch, one that may bring the missing row along; None when there is nothing more."""
+        size = max(self.max_changes, cut.changes) * GROWTH
+        if not cut.ends_window:
+            return self._next_cut(size)
+        with translated("source"):
+            return self.reader.wider_cut(cut, size)
 
     def _deliver(self, cut: Cut) -> Receipt:
         with translated("source"):
@@ -103,6 +107,7 @@ class Link:
         receipt = self.transport.deliver(batch)
         with translated("source"):
             self.reader.acknowledge(cut, receipt)
+        self._open = None
         log.info("batch_applied", link=self.name, batch=cut.number, changes=cut.changes, transactions=cut.transactions)
         return receipt
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from dbsync.errors import Refusal, SchemaVersionError
+from dbsync.errors import ConfigError, Refusal, SchemaVersionError
 from dbsync.statements import statement
 
 
@@ -25,12 +25,18 @@ class Node:
 def register(connection: psycopg.Connection, name: str) -> None:
     """Enter this node, or refuse if the database was installed under another name."""
     row = connection.execute(statement("service", "register_node"), {"name": name}).fetchone()
-    if row is not None and row[0] != name:
-        raise Refusal(
-            f"this database was installed as node {row[0]!r}, the configuration says {name!r}",
+    if row is not None:
+        expect(row[0], name)
+
+
+def expect(found: str, configured: str) -> None:
+    """Refuse a database that was installed under another name than the configuration's."""
+    if found != configured:
+        raise ConfigError(
+            f"this database was installed as node {found!r}, the configuration says {configured!r}",
             where="source",
             why="a node's name goes with its batches; two names would be two nodes with the same rows",
-            hint=f'set name = "{row[0]}" in [node]',
+            hint=f'set name = "{found}" in [node]',
         )
 
 

@@ -27,6 +27,8 @@ from dbsync.transport.direct import Direct
 IDLE_FIRST = 0.01
 """Seconds to the first look after something was shipped; each further look waits twice as long."""
 PURGE_BITES = 50
+CLAIM_PATIENCE = 5.0
+"""Seconds in which the server notices that a service before this one was killed."""
 
 log = structlog.get_logger()
 
@@ -157,7 +159,7 @@ class Service:
 
     def _on(self, state: LinkState) -> None:
         """Leave word of a state once, when it begins."""
-        if self._state is not state:
+        if self._state is not state or self._trouble is not None:
             self._trouble = None
             self._set_state(state)
 
@@ -176,6 +178,7 @@ class Service:
             schema.require(upstream, "upstream")
             with translated("source"):
                 reader = Reader(source, node=node.name, incarnation=node.incarnation, link=config.upstream.label)
+                reader.claim(CLAIM_PATIENCE)
             with translated("upstream"):
                 transport = Direct(Applier(upstream))
             link = Link(
@@ -234,10 +237,10 @@ class Service:
             self._say(error)
 
     def _say(self, error: DbsyncError) -> None:
-        """Say what is in the way once, not at every attempt: a route that is away in whatever words, a change by name."""
+        """Say what is in the way once, not at every attempt; a route that is away may be away in changing words."""
         self._leave_word(error)
         before, self._trouble = self._trouble, error
-        if before is not None and error.try_again == before.try_again and (error.try_again or str(error) == str(before)):
+        if before is not None and (str(error) == str(before) or (error.try_again and before.try_again)):
             return
         log.warning(
             "link_unreachable" if error.try_again else "link_halted",

@@ -142,7 +142,8 @@ AS $$
         UNION ALL
         SELECT p.place, coalesce(a.attnum, 0),
                format('%s.%s %s %s %s', n.nspname, c.relname, a.attname, format_type(a.atttypid, -1),
-                      has_table_privilege('dbsync', c.oid, 'SELECT'))
+                      has_table_privilege('dbsync', c.oid, 'SELECT')
+                      AND has_any_column_privilege('dbsync', c.oid, 'UPDATE'))
         FROM unnest(parents) WITH ORDINALITY AS p(oid, place)
         LEFT JOIN pg_class c ON c.oid = p.oid
         LEFT JOIN pg_namespace n ON n.oid = c.relnamespace

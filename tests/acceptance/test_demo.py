@@ -116,7 +116,8 @@ def _until_there(dsn: str, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "moment"), [(signal.SIGTERM, "5. Joseph goes offline"), (signal.SIGINT, "Three PostgreSQL servers start")]
+    ("number", "moment"),
+    [(signal.SIGTERM, "5. Joseph goes offline"), (signal.SIGINT, "Three PostgreSQL servers start")],
 )
 def test_stopping_it_in_the_middle_leaves_nothing_behind(ground: Ground, number: signal.Signals, moment: str) -> None:
     process = ground.start()
