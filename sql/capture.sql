@@ -134,6 +134,17 @@ GRANT SELECT ON {table} TO dbsync
 -- Locking a row against a change of its key takes the right to update some column of it; nothing of ours ever does.
 GRANT UPDATE ({column}) ON {table} TO dbsync
 
+-- name: not_granted
+-- Of some tables, those that dbsync may not read, or whose rows it may not lock: a grant by somebody who has no right to
+-- give it is a warning only.
+SELECT n.nspname::text, c.relname::text
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(locked)s::bool[]) wanted (nspname, relname, locked)
+JOIN pg_namespace n ON n.nspname = wanted.nspname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+WHERE NOT (has_schema_privilege('dbsync', n.oid, 'USAGE') AND has_table_privilege('dbsync', c.oid, 'SELECT')
+           AND (NOT wanted.locked OR has_any_column_privilege('dbsync', c.oid, 'UPDATE')))
+ORDER BY n.nspname, c.relname
+
 -- name: grant_schema
 GRANT USAGE ON SCHEMA {schema} TO dbsync
 

@@ -18,13 +18,15 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
 SELECT version_num::text FROM dbsync.alembic_version
 
 -- name: table_privileges
--- Owners and superusers have every privilege. ``given_on``: whether dbsync may read the table already, or can be let.
+-- Owners and superusers have every privilege. ``given_on``: whether dbsync may read the table and lock its rows already, or
+-- can be let.
 SELECT n.nspname::text AS schema, c.relname::text AS name,
        has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRIGGER']) p
              WHERE has_table_privilege(c.oid, p)) AS held,
-       has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION')
-           OR coalesce(has_table_privilege(to_regrole('dbsync')::oid, c.oid, 'SELECT'), false) AS given_on,
+       has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION') AND has_table_privilege(c.oid, 'UPDATE WITH GRANT OPTION')
+           OR coalesce(has_table_privilege(to_regrole('dbsync')::oid, c.oid, 'SELECT')
+                       AND has_any_column_privilege(to_regrole('dbsync')::oid, c.oid, 'UPDATE'), false) AS given_on,
        row_security_active(c.oid) AS filtered
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema

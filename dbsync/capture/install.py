@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +22,7 @@ from dbsync.capture.trigger import (
     shape_query,
     trigger_name,
 )
+from dbsync.errors import PrivilegeError
 from dbsync.keys.expression import Query, qualified, table_sql
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
@@ -63,12 +64,43 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
     return [Capture(table=table, catalog=catalog, shape=shape) for table, shape in zip(tables, shapes, strict=True)]
 
 
-def grants(registry: Registry) -> Iterator[Query]:
+def grant(connection: psycopg.Connection, registry: Registry) -> None:
+    """Let the capture functions read the tables that keys run through; refuse where this role cannot.
+
+    Capture without that right would break the application's statements.
+    """
+    for step in grants(registry):
+        connection.execute(step)
+    locked, read = _looked_into(registry)
+    names = sorted(locked | read)
+    rows = connection.execute(
+        statement("capture", "not_granted"),
+        {
+            "schemas": [name.schema for name in names],
+            "names": [name.name for name in names],
+            "locked": [name in locked for name in names],
+        },
+    ).fetchall()
+    closed = [TableName(schema, name) for schema, name in rows]
+    if closed:
+        steps = grants(registry, closed)
+        raise PrivilegeError(
+            "the role dbsync may not read every table that natural keys run through",
+            where="source",
+            why=f"you are no owner of {', '.join(map(str, closed))}, and cannot let it",
+            hint="as their owner: " + " ".join(f"{_uncommented(step, connection)};" for step in steps),
+        )
+
+
+def _uncommented(step: Query, connection: psycopg.Connection) -> str:
+    return " ".join(line for line in step.as_string(connection).splitlines() if not line.startswith("--"))
+
+
+def grants(registry: Registry, only: Collection[TableName] | None = None) -> Iterator[Query]:
     """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
-    locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
-    read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
-    read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
-    read |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
+    locked, read = _looked_into(registry)
+    if only is not None:
+        locked, read = locked & {*only}, read & {*only}
     for schema in sorted({name.schema for name in locked | read}):
         yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
     for name in sorted(locked | read):
@@ -77,6 +109,15 @@ def grants(registry: Registry) -> Iterator[Query]:
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
+
+
+def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
+    """Give the tables whose rows capture locks, and those that it only reads."""
+    locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
+    read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
+    read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
+    read |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
+    return locked, read
 
 
 def installed(connection: psycopg.Connection) -> list[Trigger]:

@@ -129,9 +129,17 @@ def _of_looked_up(registry: Registry, rights: Sequence[Rights]) -> Iterator[Find
         yield error(
             "privilege_lookup",
             "source",
-            f"natural keys run through {listed(closed)}, and you cannot let the role dbsync read there",
-            "as their owner: " + " ".join(grants(["SELECT"], closed, "dbsync")),
+            f"natural keys run through {listed(closed)}, and you cannot let the role dbsync read and lock rows there",
+            "as their owner: " + " ".join([*grants(["SELECT"], closed, "dbsync"), *_locks(registry, closed)]),
         )
+
+
+def _locks(registry: Registry, tables: Collection[TableName]) -> Iterator[str]:
+    """Say how to grant the locking of rows, which takes the right to update some column; dbsync updates none."""
+    for name in tables:
+        found = registry.tables[name].table
+        column = (*found.primary_key, found.columns[0].name)[0]
+        yield f"GRANT UPDATE ({identifier(column)}) ON {table(name)} TO dbsync;"
 
 
 def _along(reference: KeyReference) -> Iterator[TableName]:

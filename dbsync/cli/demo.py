@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dbsync.cli import output
-from dbsync.demo.places import DATABASE, Laptop, Place
-from dbsync.demo.processes import Stopped, ended_by_signals
-from dbsync.demo.stage import CLEAN_UP, Stage, stage
-from dbsync.demo.story import Story
-from dbsync.demo.telling import Teller, seconds
-from dbsync.errors import DbsyncError
 
-_TITLE = "Amina and Joseph visit households, each with a laptop. What they enter belongs on the server."
-_PICTURE = (
-    "",
-    "     field-01, Amina's laptop   ---.",
-    "                                    >-->   community, the server",
-    "     field-02, Joseph's laptop  ---'",
-    "",
-)
 _SIGNALLED = 128
 
 
@@ -43,53 +24,15 @@ def demo(
 
     Exits 0 when the databases agree at the end, 1 when they do not.
     """
+    # Every other command would wait for these imports, and none needs them.
+    from dbsync.demo.play import play  # noqa: PLC0415
+    from dbsync.demo.processes import Stopped, ended_by_signals  # noqa: PLC0415
+
     try:
         with ended_by_signals():
-            agree = _tell(Teller(), keep=keep)
+            agree = play(keep=keep)
     except Stopped as stopped:
         output.talk("\nstopped; nothing is left behind")
         raise typer.Exit(_SIGNALLED + stopped.number) from None
     if not agree:
         raise typer.Exit(1)
-
-
-def _tell(teller: Teller, *, keep: bool) -> bool:
-    began = time.monotonic()
-    teller.title(_TITLE)
-    teller.plain(_PICTURE)
-    teller.say(
-        "Three PostgreSQL servers start, and the clinic's Django project migrates a database on each of them ..."
-    )
-    with stage(keep=keep) as found:
-        try:
-            agree = Story(stage=found, teller=teller).tell()
-        except DbsyncError:
-            output.talk("\n".join(("", "The story broke off. The last lines of the logs:", *found.logs())))
-            raise
-    teller.plain(["", f"   {seconds(time.monotonic() - began)} on PostgreSQL {found.version}."])
-    teller.plain(
-        _kept(found) if keep else ["   Nothing is left running. To look around afterwards: dbsync demo --keep"]
-    )
-    return agree
-
-
-def _kept(found: Stage) -> Iterator[str]:
-    """Say how to look around and how to clean up."""
-    yield "   Everything is still running. To look around:"
-    for place in found.places:
-        yield ""
-        yield f'   {place.name}:  {_psql(place)} "{place.cluster.dsn(DATABASE)}"'
-        if isinstance(place, Laptop):
-            yield f"     cd {place.folder} && PGSERVICEFILE=pg_service.conf {_program()} status"
-    yield ""
-    yield "   To stop and remove it all:"
-    yield f"     {found.folder / CLEAN_UP}"
-
-
-def _program() -> str:
-    """Give the name by which a shell finds this program."""
-    return "dbsync" if shutil.which("dbsync") else str(Path(sys.executable).with_name("dbsync"))
-
-
-def _psql(place: Place) -> str:
-    return "psql" if shutil.which("psql") else str(place.cluster.binaries.bindir / "psql")

@@ -14,8 +14,7 @@ from dbsync.cli.options import ConfigOption
 from dbsync.cli.settings import settings
 from dbsync.config.models import Config
 from dbsync.postgres import connect, translated
-from dbsync.service import install, logs, node
-from dbsync.service.run import Service
+from dbsync.service import install, node
 
 
 class Switch(StrEnum):
@@ -36,6 +35,10 @@ def run(
     upstream is waited for. With --once, exits 0 when everything is upstream, 69 when there is no route, 1 when a change
     cannot be applied (dbsync status says which and why).
     """
+    # Other commands need neither, and they take long to import.
+    from dbsync.service import logs  # noqa: PLC0415
+    from dbsync.service.run import Service  # noqa: PLC0415
+
     chosen = settings(config)
     logs.configure(quiet=once)
     service = Service(config=chosen, reload=lambda: _reload(config))

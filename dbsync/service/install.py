@@ -75,8 +75,7 @@ def install_source(config: Config, progress: Progress = lambda _: None) -> Insta
         changed = schema.upgrade(config.node.source, "source")
         with translated("source"):
             node.register(connection, config.node.name)
-            for grant in capture.grants(found.registry):
-                connection.execute(grant)
+            capture.grant(connection, found.registry)
             wanted = capture.captures(connection, found.registry, found.catalog)
             states = capture.states(connection, wanted)
             capture.register_lookups(connection, found.registry)

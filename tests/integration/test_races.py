@@ -205,15 +205,14 @@ class TestWhileAWindowIsRead:
         pipeline.agree()
 
     def test_an_idle_transaction_holds_back_nobody_elses_changes(self, pipeline: Pipeline) -> None:
-        with pipeline.source.connect() as idle:
-            with idle.transaction():
-                idle.execute("INSERT INTO subject (name) VALUES ('idle')")
-                for i in range(20):
-                    subjects(pipeline.source, f"s{i}")
-                    pipeline.ship(max_changes=1)
-                    pipeline.reader.purge()
-                assert len(names(pipeline.upstream)) == 20
-                idle.execute("SAVEPOINT s; INSERT INTO subject (name) VALUES ('undone'); ROLLBACK TO SAVEPOINT s")
+        with pipeline.source.connect() as idle, idle.transaction():
+            idle.execute("INSERT INTO subject (name) VALUES ('idle')")
+            for i in range(20):
+                subjects(pipeline.source, f"s{i}")
+                pipeline.ship(max_changes=1)
+                pipeline.reader.purge()
+            assert len(names(pipeline.upstream)) == 20
+            idle.execute("SAVEPOINT s; INSERT INTO subject (name) VALUES ('undone'); ROLLBACK TO SAVEPOINT s")
         pipeline.agree()
 
     def test_a_prepared_transaction_travels_when_it_is_committed(self, pipeline: Pipeline) -> None:
@@ -278,8 +277,7 @@ class TestTransactionsThatDependOnEachOther:
 class TestServersThatPromiseLess:
     @pytest.mark.parametrize("end", ["source", "upstream"])
     def test_a_receipt_survives_the_crash_of_a_server_that_commits_lazily(self, pair: Pair, end: str) -> None:
-        settings = {"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
-        with own_cluster(18, durable=True, **settings) as lazy:
+        with own_cluster(18, durable=True, synchronous_commit="off", wal_writer_delay="10s") as lazy:
             lazy.create_database("lazy")
             there = Database(cluster=lazy, name="lazy")
             source, upstream = (there, pair.upstream) if end == "source" else (pair.source, there)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -27,17 +28,31 @@ def texts(database: Database, query: sql.Composable) -> list[tuple[Any, ...]]:
         return session.execute(query).fetchall()
 
 
+def table(t: Type) -> str:
+    return f"t{TYPES.index(t)}"
+
+
 def available(pair: Pair) -> list[Type]:
-    """Give the types that both servers have, their extensions made."""
-    made = []
-    for extension in EXTENSIONS:
-        try:
-            for database in (pair.source, pair.upstream):
+    """Make the extensions that both servers have, and give the types they know."""
+    for database in (pair.source, pair.upstream):
+        for extension in EXTENSIONS:
+            with suppress(psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile):
                 database.sql(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
-            made.append(extension)
-        except psycopg.Error:
-            pass
-    return [t for t in TYPES if not t.extension or t.extension in made]
+    return [t for t in TYPES if not t.optional or (_has(pair.source, t) and _has(pair.upstream, t))]
+
+
+def _beside_null(t: Type, value: str) -> sql.Composable:
+    if t.name.endswith("[]"):
+        return sql.SQL(value)
+    return sql.SQL("ARRAY[{}, NULL]::{}[]").format(sql.SQL(value), sql.SQL(t.name))
+
+
+def _has(database: Database, t: Type) -> bool:
+    try:
+        database.sql(sql.SQL("SELECT {}").format(sql.SQL(t.values[0])))
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedObject):
+        return False
+    return True
 
 
 def create(database: Database, types: list[Type]) -> None:
@@ -47,14 +62,14 @@ def create(database: Database, types: list[Type]) -> None:
         for t in types:
             session.execute(
                 sql.SQL("CREATE TABLE {} (id serial PRIMARY KEY, no int NOT NULL UNIQUE, v {}, vs {}[])").format(
-                    sql.Identifier(t.table), sql.SQL(t.name), sql.SQL(t.name)
+                    sql.Identifier(table(t)), sql.SQL(t.name), sql.SQL(t.name)
                 )
             )
 
 
 def content(t: Type) -> sql.Composed:
     return sql.SQL("SELECT no, v::text, vs::text, octet_length(v::text) FROM public.{} ORDER BY no").format(
-        sql.Identifier(t.table)
+        sql.Identifier(table(t))
     )
 
 
@@ -77,8 +92,8 @@ def test_every_type_arrives_as_it_was(pair: Pair) -> None:
             for t in types:
                 for number, value in enumerate(t.values):
                     session.execute(
-                        sql.SQL("INSERT INTO {} (no, v, vs) VALUES ({}, {value}, ARRAY[{value}, NULL]::{}[])").format(
-                            sql.Identifier(t.table), number, sql.SQL(t.name), value=sql.SQL(value)
+                        sql.SQL("INSERT INTO {} (no, v, vs) VALUES ({}, {}, {})").format(
+                            sql.Identifier(table(t)), number, sql.SQL(value), _beside_null(t, value)
                         )
                     )
         pipeline.ship()
@@ -89,7 +104,7 @@ def test_every_type_arrives_as_it_was(pair: Pair) -> None:
                     sql.SQL(
                         "UPDATE {table} SET v = o.v, vs = CASE WHEN o.no % 2 = 0 THEN NULL ELSE o.vs END"
                         " FROM {table} o WHERE o.no = ({table}.no + 1) % {count}"
-                    ).format(table=sql.Identifier(t.table), count=len(t.values))
+                    ).format(table=sql.Identifier(table(t)), count=len(t.values))
                 )
         pipeline.ship()
         assert differing(pipeline, types) == []
@@ -185,7 +200,8 @@ def odd(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
 def test_odd_names_and_other_schemas_are_no_obstacle(odd: Pipeline) -> None:
     odd.source.script("""
         INSERT INTO "Lab % {0}"."Box no. ""7"" %s" VALUES
-            (1, 'a', '%s', 1, 2, 3, 4, 5, 6, 'sel', 'ü', '.', '$', E'\\\\'), (2, 'b');
+            (1, 'a', '%s', 1, 2, 3, 4, 5, 6, 'sel', 'ü', '.', '$', E'\\\\');
+        INSERT INTO "Lab % {0}"."Box no. ""7"" %s" ("Id", "the {key}") VALUES (2, 'b');
         INSERT INTO "Lab % {0}".tube VALUES (gen_random_uuid(), 1, 1), (gen_random_uuid(), 2, 1);
         INSERT INTO a_table_whose_name_is_just_as_long_as_postgresql_allows_names63 VALUES (1, 'x');
     """)
@@ -208,6 +224,7 @@ def test_generated_columns_are_computed_on_each_side(odd: Pipeline) -> None:
     odd.source.sql("ALTER TABLE computed ALTER COLUMN area DROP EXPRESSION")
     odd.upstream.sql("ALTER TABLE computed ALTER COLUMN area DROP EXPRESSION")
     odd.source.sql("UPDATE computed SET area = 5")
+    odd.restart()
     odd.ship()
     assert odd.upstream.value("SELECT count(*) FROM computed WHERE area = 5") == 2
 
@@ -268,7 +285,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "char(25)": _text,
     "citext_or_text": _text,
     "bytea": st.binary(max_size=40),
-    "numeric": st.decimals(allow_nan=True, allow_infinity=False) | st.integers().map(lambda n: f"{n}{abs(n)}.{abs(n)}00"),
+    "numeric": st.decimals(allow_nan=False, allow_infinity=False) | st.just("NaN") | st.integers().map(lambda n: f"{n}{abs(n)}.{abs(n)}00"),
     "float8": _finite.map(_number),
     "float4": st.floats(width=32).map(_number),
     "int8": st.integers(-(2**63), 2**63 - 1),
@@ -307,8 +324,8 @@ def test_values_nobody_thought_of_arrive_as_they_were(pair: Pair) -> None:
 
     with Pipeline(pair.source, pair.upstream, ALL) as pipeline, pair.source.connect() as session:
 
-        @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-        @given(st.lists(row, min_size=1, max_size=6), st.lists(row, max_size=3))
+        @settings(max_examples=12, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+        @given(st.lists(row, min_size=1, max_size=4), st.lists(row, max_size=2))
         def arrives(inserted: list[tuple[object, ...]], updated: list[tuple[object, ...]]) -> None:
             session.execute("DELETE FROM t")
             for number, values in enumerate(inserted):

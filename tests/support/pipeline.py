@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, LiteralString, Self
 
 import psycopg
-from psycopg.types.json import Jsonb
 
 from dbsync import schema
 from dbsync.apply.applier import Applier
@@ -62,11 +61,11 @@ class Pipeline:
         nodes.register(self._admin, node)
         self.node = nodes.read(self._admin)
         self._install()
-        self.applier = Applier(self._open(upstream, "upstream"))
         self.restart()
 
     def restart(self) -> None:
-        """Read on as a new process would: with a connection and a reader that know nothing."""
+        """Go on as a new process would: with a reader and an applier that know nothing."""
+        self.applier = Applier(self._open(self.upstream, "upstream"))
         connection = self._open(self.source, "source")
         self.reader = Reader(connection, node=self.node.name, incarnation=self.node.incarnation, link=LINK)
 
@@ -146,7 +145,7 @@ class Pipeline:
         self._stack.close()
 
 
-def prepared(databases: Databases, pair: Pair, script: LiteralString, version_key: str = "") -> Pair:
+def prepared(databases: Databases, pair: Pair, script: LiteralString) -> Pair:
     """Give a source and an upstream that hold a schema and dbsync's own; made once, cloned for each test.
 
     The upstream's sequences begin elsewhere.
@@ -170,8 +169,3 @@ def _template(databases: Databases, version: int, script: LiteralString, *, shif
                 connection.execute(SHIFT_SEQUENCES)
         templates[version, name] = name
     return name
-
-
-def json(value: object) -> Jsonb:
-    """Give a value as jsonb."""
-    return Jsonb(value)

@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from dbsync.cli import demo
+from dbsync.demo import play
 from dbsync.demo.agreement import Agreement, Row
 from dbsync.model.names import TableName
 from dbsync.verify.report import Difference, Kind, Report, TableReport
@@ -52,7 +53,7 @@ def test_a_row_of_its_own_that_the_server_lost_is_a_disagreement() -> None:
 
 
 def test_disagreement_is_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_tell", lambda *_, **__: False)
+    monkeypatch.setattr(play, "play", lambda **_: False)
     with pytest.raises(typer.Exit) as left:
         demo.demo()
     assert left.value.exit_code == 1

@@ -1,0 +1,191 @@
+"""A batch's header as JSON, written in one way only and read without mercy.
+
+Whatever is read is written again and compared: a member too many or too few, a number written as another would write
+it, a key in another order, white space - everything that version 1 would not have written itself is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+
+from dbsync.errors import FormatError
+from dbsync.model.batch import Count, Header, Op
+from dbsync.model.layout import Layout
+
+VERSION = 1
+HASH_BYTES = 32
+_LARGEST = 2**63 - 1
+_LARGEST_COUNT = 2**53 - 1
+_MEMBERS = frozenset(
+    {
+        "counts", "first_captured", "first_seq", "incarnation", "last_captured", "last_seq", "layouts", "link", "node",
+        "number", "previous_hash", "transactions",
+    }
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+def write_header(header: Header) -> bytes:
+    """Give a header as JSON; raise ValueError for one that no version 1 reader would accept."""
+    try:
+        written = _dump(header)
+    except (TypeError, AttributeError, orjson.JSONEncodeError) as error:
+        raise ValueError(f"not a header: {error}") from error
+    try:
+        read_header(written)
+    except FormatError as error:
+        raise ValueError(str(error)) from error
+    return written
+
+
+def read_header(data: bytes) -> Header:
+    """Read what :func:`write_header` wrote; raise :class:`FormatError` for anything else."""
+    try:
+        header = _read(orjson.loads(data))
+        same = _dump(header) == data
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise refused(f"the header is not one of version {VERSION}", str(error)) from error
+    if not same:
+        raise refused(f"the header is not written as version {VERSION} writes it")
+    return header
+
+
+def refused(what: str, why: str = "") -> FormatError:
+    """Make the error for bytes that this version does not accept."""
+    return FormatError(what, where="batch", why=why, hint="ask its sender for the batch again; nothing of it was used")
+
+
+def _dump(header: Header) -> bytes:
+    members = {
+        "node": header.node,
+        "incarnation": str(header.incarnation),
+        "link": header.link,
+        "number": str(header.number),
+        "first_seq": str(header.first_seq),
+        "last_seq": str(header.last_seq),
+        "transactions": header.transactions,
+        "first_captured": _moment_text(header.first_captured),
+        "last_captured": _moment_text(header.last_captured),
+        "counts": [
+            {"layout": str(count.layout), "op": count.op.value, "changes": count.changes, "renames": count.renames}
+            for count in header.counts
+        ],
+        "previous_hash": header.previous_hash.hex(),
+        "layouts": {str(identity): layout.definition() for identity, layout in header.layouts.items()},
+    }
+    return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+
+
+def _read(value: object) -> Header:
+    members = _exactly(value, _MEMBERS)
+    header = Header(
+        node=_filled(members["node"]),
+        incarnation=UUID(_text(members["incarnation"])),
+        link=_filled(members["link"]),
+        number=_long(members["number"], least=1),
+        first_seq=_long(members["first_seq"], least=0),
+        last_seq=_long(members["last_seq"], least=0),
+        transactions=_count(members["transactions"], least=1),
+        first_captured=_moment(members["first_captured"]),
+        last_captured=_moment(members["last_captured"]),
+        counts=tuple(_read_count(count) for count in _list(members["counts"])),
+        previous_hash=bytes.fromhex(_text(members["previous_hash"])),
+        layouts={
+            _long(identity): Layout.read(_members(definition))
+            for identity, definition in _members(members["layouts"]).items()
+        },
+    )
+    _consistent(header)
+    return header
+
+
+def _consistent(header: Header) -> None:
+    told = [(count.layout, count.op) for count in header.counts]
+    problems = {
+        "a hash has 32 bytes": len(header.previous_hash) not in (0, HASH_BYTES),
+        "only the first batch follows none": bool(header.previous_hash) != (header.number > 1),
+        "its transactions end before they begin": header.first_seq >= header.last_seq,
+        "it has no changes": not header.counts,
+        "a count stands twice": len(set(told)) < len(told),
+        "a count has no layout": not {layout for layout, _ in told} <= header.layouts.keys(),
+    }
+    found = [problem for problem, is_so in problems.items() if is_so]
+    if found:
+        raise ValueError("; ".join(found))
+
+
+def _read_count(value: object) -> Count:
+    members = _exactly(value, {"layout", "op", "changes", "renames"})
+    count = Count(
+        layout=_long(members["layout"]),
+        op=Op(_text(members["op"])),
+        changes=_count(members["changes"], least=1),
+        renames=_count(members["renames"], least=0),
+    )
+    if count.renames > count.changes:
+        raise ValueError("more renames than changes")
+    return count
+
+
+def _exactly(value: object, wanted: frozenset[str] | set[str]) -> Mapping[str, Any]:
+    members = _members(value)
+    if members.keys() != wanted:
+        unknown, missing = sorted(members.keys() - wanted), sorted(wanted - members.keys())
+        raise ValueError(f"unknown members {unknown}, missing members {missing}")
+    return members
+
+
+def _members(value: object) -> Mapping[str, Any]:
+    return _typed(value, dict, "an object")
+
+
+def _list(value: object) -> list[Any]:
+    return _typed(value, list, "a list")
+
+
+def _text(value: object) -> str:
+    return _typed(value, str, "text")
+
+
+def _filled(value: object) -> str:
+    text = _text(value)
+    if not text:
+        raise ValueError("a name is empty")
+    return text
+
+
+def _typed(value: object, wanted: Callable[..., T], word: str) -> T:
+    if type(value) is not wanted:
+        raise TypeError(f"a {type(value).__name__} where {word} belongs")
+    return value  # type: ignore[return-value]  # wanted is its type
+
+
+def _long(value: object, *, least: int = -_LARGEST - 1) -> int:
+    """Read a number of up to 64 bits; it stands as text, for many readers of JSON keep only 53 bits of a number."""
+    return _within(int(_text(value)), least, _LARGEST)
+
+
+def _count(value: object, *, least: int) -> int:
+    return _within(_typed(value, int, "a number"), least, _LARGEST_COUNT)
+
+
+def _within(number: int, least: int, most: int) -> int:
+    if not least <= number <= most:
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _moment(value: object) -> datetime:
+    return datetime.fromisoformat(_text(value))
+
+
+def _moment_text(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise TypeError("a moment without a time zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,75 @@
+"""dbsync as a DBA has it: a configuration and its commands, each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from dbsync.demo import processes
+from dbsync.errors import DbsyncError
+
+_CONFIG = """\
+[node]
+name = "bench"
+source = "{source}"
+
+[upstream]
+url = "{upstream}"
+
+[[tables]]
+name = "site"
+mode = "lookup"
+
+[[tables]]
+name = "subject"
+
+[[tables]]
+name = "visit"
+
+[[tables]]
+name = "crf"
+key = ["visit_id"]
+"""
+_TAIL = 2000
+
+
+class Node:
+    """One source, one upstream, and the folder with the configuration that links them."""
+
+    def __init__(self, folder: Path, *, source: str, upstream: str) -> None:
+        self._folder = folder
+        self._log = folder / "run.log"
+        self._service: subprocess.Popen[bytes] | None = None
+        folder.mkdir()
+        config = _CONFIG.format(source=_toml(source), upstream=_toml(upstream))
+        (folder / "dbsync.toml").write_text(config, encoding="utf-8")
+
+    def command(self, *words: str) -> None:
+        """Run a command to its end; raises what it said when it failed."""
+        given = processes.answer(
+            processes.dbsync(words, folder=self._folder, environment=processes.clean_environment())
+        )
+        if given.code:
+            raise DbsyncError(f"dbsync {' '.join(words)}: exit {given.code}", why="\n".join([given.output, given.talk]))
+
+    def start(self) -> int:
+        """Start ``dbsync run`` and give its process id."""
+        self._service = processes.dbsync_service(
+            folder=self._folder, environment=processes.clean_environment(), log=self._log, keep=False
+        )
+        return self._service.pid
+
+    def alive(self) -> None:
+        """Raise what the service said last, if it has ended."""
+        if self._service is None or self._service.poll() is not None:
+            raise DbsyncError("dbsync run ended", why=self._log.read_text(errors="replace")[-_TAIL:])
+
+    def stop(self) -> None:
+        """End the service as systemd would; do nothing when there is none."""
+        service, self._service = self._service, None
+        if service is not None and (code := processes.stop(service)) != 0:
+            raise DbsyncError(f"dbsync run: exit {code}", why=self._log.read_text(errors="replace")[-_TAIL:])
+
+
+def _toml(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,123 @@
+"""The replicators that are compared: how each is set up, started and stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from psycopg import sql
+
+from dbsync.errors import DbsyncError
+from tests.benchmarks.node import Node
+from tests.support.databases import Database
+
+FIRST_UPSTREAM_ID = 5_000_000
+_PATIENCE = 60.0
+
+
+class Route(Protocol):
+    """From one source to one upstream; set up and stopped when made."""
+
+    name: ClassVar[str]
+    source: Database
+    upstream: Database
+
+    def start(self) -> int | None:
+        """Start the replicator; give its process id, None where it is the server."""
+
+    def alive(self) -> None:
+        """Raise when the replicator has ended by itself."""
+
+    def stop(self) -> None:
+        """Stop it and wait for its end; capture goes on."""
+
+    def clean(self) -> None:
+        """Let it do what it would do when idle, so that the next drain begins as the first did."""
+
+
+class LogicalRoute:
+    """PostgreSQL's publication and subscription."""
+
+    name: ClassVar[str] = "logical"
+
+    def __init__(self, source: Database, upstream: Database, _folder: Path) -> None:
+        self.source = source
+        self.upstream = upstream
+        source.sql("CREATE PUBLICATION bench FOR TABLE site, subject, visit, crf")
+        subscription = sql.SQL("CREATE SUBSCRIPTION bench CONNECTION {} PUBLICATION bench WITH (copy_data = false)")
+        upstream.sql(subscription.format(sql.Literal(source.dsn)))
+        self.stop()
+
+    def start(self) -> None:
+        """Enable the subscription."""
+        self.upstream.sql("ALTER SUBSCRIPTION bench ENABLE")
+
+    def alive(self) -> None:
+        """Take it as alive: the server starts its workers anew."""
+
+    def stop(self) -> None:
+        """Disable the subscription; its slot stays."""
+        self.upstream.sql("ALTER SUBSCRIPTION bench DISABLE")
+        _until(self._idle, "logical replication did not stop")
+
+    def clean(self) -> None:
+        """Leave it as it is: it has nothing to purge."""
+
+    def _idle(self) -> bool:
+        workers = self.upstream.value("SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL")
+        active = self.source.value("SELECT count(*) FROM pg_replication_slots WHERE active")
+        return not (workers or active)
+
+
+class DbsyncRoute:
+    """dbsync by its own commands, with ids upstream that agree with no id of the source."""
+
+    name: ClassVar[str] = "dbsync"
+
+    def __init__(self, source: Database, upstream: Database, folder: Path) -> None:
+        self.source = source
+        self.upstream = upstream
+        upstream.sql(
+            "SELECT setval(pg_get_serial_sequence(name, 'id'), %s)"
+            " FROM unnest(ARRAY['subject', 'visit', 'crf']) AS tables (name)",
+            [FIRST_UPSTREAM_ID],
+        )
+        self._node = Node(folder, source=source.dsn, upstream=upstream.dsn)
+        self._node.command("install-upstream")
+        self._node.command("install-triggers")
+
+    def start(self) -> int:
+        """Start ``dbsync run``."""
+        return self._node.start()
+
+    def alive(self) -> None:
+        """Raise what the service said last, if it has ended."""
+        self._node.alive()
+
+    def stop(self) -> None:
+        """End the service as systemd would."""
+        self._node.stop()
+
+    def clean(self) -> None:
+        """Purge what has a receipt."""
+        self._node.command("run", "--once")
+
+    def ids_differ(self) -> bool:
+        """Say whether the upstream gave rows ids of its own."""
+        return bool(
+            self.upstream.value(
+                "SELECT min(id) > %s FROM (SELECT id FROM subject UNION ALL SELECT id FROM visit"
+                " UNION ALL SELECT id FROM crf) ids",
+                [FIRST_UPSTREAM_ID],
+            )
+        )
+
+
+def _until(condition: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise DbsyncError(complaint)
+        time.sleep(0.05)

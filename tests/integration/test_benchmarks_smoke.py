@@ -1,0 +1,57 @@
+"""The benchmark at its smallest: it runs, every row is in its report, and the data are right. Its times mean nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbsync.demo.binaries import embedded, find
+
+pytestmark = pytest.mark.skipif(not (find(15) or embedded()), reason="no PostgreSQL server")
+
+ROOT = Path(__file__).parents[2]
+AIMS = {
+    "capture_bulk",
+    "capture_single",
+    "capture_single_after_bulk",
+    "drain_three_ratio",
+    "drain_three_memory",
+    "drain_one_memory",
+}
+FOR_INFORMATION = {
+    "capture_update",
+    "capture_small",
+    "bulk_added_us",
+    "single_plain_us",
+    "single_captured_us",
+    "single_after_bulk_captured_us",
+    "drain_three_dbsync_rate",
+    "drain_three_logical_rate",
+    "drain_one_ratio",
+    "drain_one_dbsync_rate",
+    "drain_one_logical_rate",
+}
+CHECKS = {"checksums_equal": [True] * 4, "ids_differ": [True]}
+
+
+def test_the_benchmark_reports_every_row_and_the_databases_are_equal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "--scale", "0.001", "--reps", "1", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    (numbers,) = tmp_path.glob("*.json")
+    results = {result["name"]: result for result in json.loads(numbers.read_text())["results"]}
+    assert results.keys() == AIMS | FOR_INFORMATION | CHECKS.keys()
+    assert {name: results[name]["held"] for name in CHECKS} == CHECKS
+    assert {name for name, result in results.items() if result["met"] is not None} == AIMS | CHECKS.keys()
+    assert all(value > 0 for name in AIMS for value in results[name]["values"])
+    _the_table_is_the_same(numbers.with_suffix(".md").read_text(), done.stdout, len(results))
+
+
+def _the_table_is_the_same(written: str, printed: str, rows: int) -> None:
+    assert printed in written
+    assert printed.startswith("| measure | value (median, min-max) | aim | met |\n")
+    assert len(printed.splitlines()) == rows + 2
