@@ -18,7 +18,6 @@ from dbsync.cli.reach import reach
 from dbsync.config.load import parse
 from dbsync.config.models import ROW_ID, Config
 from dbsync.config.proposal import Proposal
-from dbsync.config.write import render
 from dbsync.errors import DbsyncError, Refusal
 from dbsync.keys.propose import propose
 from dbsync.keys.register import register
@@ -60,6 +59,8 @@ def init(  # noqa: PLR0913 - the options of a command
     Asks nothing, changes nothing in either database, overwrites nothing without --force. The upstream may be out of
     reach. A password given in a DSN ends up in the file: prefer PGPASSFILE, a service file, or '${NAME}' in its place.
     """
+    from dbsync.config.write import render  # noqa: PLC0415 - tomlkit takes long to import, and only this needs it
+
     if to != _STDOUT and to.exists() and not force:
         raise Refusal(
             f"{to} exists already", why="init overwrites nothing", hint="--force, or --output with another name"

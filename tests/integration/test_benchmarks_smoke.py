@@ -1,4 +1,4 @@
-"""The benchmark at its smallest: it runs, every row is in its report, and the data are right. Its times mean nothing."""
+"""The benchmark at its smallest: every row is in its report and the data are right. Its times mean nothing."""
 
 from __future__ import annotations
 

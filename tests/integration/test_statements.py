@@ -735,12 +735,9 @@ def test_a_parent_whose_key_column_is_renamed_does_not_break_the_application(cli
         session.execute("DELETE FROM visit WHERE code = '2000'")
         session.execute("INSERT INTO subject (number) VALUES ('N')")
         session.execute("UPDATE subject SET age = 1 WHERE number = 'N'")
-    changes = [(table, op) for table, op, _ in clinic.changes()][-6:]
-    assert changes == [
-        ("public.visit", "I"), ("public.visit", "U"), ("public.crf", "D"), ("public.visit", "D"),
-        ("public.subject", "I"), ("public.subject", "U")] or sorted(changes) == sorted([
-        ("public.visit", "I"), ("public.visit", "U"), ("public.crf", "D"), ("public.visit", "D"),
-        ("public.subject", "I"), ("public.subject", "U")])  # fmt: skip
+    assert sorted(clinic.changes()[-6:]) == [
+        ("public.crf", "D", False), ("public.subject", "I", False), ("public.subject", "U", False),
+        ("public.visit", "D", False), ("public.visit", "I", False), ("public.visit", "U", False)]  # fmt: skip
     with pytest.raises(LinkHalted, match="without its key|cannot be applied"):
         clinic.ship()
 

@@ -80,7 +80,7 @@ class Source:
 
     def window(self, start: Snapshot | None, end: Snapshot, after: int) -> list[Transaction]:
         """Give the transactions visible at the end and not at the start, in the order in which they are shipped."""
-        found = [t for t in self.committed if end.sees(t.xid) and not (start and t.xid < start.xmax)]
+        found = [t for t in self.committed if end.sees(t.xid) and not (start and start.sees(t.xid))]
         return sorted((t for t in found if t.last_seq > after), key=lambda t: t.last_seq)
 
 

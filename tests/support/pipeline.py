@@ -11,6 +11,7 @@ import psycopg
 
 from dbsync import schema
 from dbsync.apply.applier import Applier
+from dbsync.batch.codec import decode, encode
 from dbsync.capture import install as capture
 from dbsync.catalog.inspect import inspect
 from dbsync.changelog.reader import Reader
@@ -78,13 +79,13 @@ class Pipeline:
         """Ship until nothing is pending; give the number of batches."""
         batches = 0
         while (cut := self.reader.next_cut(max_changes)) is not None:
-            self.reader.acknowledge(cut, self.applier.apply(self.reader.batch(cut)))
+            self.reader.acknowledge(cut, self.apply(self.reader.batch(cut)))
             batches += 1
         return batches
 
     def apply(self, batch: Batch) -> Receipt:
-        """Apply one batch."""
-        return self.applier.apply(batch)
+        """Apply one batch, brought there as bytes."""
+        return self.applier.apply(decode(encode(batch)))
 
     def compare(self, *tables: str) -> Report:
         """Compare both databases by natural key."""
