@@ -88,7 +88,9 @@ def _read_magic(source: _Source) -> None:
     if magic == MAGIC:
         return
     if magic.startswith(NAME):
-        raise refused(f"the batch is not of version {VERSION}, which is the only one known here", "upgrade dbsync first")
+        raise refused(
+            f"the batch is not of version {VERSION}, which is the only one known here", "upgrade dbsync first"
+        )
     raise refused("these bytes are no batch")
 
 

@@ -107,6 +107,7 @@ def _results(found: Sequence[Repetition], sizes: Sizes) -> list[Result]:
         values = tuple(times[side] for times in _times(found, name))
         return Measure(name=f"{name}_{side}_us", title=title, values=values, unit="us", digits=0)
 
+    bare = tuple(times[PLAIN] * 1e6 / sizes.bulk for times in _times(found, "bulk"))
     added = tuple((times[CAPTURED] - times[PLAIN]) * 1e6 / sizes.bulk for times in _times(found, "bulk"))
     return [
         ratio("bulk", f"insert of {sizes.bulk:,} rows in one statement", BULK_AIM),
@@ -114,9 +115,11 @@ def _results(found: Sequence[Repetition], sizes: Sizes) -> list[Result]:
         ratio("single_after_bulk", "the same right after the bulk insert, in its session", SINGLE_AIM),
         ratio("update", f"update of {sizes.bulk:,} rows in one statement"),
         ratio("small", f"{sizes.transactions:,} small transactions"),
+        Measure(name="bulk_plain_us", title="bulk insert without capture, per row", values=bare, unit="us", digits=1),
         Measure(name="bulk_added_us", title="bulk insert, added per row", values=added, unit="us", digits=1),
         single("single", PLAIN, "single row without capture"),
         single("single", CAPTURED, "single row with capture"),
+        single("single_after_bulk", PLAIN, "single row without capture, right after the bulk insert"),
         single("single_after_bulk", CAPTURED, "single row with capture, right after the bulk insert"),
     ]
 

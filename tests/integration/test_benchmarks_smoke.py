@@ -25,9 +25,11 @@ AIMS = {
 FOR_INFORMATION = {
     "capture_update",
     "capture_small",
+    "bulk_plain_us",
     "bulk_added_us",
     "single_plain_us",
     "single_captured_us",
+    "single_after_bulk_plain_us",
     "single_after_bulk_captured_us",
     "drain_three_dbsync_rate",
     "drain_three_logical_rate",

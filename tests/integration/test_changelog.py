@@ -127,11 +127,10 @@ def test_a_batch_holds_whole_transactions(clinic: Pipeline, max_changes: int) ->
 @ONE_MIXTURE
 def test_a_transaction_comes_after_the_one_it_depends_on(clinic: Pipeline) -> None:
     """The second begins to write before the first, and refers to what the first one commits."""
-    with clinic.source.connect() as first, clinic.source.connect() as second:
-        with second.transaction():
-            second.execute("INSERT INTO person (id, name) VALUES (1, 'begun early')")
-            first.execute("INSERT INTO subject (id, identifier) VALUES (1, 'S')")
-            second.execute("INSERT INTO visit (subject_id, code) VALUES (1, '1000')")
+    with clinic.source.connect() as first, clinic.source.connect() as second, second.transaction():
+        second.execute("INSERT INTO person (id, name) VALUES (1, 'begun early')")
+        first.execute("INSERT INTO subject (id, identifier) VALUES (1, 'S')")
+        second.execute("INSERT INTO visit (subject_id, code) VALUES (1, '1000')")
     shipped = cuts(clinic, 1)
     assert [cut.changes for cut in shipped] == [1, 2]
     clinic.agree()

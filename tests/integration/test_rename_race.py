@@ -36,7 +36,9 @@ RENAME = "UPDATE subject SET identifier = 'B' WHERE identifier = 'A'"
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     both = prepared(databases, pair, SCHEMA)
     with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        pipeline.source.script("INSERT INTO subject (identifier) VALUES ('A'); INSERT INTO visit (subject_id, code) VALUES (1, '1000')")
+        pipeline.source.script(
+            "INSERT INTO subject (identifier) VALUES ('A'); INSERT INTO visit (subject_id, code) VALUES (1, '1000')"
+        )
         pipeline.agree()
         yield pipeline
 

@@ -106,7 +106,10 @@ def test_a_key_left_by_a_rename_can_be_taken_by_another_row(clinic: Pipeline, ma
     """)
     clinic.source.sql("UPDATE visit SET note = 'of the old one' WHERE subject_id = 1")
     clinic.agree(max_changes)
-    assert clinic.upstream.value("SELECT count(*) FROM visit v JOIN subject s ON s.id = subject_id WHERE initials = 'AA'") == 3
+    assert (
+        clinic.upstream.value("SELECT count(*) FROM visit v JOIN subject s ON s.id = subject_id WHERE initials = 'AA'")
+        == 3
+    )
 
 
 @ONE_MIXTURE
@@ -211,7 +214,9 @@ def test_a_key_deleted_and_inserted_again_ends_as_the_inserted_row(clinic: Pipel
         INSERT INTO visit (subject_id, code) SELECT id, '1000' FROM subject WHERE identifier = 'A'
     """)
     clinic.agree(max_changes)
-    assert clinic.upstream.sql("SELECT initials, age, site_id FROM subject WHERE identifier = 'A'") == [("again", None, None)]
+    assert clinic.upstream.sql("SELECT initials, age, site_id FROM subject WHERE identifier = 'A'") == [
+        ("again", None, None)
+    ]
 
 
 @ONE_MIXTURE
@@ -263,7 +268,9 @@ def test_truncate_is_refused_where_nothing_else_is_configured(clinic: Pipeline) 
 @ONE_MIXTURE
 def test_an_update_that_changes_nothing_leaves_no_change(clinic: Pipeline) -> None:
     clinic.forget()
-    clinic.source.script("UPDATE subject SET identifier = identifier, age = age + 0, site_id = site_id; UPDATE crf SET id = id")
+    clinic.source.script(
+        "UPDATE subject SET identifier = identifier, age = age + 0, site_id = site_id; UPDATE crf SET id = id"
+    )
     assert clinic.changes() == []
     clinic.source.sql("UPDATE subject SET age = CASE id WHEN 1 THEN 31 ELSE age END")
     assert clinic.changes() == [("public.subject", "U", False)]
@@ -274,7 +281,9 @@ def test_an_update_writes_only_what_the_source_changed(clinic: Pipeline) -> None
     clinic.upstream.sql("UPDATE subject SET initials = 'up', site_id = NULL WHERE identifier = 'A'")
     clinic.source.sql("UPDATE subject SET age = 31 WHERE identifier = 'A'")
     clinic.ship()
-    assert clinic.upstream.sql("SELECT initials, age, site_id FROM subject WHERE identifier = 'A'") == [("up", 31, None)]
+    assert clinic.upstream.sql("SELECT initials, age, site_id FROM subject WHERE identifier = 'A'") == [
+        ("up", 31, None)
+    ]
 
 
 def test_merge_is_captured(clinic: Pipeline) -> None:
@@ -409,7 +418,10 @@ def test_partitions_are_one_table(clinic: Pipeline) -> None:
         DELETE FROM specimen_blood WHERE barcode = 'straight'; DELETE FROM specimen WHERE kind = 'urine'
     """)
     clinic.agree()
-    assert clinic.upstream.sql("SELECT barcode, volume::text FROM specimen ORDER BY 1") == [("1", "2.50"), ("moved", "10")]
+    assert clinic.upstream.sql("SELECT barcode, volume::text FROM specimen ORDER BY 1") == [
+        ("1", "2.50"),
+        ("moved", "10"),
+    ]
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -469,7 +481,9 @@ def test_a_child_that_leaves_its_parent_in_the_statement_that_deletes_it_survive
 
 @ONE_MIXTURE
 def test_updates_of_one_row_written_at_one_moment_stay_in_order(clinic: Pipeline) -> None:
-    clinic.source.script("UPDATE subject SET age = age + 1; UPDATE subject SET age = age * 2; UPDATE subject SET site_id = NULL")
+    clinic.source.script(
+        "UPDATE subject SET age = age + 1; UPDATE subject SET age = age * 2; UPDATE subject SET site_id = NULL"
+    )
     clinic.agree()
     assert clinic.upstream.value("SELECT age FROM subject WHERE identifier = 'A'") == 62
 
@@ -548,9 +562,9 @@ def test_two_tables_may_refer_to_each_other(clinic: Pipeline, max_changes: int) 
     clinic.agree(max_changes)
     clinic.source.script("DELETE FROM member WHERE id = 1; DELETE FROM team WHERE id = 3")
     clinic.agree(max_changes)
-    assert clinic.upstream.sql("SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1") == (
-        clinic.source.sql("SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1")
-    )
+    assert clinic.upstream.sql(
+        "SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1"
+    ) == (clinic.source.sql("SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1"))
 
 
 # Tables without a natural key.
@@ -597,7 +611,9 @@ def test_a_note_keeps_its_identity_when_its_id_changes(clinic: Pipeline) -> None
 
 @ONE_MIXTURE
 def test_an_id_used_again_is_another_row(clinic: Pipeline) -> None:
-    clinic.source.script("INSERT INTO note (id, text) VALUES (1, 'a'); INSERT INTO remark (note_id, line) VALUES (1, 1)")
+    clinic.source.script(
+        "INSERT INTO note (id, text) VALUES (1, 'a'); INSERT INTO remark (note_id, line) VALUES (1, 1)"
+    )
     clinic.agree()
     clinic.source.script("""
         DELETE FROM note WHERE id = 1; INSERT INTO note (id, text) VALUES (1, 'another');
@@ -632,7 +648,9 @@ def test_a_bulk_statement_after_a_small_one_in_the_same_session_is_not_slow(clin
             session.execute(f"INSERT INTO visit (subject_id, code) VALUES (1, 'n{number}')")  # type: ignore[arg-type]
             session.execute(f"DELETE FROM visit WHERE code = 'n{number}'")  # type: ignore[arg-type]
         session.execute("INSERT INTO subject (identifier, age) SELECT 'bulk ' || g, g FROM generate_series(1, 20000) g")
-        session.execute("INSERT INTO visit (subject_id, code) SELECT id, '1' FROM subject WHERE identifier LIKE 'bulk %'")
+        session.execute(
+            "INSERT INTO visit (subject_id, code) SELECT id, '1' FROM subject WHERE identifier LIKE 'bulk %'"
+        )
         session.execute("UPDATE subject SET age = age + 1")
         session.execute("UPDATE visit SET note = 'all'")
         session.execute("DELETE FROM visit WHERE code = '1'")

@@ -285,7 +285,9 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "char(25)": _text,
     "citext_or_text": _text,
     "bytea": st.binary(max_size=40),
-    "numeric": st.decimals(allow_nan=False, allow_infinity=False) | st.just("NaN") | st.integers().map(lambda n: f"{n}{abs(n)}.{abs(n)}00"),
+    "numeric": st.decimals(allow_nan=False, allow_infinity=False)
+    | st.just("NaN")
+    | st.integers().map(lambda n: f"{n}{abs(n)}.{abs(n)}00"),
     "float8": _finite.map(_number),
     "float4": st.floats(width=32).map(_number),
     "int8": st.integers(-(2**63), 2**63 - 1),

@@ -39,7 +39,11 @@ _STRINGS = (
     "''", "' '", "'  a b  '", "'NULL'", "'null'", r"E'\\'", r"E'a\tb\nc\rd'", "'{a,\"b\"}'", "'(1,2)'", "'it''s'", "'\"'",
     "'ümläut ß 漢字 😀'", r"E'\u200b\ufeff'", "'%s {} $1'", r"E'\x01\x7f'", "'\\N'", "'\\.'",
 )  # fmt: skip
-_LONG = ("repeat('a', 100000)", "repeat('漢', 5000) || md5('1')", "(SELECT string_agg(md5(g::text), '') FROM generate_series(1, 30000) g)")
+_LONG = (
+    "repeat('a', 100000)",
+    "repeat('漢', 5000) || md5('1')",
+    "(SELECT string_agg(md5(g::text), '') FROM generate_series(1, 30000) g)",
+)
 _RANGES = {
     "int4range": ("1", "5"), "int8range": ("-9223372036854775808", "9223372036854775806"), "numrange": ("1.50", "1e30"),
     "tsrange": ("2026-01-01", "infinity"), "tstzrange": ("-infinity", "2026-01-01 12:00+05:45"),
@@ -48,14 +52,14 @@ _RANGES = {
 
 
 def _range(name: str, low: str, high: str) -> Type:
-    bounds = [f"'{a}\"{low}\",\"{high}\"{b}'" for a in "[(" for b in "])"]
+    bounds = [f'\'{a}"{low}","{high}"{b}\'' for a in "[(" for b in "])"]
     return _type(name, *bounds, "'empty'", f"'[\"{low}\",)'", f"'(,\"{high}\"]'", "'(,)'")
 
 
 def _multirange(name: str, low: str, high: str) -> Type:
     multi = "multirange_of_ours" if name.endswith("_of_ours") else "multirange"
     multi = name.replace("range_of_ours", multi) if "_of_ours" in name else name.replace("range", multi)
-    return _type(multi, "'{}'", f"'{{[\"{low}\",\"{high}\")}}'", "'{(,)}'", f"'{{(,\"{low}\"),[\"{high}\",)}}'")
+    return _type(multi, "'{}'", f'\'{{["{low}","{high}")}}\'', "'{(,)}'", f'\'{{(,"{low}"),["{high}",)}}\'')
 
 
 TYPES: tuple[Type, ...] = (

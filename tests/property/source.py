@@ -103,7 +103,9 @@ def hold_serial(delivered: list[Transaction]) -> None:
     for place, earlier in enumerate(delivered):
         for later in delivered[place + 1 :]:
             assert later.committed_after is not None
-            assert earlier.last_seq <= later.committed_after, f"{earlier} was delivered before {later}, which it had seen"
+            assert earlier.last_seq <= later.committed_after, (
+                f"{earlier} was delivered before {later}, which it had seen"
+            )
     rows: dict[int, int] = {}
     for transaction in delivered:
         for seq, row in transaction.writes:

@@ -82,7 +82,7 @@ layouts = st.builds(
     key=st.none() | trees,
 )
 moments = st.datetimes(
-    min_value=datetime(1900, 1, 2),  # noqa: DTZ001  # the strategy wants it bare
+    min_value=datetime(1900, 1, 2),  # the strategy wants it bare
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))]),
 )
 seqs = st.integers(0, 2**63 - 1)
@@ -92,9 +92,7 @@ seqs = st.integers(0, 2**63 - 1)
 def headers(draw: st.DrawFn) -> Header:
     known = draw(st.dictionaries(st.integers(-(2**63), 2**63 - 1), layouts, min_size=1, max_size=3))
     told = draw(
-        st.lists(
-            st.tuples(st.sampled_from(sorted(known)), st.sampled_from(Op)), min_size=1, max_size=5, unique=True
-        )
+        st.lists(st.tuples(st.sampled_from(sorted(known)), st.sampled_from(Op)), min_size=1, max_size=5, unique=True)
     )
     number = draw(st.integers(1, 2**63 - 1))
     first, last = sorted(draw(st.lists(seqs, min_size=2, max_size=2, unique=True)))
@@ -262,7 +260,7 @@ def _nested(depth: int) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     "header",
     [
-        replace(HEADER, first_captured=datetime(2026, 1, 1)),  # noqa: DTZ001  # that is what is wrong with it
+        replace(HEADER, first_captured=datetime(2026, 1, 1)),  # that is what is wrong with it
         replace(HEADER, number=2**63),
         replace(HEADER, counts=()),
         replace(HEADER, layouts={}),

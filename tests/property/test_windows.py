@@ -77,6 +77,14 @@ class LinkMachine(RuleBasedStateMachine):
         if len(self.source.running) < 5:
             self.source.begin()
 
+    @rule(number=st.integers(1, 4))
+    def write_quickly(self, number: int) -> None:
+        """Several transactions, one after the other, on rows of their own."""
+        for place in range(number):
+            quick = self.source.begin()
+            self.source.write(quick, ROWS + place)
+            self.source.end(quick, commit=True)
+
     @precondition(lambda self: self.source.running)
     @rule(data=st.data(), row=st.integers(0, ROWS - 1))
     def write(self, data: st.DataObject, row: int) -> None:
@@ -90,6 +98,13 @@ class LinkMachine(RuleBasedStateMachine):
         self.source.end(data.draw(st.sampled_from(list(self.source.running.values()))), commit=commit)
 
     # The service.
+
+    @precondition(lambda self: self.cut is None)
+    @rule(enough=st.integers(1, 4))
+    def look_and_record(self, enough: int) -> None:
+        self.look(enough)
+        if self.cut is not None:
+            self.record()
 
     @precondition(lambda self: self.cut is None)
     @rule(enough=st.integers(1, 6))
@@ -192,9 +207,7 @@ class LinkMachine(RuleBasedStateMachine):
         if not taken:
             assert self.log.window_end is None, "an open window in which nothing is left"
             return None
-        return Cut(
-            self.log.last_number + 1, self.log.cursor, end, after, taken[-1].last_seq, taken[-1] is window[-1]
-        )
+        return Cut(self.log.last_number + 1, self.log.cursor, end, after, taken[-1].last_seq, taken[-1] is window[-1])
 
     def _content(self, of: Cut) -> tuple[Transaction, ...]:
         """Read a cut, as often as one likes."""
@@ -214,4 +227,6 @@ class LinkMachine(RuleBasedStateMachine):
 
 
 TestEveryChangeIsDeliveredOnceInASerialOrder = LinkMachine.TestCase
-TestEveryChangeIsDeliveredOnceInASerialOrder.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestEveryChangeIsDeliveredOnceInASerialOrder.settings = settings(
+    max_examples=250, stateful_step_count=50, deadline=None
+)

@@ -152,7 +152,9 @@ def prepared(databases: Databases, pair: Pair, script: LiteralString) -> Pair:
     The upstream's sequences begin elsewhere.
     """
     cloned = [
-        databases.create(empty.version, name=empty.name, template=_template(databases, empty.version, script, shift=shift))
+        databases.create(
+            empty.version, name=empty.name, template=_template(databases, empty.version, script, shift=shift)
+        )
         for empty, shift in ((pair.source, False), (pair.upstream, True))
     ]
     return Pair(source=cloned[0], upstream=cloned[1])

@@ -1,0 +1,166 @@
+"""The pure orders: tables written upstream, tables filled first, and layouts that mean the same wherever they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbsync.apply.order import write_order
+from dbsync.capture.backfill import groups
+from dbsync.model.catalog import Table
+from dbsync.model.layout import Layout, LayoutGeneric
+from dbsync.model.names import TableName
+from dbsync.model.registration import KeyColumn, KeyReference, KeyTree, Mode, RegisteredTable
+
+NAMES = [TableName("public", f"t{i}") for i in range(6)]
+Edges = frozenset[tuple[int, int, bool]]
+"""From a table to another one, and whether the reference is required."""
+
+edges = st.frozensets(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=12)
+text = st.text(min_size=1, max_size=4)
+names = st.builds(TableName, text, text)
+words = st.lists(text, max_size=3, unique=True).map(tuple)
+
+
+def reference(place: int, target: int, *, required: bool) -> KeyReference:
+    """Make a reference whose column says whether it is required."""
+    column = f"{'must' if required else 'may'}_{place}_{target}"
+    return KeyReference(columns=(column,), target_columns=("id",), target=KeyTree(table=NAMES[target]))
+
+
+def references(found: Edges, table: int) -> tuple[KeyReference, ...]:
+    """Give the references of a table."""
+    return tuple(reference(i, to, required=must) for i, to, must in sorted(found) if i == table)
+
+
+def reachable(found: Edges) -> set[tuple[int, int]]:
+    """Say naively who can be reached from whom."""
+    pairs = {(a, b) for a, b, _ in found}
+    while more := {(a, d) for a, b in pairs for c, d in pairs if b == c} - pairs:
+        pairs |= more
+    return pairs
+
+
+def order(found: Edges) -> list[tuple[int, frozenset[TableName]]]:
+    """Order all tables, two layouts of the first one among them."""
+    layouts = {
+        10 * i + twin: Layout(table=NAMES[i], columns=(("c", f"t{twin}"),), references=references(found, i))
+        for i in range(len(NAMES))
+        for twin in range(2 if i == 0 else 1)
+    }
+
+    def is_required(table: TableName, columns: Sequence[str]) -> bool:
+        return columns[0].startswith("must")
+
+    return [(step.layout, step.late) for step in write_order(layouts, is_required)]
+
+
+@given(edges)
+def test_what_is_referred_to_is_written_first_and_a_cycle_is_cut_where_null_is_allowed(found: Edges) -> None:
+    steps = order(found)
+    place = {layout // 10: i for i, (layout, _) in enumerate(steps)}
+    assert sorted(layout for layout, _ in steps) == [0, 1, 10, 20, 30, 40, 50]
+    within = reachable(found)
+    needed = reachable(frozenset(edge for edge in found if edge[2]))
+    for a, b, required in found:
+        if a != b and (b, a) not in within:
+            assert place[b] < place[a], "no cycle: the target comes first"
+        if a != b and required and (b, a) not in needed:
+            assert place[b] < place[a], "a cycle is not cut at a required reference"
+    for layout, late in steps:
+        targets = {b for a, b, _ in found if a == layout // 10 and b != a}
+        assert late == {NAMES[b] for b in targets if place[b] > place[layout // 10]}
+
+
+@given(edges)
+def test_the_order_of_writing_is_the_same_every_time(found: Edges) -> None:
+    assert order(found) == order(frozenset(sorted(found, reverse=True)))
+
+
+@given(edges, st.permutations(range(6)))
+def test_tables_that_refer_to_each_other_are_filled_together_after_those_they_refer_to(
+    found: Edges, shuffled: list[int]
+) -> None:
+    tables = [
+        RegisteredTable(
+            table=Table(name=NAMES[i], columns=(), primary_key=("id",)),
+            mode=Mode.SHIP,
+            key=KeyTree(table=NAMES[i], parts=(KeyColumn(column="c"),)),
+            references=references(found, i),
+        )
+        for i in shuffled
+    ]
+    within = reachable(found)
+    made = [[NAMES.index(table.name) for table in group] for group in groups(tables)]
+    assert sorted(i for group in made for i in group) == list(range(6))
+    place = {i: number for number, group in enumerate(made) for i in group}
+    for a in range(6):
+        for b in range(6):
+            together = a == b or ((a, b) in within and (b, a) in within)
+            assert (place[a] == place[b]) == together
+    assert all(place[b] <= place[a] for a, b, _ in found)
+    assert made == [[NAMES.index(t.name) for t in group] for group in groups(tables[::-1])]
+
+
+def trees(below: st.SearchStrategy[KeyTree]) -> st.SearchStrategy[KeyTree]:
+    """Make keys that run through other keys."""
+    parts = st.one_of(text.map(lambda name: KeyColumn(column=name)), key_references(below))
+    return st.builds(KeyTree, table=names, parts=st.lists(parts, min_size=1, max_size=3).map(tuple))
+
+
+def key_references(targets: st.SearchStrategy[KeyTree]) -> st.SearchStrategy[KeyReference]:
+    """Make references, soft ones too."""
+    columns = words.filter(bool)
+    return st.builds(KeyReference, columns=columns, target_columns=columns, target=targets, soft=st.booleans())
+
+
+keys = st.recursive(
+    st.one_of(
+        st.builds(KeyTree, table=names, parts=st.lists(st.builds(KeyColumn, column=text), min_size=1).map(tuple)),
+        st.builds(KeyTree, table=names, row_id=words.filter(bool)),
+    ),
+    trees,
+    max_leaves=5,
+)
+layouts = st.builds(
+    Layout,
+    table=names,
+    columns=st.lists(st.tuples(text, text), max_size=4, unique_by=lambda column: column[0]).map(tuple),
+    insert_only=words,
+    references=st.lists(key_references(keys), max_size=3).map(tuple),
+    generics=st.lists(
+        st.builds(LayoutGeneric, type_column=text, id_column=text, targets=st.lists(keys, max_size=2).map(tuple)),
+        max_size=2,
+    ).map(tuple),
+    key=st.none() | keys,
+)
+
+
+@given(layouts)
+def test_a_layout_reads_back_as_it_was_written_and_keeps_its_identity(layout: Layout) -> None:
+    again = Layout.read(layout.definition())
+    assert again == layout
+    assert again.identity == layout.identity
+    assert 0 <= layout.identity < 1 << 63
+
+
+@given(layouts, layouts)
+def test_layouts_that_say_something_else_have_another_identity(one: Layout, other: Layout) -> None:
+    assert (one == other) == (one.identity == other.identity)
+
+
+@given(layouts)
+def test_the_elements_of_refs_lie_one_behind_the_other(layout: Layout) -> None:
+    place = 2 if layout.keyed_by_row_id else 1
+    for found, first in layout.reference_positions():
+        assert first == place
+        assert found.width == len(found.target.leaves()) + found.soft
+        place += found.width
+    for _, first in layout.generic_positions():
+        assert first == place
+        place += 2
+    for i, (name, _) in enumerate(layout.columns, start=1):
+        assert layout.position(name) == i
+    assert layout.position("no such column") is None
