@@ -3,9 +3,6 @@
 -- table or one its key runs through is altered. Then the static statements may no longer fit, and the same ones are made
 -- anew from the table as it is. Statements hold no variables, so each is planned once a session.
 BEGIN
-    IF (SELECT n.capture_off_since IS NOT NULL FROM dbsync.node n) THEN
-        RETURN NULL;
-    END IF;
     IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
         IF TG_OP = 'INSERT' THEN
             {insert};
@@ -45,6 +42,11 @@ EXECUTE dbsync.drifted(TG_RELID, {base}, {set_apart}, {template})
 INSERT INTO dbsync.change (layout, op, image, refs, local_id, unresolved)
 SELECT {layout}, {op}, {image}, {refs}, {local_id}, {unresolved}
 FROM {rows} n {lookups}
+WHERE {wanted}
+
+-- name: wanted
+-- Capture's switch, asked within the statement: a statement of its own would cost a tenth of a single-row insert.
+(SELECT here.capture_off_since IS NULL FROM dbsync.node here)
 
 -- name: log_update
 -- Old and new rows of one statement come in the same order, also when the primary key changes; numbering pairs them.
@@ -60,11 +62,11 @@ SELECT (SELECT pg_catalog.clock_timestamp()), {layout}, 'U', {image}, {old_image
 FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
 FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n
     ON n.dbsync_place OPERATOR(pg_catalog.=) o.dbsync_place {lookups}
-WHERE pg_catalog.record_image_ne(ROW({compared_old}), ROW({compared_new}))
+WHERE {wanted} AND pg_catalog.record_image_ne(ROW({compared_old}), ROW({compared_new}))
 
 -- name: lookup
 -- OFFSET 0 keeps the subquery whole, so that each key is looked up once though it is used twice.
-CROSS JOIN LATERAL (SELECT {expressions} OFFSET 0) q
+CROSS JOIN LATERAL (SELECT {expressions} {told} OFFSET 0) q
 
 -- name: new_row_keys
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
@@ -99,9 +101,7 @@ END
 -- name: capture_truncate_body
 -- Before the rows are gone: each leaves as a delete.
 BEGIN
-    IF (SELECT n.capture_off_since IS NULL FROM dbsync.node n) THEN
-        {delete};
-    END IF;
+    {delete};
     RETURN NULL;
 END
 

@@ -228,7 +228,7 @@ class Applier:
             raise Unapplicable(
                 describe(error),
                 retry=isinstance(error, errors.UniqueViolation),
-                # Checked at commit in the source, so the other end of it may be in a transaction that ends with a higher seq.
+                # checked at commit in the source: its other end may be in a transaction with a higher last seq
                 waits_for_row=isinstance(error, errors.ForeignKeyViolation),
             ) from error
         except Refusal as error:

@@ -52,7 +52,10 @@ def encode(batch: Batch) -> Iterator[bytes]:
     header = write_header(batch.header)
     lead = MAGIC + len(header).to_bytes(_LENGTH_BYTES, "big") + header
     yield lead + hashlib.sha256(lead).digest()
-    options = {zstd.CompressionParameter.compression_level: LEVEL, zstd.CompressionParameter.window_log: WINDOW_LOG - 2}
+    options: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: LEVEL,
+        zstd.CompressionParameter.window_log: WINDOW_LOG - 2,
+    }
     compressor = zstd.ZstdCompressor(options=options)
     digest = hashlib.sha256()
     total = 0

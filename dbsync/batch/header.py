@@ -27,6 +27,7 @@ _MEMBERS = frozenset(
         "number", "previous_hash", "transactions",
     }
 )  # fmt: skip
+_COUNT_MEMBERS = frozenset({"layout", "op", "changes", "renames"})
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ def _consistent(header: Header) -> None:
 
 
 def _read_count(value: object) -> Count:
-    members = _exactly(value, {"layout", "op", "changes", "renames"})
+    members = _exactly(value, _COUNT_MEMBERS)
     count = Count(
         layout=_long(members["layout"]),
         op=Op(_text(members["op"])),
@@ -133,10 +134,11 @@ def _read_count(value: object) -> Count:
     return count
 
 
-def _exactly(value: object, wanted: frozenset[str] | set[str]) -> Mapping[str, Any]:
+def _exactly(value: object, wanted: frozenset[str]) -> Mapping[str, Any]:
     members = _members(value)
-    if members.keys() != wanted:
-        unknown, missing = sorted(members.keys() - wanted), sorted(wanted - members.keys())
+    found = frozenset(members)
+    if found != wanted:
+        unknown, missing = sorted(found - wanted), sorted(wanted - found)
         raise ValueError(f"unknown members {unknown}, missing members {missing}")
     return members
 

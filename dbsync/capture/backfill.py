@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import psycopg
 from psycopg import sql
 
-from dbsync.capture.logging_sql import Form, log_insert
+from dbsync.capture.logging_sql import BACKFILL, Form, log_insert
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
@@ -129,7 +129,7 @@ def _chunk(table: RegisteredTable, catalog: Catalog, last: Sequence[str] | None)
         behind=behind,
         order=sql.SQL(", ").join(columns),
         limit=sql.Literal(CHUNK),
-        log=log_insert(Form(table=table, catalog=catalog), op="B", rows=sql.Identifier("chunk")),
+        log=log_insert(Form(table=table, catalog=catalog), op=BACKFILL, rows=sql.Identifier("chunk")),
         last=text_array([sql.SQL("{}::pg_catalog.text").format(column_sql("n", c.name)) for c in key]),
         chunk_order_desc=sql.SQL(", ").join(sql.SQL("{} DESC").format(column_sql("n", c.name)) for c in key),
     )

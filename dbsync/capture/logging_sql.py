@@ -28,6 +28,7 @@ from dbsync.model.registration import GenericReference, KeyColumn, KeyReference,
 from dbsync.statements import statement
 
 NOTHING = sql.SQL("")
+BACKFILL = "B"
 NO_LEAVES = sql.SQL("NULL::pg_catalog.text[]")
 
 
@@ -92,11 +93,12 @@ def log_update(form: Form) -> Sql:
         old_image=form.image("o"),
         renames=_differs(key_columns(table)) if form.keyed else sql.SQL("false"),
         refs=_refs(form, "n", looked_up),
-        old_refs=_case(_differs(referring_columns(table)), _refs(form, "o", looked_up)) if form.keyed else NO_LEAVES,
+        old_refs=_case(_refers_elsewhere(table), _refs(form, "o", looked_up)) if form.keyed else NO_LEAVES,
         local_id=form.identity("n"),
         old_local_id=_case(_differs(table.table.primary_key), form.identity("o")) if form.keyed else sql.NULL,
         unresolved=_unresolved(form, looked_up, both=True),
         lookups=_lookups(form, looked_up, both=True),
+        wanted=statement("capture", "wanted"),
         compared_old=form.compared("o"),
         compared_new=form.compared("n"),
     )
@@ -142,6 +144,7 @@ def _log_rows(form: Form, op: str, rows: Sql, references: Sequence[KeyReference]
         unresolved=_unresolved(form, looked_up),
         rows=rows,
         lookups=_lookups(form, looked_up),
+        wanted=sql.SQL("true") if op == BACKFILL else statement("capture", "wanted"),
     )
 
 
@@ -155,13 +158,16 @@ def _lookups(form: Form, references: Sequence[KeyReference], *, both: bool = Fal
         return NOTHING
     places = {reference: i for i, reference in enumerate(form.table.references)}
     expressions: list[Sql] = []
+    differences: list[Sql] = []
     for reference in references:
-        place, found = _place(places, reference), reference_key(reference, "n", form.catalog)
-        expressions.append(sql.SQL("{} AS {}").format(found, sql.Identifier(f"r{place}")))
+        place = _place(places, reference)
+        expressions.append(_named(reference_key(reference, "n", form.catalog), f"r{place}"))
         if both:
-            found = _case(_differs(reference.columns), reference_key(reference, "o", form.catalog))
-            expressions.append(sql.SQL("{} AS {}").format(found, sql.Identifier(f"o{place}")))
-    return statement("capture", "lookup").format(expressions=sql.SQL(", ").join(expressions))
+            differs = sql.Identifier("d", f"d{place}")
+            differences.append(_named(_differs(reference.columns), f"d{place}"))
+            expressions += [differs, _named(_case(differs, reference_key(reference, "o", form.catalog)), f"o{place}")]
+    told = sql.SQL("FROM (SELECT {} OFFSET 0) d").format(sql.SQL(", ").join(differences)) if both else NOTHING
+    return statement("capture", "lookup").format(expressions=sql.SQL(", ").join(expressions), told=told)
 
 
 def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:
@@ -182,11 +188,19 @@ def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, generics
         nulls = null_array(reference.width)
         found: Sql = sql.Identifier("q", f"r{i}")
         if alias == "o":
-            differs = _differs(reference.columns)
-            found = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(differs, sql.Identifier("q", f"o{i}"), found)
+            found = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+                sql.Identifier("q", f"d{i}"), sql.Identifier("q", f"o{i}"), found
+            )
         parts.append(_leaves_or(found, nulls, reference) if reference.columns in known else nulls)
     parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
     return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
+
+
+def _refers_elsewhere(table: RegisteredTable) -> Sql:
+    """Say whether any reference of an updated row changed."""
+    changed: list[Sql] = [sql.Identifier("q", f"d{i}") for i, _ in enumerate(table.references)]
+    changed += [_differs((generic.id_column,)) for generic in table.generics]
+    return sql.SQL(" OR ").join(changed) if changed else sql.SQL("false")
 
 
 def _leaves_or(found: Sql, nulls: Sql, reference: KeyReference) -> Sql:
@@ -230,8 +244,8 @@ def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = 
             if reference.columns not in known:
                 elements.append(sql.NULL)
                 continue
-            given = [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
-            given += [_differs(reference.columns)] if alias == "o" else []
+            given: list[Sql] = [sql.Identifier("q", f"d{i}")] if alias == "o" else []
+            given += [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
             lost = sql.SQL("({} IS NULL AND {})").format(
                 sql.Identifier("q", f"{found}{i}"), sql.SQL(" AND ").join(given)
             )
@@ -246,6 +260,10 @@ def _differs(columns: Sequence[str]) -> Sql:
     return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(
         _columns("o", columns), _columns("n", columns)
     )
+
+
+def _named(value: Sql, name: str) -> Sql:
+    return sql.SQL("{} AS {}").format(value, sql.Identifier(name))
 
 
 def _columns(alias: str, columns: Sequence[str]) -> Sql:

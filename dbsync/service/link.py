@@ -44,8 +44,8 @@ class Link:
     transport: Transport
     max_changes: int
     _open: Cut | None = field(default=None, init=False)
-    """A batch that was recorded and has no receipt. It may be on its way into the upstream even now, so that nothing else
-    may be sent under its number until it was refused."""
+    """A batch that was recorded and has no receipt. It may be on its way into the upstream even now: nothing else may be
+    sent under its number until it was refused."""
 
     def settle(self) -> None:
         """Agree with the upstream on what it has, and finish the batch that a crash or a cut line left open.

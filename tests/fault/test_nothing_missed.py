@@ -4,8 +4,8 @@ Writers work on the source all the time. ``dbsync run``, and in one test the ser
 random points and started again. In the end both databases must say the same, row by row, and every change that was
 committed must be in exactly one receipt.
 
-``DBSYNC_SEED`` replays the choices of a run (the interleaving is the machine's); ``DBSYNC_FAULT_SECONDS`` is how long the
-first test goes on, the others take a part of it.
+``DBSYNC_SEED`` replays the choices of a run (the interleaving is the machine's); ``DBSYNC_FAULT_SECONDS`` is how long
+the first test goes on, the others take a part of it.
 """
 
 from __future__ import annotations

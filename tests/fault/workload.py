@@ -163,10 +163,7 @@ def finish_prepared(source: Database, prefix: str = "w") -> None:
 
 
 class Writer:
-    """What one writer does inside one transaction.
-
-    The application takes a share lock on the rows whose key its own row's key runs through, as a careful one does.
-    """
+    """What one writer does inside one transaction; it locks no more than its statements do."""
 
     def __init__(self, session: Session, pick: Random, names: Any, done: Counter[str]) -> None:
         self.pick = pick
@@ -202,16 +199,14 @@ class Writer:
         cursor = self._session.execute(query.encode(), params)
         return cursor.fetchall() if cursor.description else []
 
-    def _subject(self, lock: str = "FOR KEY SHARE") -> Any:
-        """Lock one of the subjects, any of them."""
+    def _subject(self, lock: str = "") -> Any:
+        """Choose one of the subjects, any of them."""
         found = self._run(f"{SOME_SUBJECT} LIMIT 1 {lock}", self.pick.random())
         return found[0][0] if found else None
 
-    def _visit(self, lock: str = "FOR KEY SHARE") -> Any:
-        """Lock a visit and, before it, its subject."""
-        if (subject := self._subject()) is None:
-            return None
-        found = self._run(f"SELECT id FROM visit WHERE subject_id = %s ORDER BY visit_code LIMIT 1 {lock}", subject)
+    def _visit(self) -> Any:
+        """Choose the first visit of some subject."""
+        found = self._run("SELECT id FROM visit WHERE subject_id = %s ORDER BY visit_code LIMIT 1", self._subject())
         return found[0][0] if found else None
 
     def add_subject(self) -> None:
@@ -246,10 +241,10 @@ class Writer:
 
     def edit_subject(self) -> None:
         self._run("UPDATE subject SET dob = dob + 1, sex = CASE sex WHEN 'F' THEN 'M' ELSE 'F' END WHERE id = %s",
-                  self._subject("FOR NO KEY UPDATE"))  # fmt: skip
+                  self._subject())  # fmt: skip
 
     def save_unchanged(self) -> None:
-        self._run("UPDATE subject SET dob = dob WHERE id = %s", self._subject("FOR NO KEY UPDATE"))
+        self._run("UPDATE subject SET dob = dob WHERE id = %s", self._subject())
 
     def edit_crf(self) -> None:
         self._run("UPDATE crf SET weight = %s, modified = clock_timestamp() WHERE visit_id = %s",
@@ -259,18 +254,18 @@ class Writer:
         self._run("DELETE FROM crf WHERE visit_id = %s", self._visit())
 
     def delete_visit(self) -> None:
-        self._run("DELETE FROM visit WHERE id = %s", self._visit("FOR UPDATE"))
+        self._run("DELETE FROM visit WHERE id = %s", self._visit())
 
     def delete_subject(self) -> None:
         """With all its visits and forms."""
-        self._run("DELETE FROM subject WHERE id = %s", self._subject("FOR UPDATE"))
+        self._run("DELETE FROM subject WHERE id = %s", self._subject())
 
     def rename_subject(self) -> None:
         self._run("UPDATE subject SET subject_identifier = %s WHERE id = %s",
-                  self.fresh(), self._subject("FOR UPDATE"))  # fmt: skip
+                  self.fresh(), self._subject())  # fmt: skip
 
     def rename_visit(self) -> None:
-        self._run("UPDATE visit SET visit_code = %s WHERE id = %s", self.fresh(), self._visit("FOR UPDATE"))
+        self._run("UPDATE visit SET visit_code = %s WHERE id = %s", self.fresh(), self._visit())
 
     def swap_subjects(self) -> None:
         """A becomes B while B becomes A."""
@@ -282,7 +277,7 @@ class Writer:
 
     def move_visit(self) -> None:
         """A key that changes by its reference."""
-        visit, other = self._visit("FOR UPDATE"), self._subject()
+        visit, other = self._visit(), self._subject()
         self._run("UPDATE visit SET subject_id = %s, visit_code = %s WHERE id = %s", other, self.fresh(), visit)
 
     def create_again(self) -> None:

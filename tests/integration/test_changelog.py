@@ -257,7 +257,7 @@ def test_a_prepared_transaction_is_shipped_when_it_commits(databases: Databases)
                 for name in ("one", "two"):
                     session.execute("BEGIN")
                     insert(session, f"prepared {name}")
-                    session.execute(f"PREPARE TRANSACTION '{name}'")  # type: ignore[arg-type]
+                    session.execute(f"PREPARE TRANSACTION '{name}'")
                 insert(session, "beside")
                 clinic.ship()
                 assert sites(upstream) == ["beside"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -271,6 +272,26 @@ class TestTransactionsThatDependOnEachOther:
         service = link(pipeline, max_changes=1)
         service.settle()
         service.ship(lambda: False)
+        pipeline.agree()
+
+    @pytest.mark.parametrize("taken", [False, True], ids=["free", "taken"])
+    def test_a_child_captured_under_a_key_that_another_transaction_renames_meanwhile(
+        self, pipeline: Pipeline, taken: bool
+    ) -> None:
+        """Were the rename not held up, the child would be shipped behind it, under the old key."""
+        subjects(pipeline.source, "a")
+        ship(pipeline)
+        with pipeline.source.connect() as child, pipeline.source.connect() as parent:
+            child.execute("SET lock_timeout = '5s'; BEGIN")
+            child.execute("INSERT INTO visit (subject_id, code) SELECT id, 1 FROM subject WHERE name = 'a'")
+            parent.execute("SET lock_timeout = '1s'; BEGIN")
+            with contextlib.suppress(psycopg.errors.LockNotAvailable):
+                parent.execute("UPDATE subject SET name = 'b' WHERE name = 'a'")
+                if taken:
+                    parent.execute("INSERT INTO subject (name) VALUES ('a')")
+            parent.execute("COMMIT")
+            child.execute("INSERT INTO subject (name) VALUES ('other'); COMMIT")
+        ship(pipeline)
         pipeline.agree()
 
 

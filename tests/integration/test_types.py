@@ -22,10 +22,11 @@ from tests.support.pipeline import Pipeline, prepared
 ALL = '[[tables]]\nname = "*"\n'
 
 
-def texts(database: Database, query: sql.Composable) -> list[tuple[Any, ...]]:
+def texts(database: Database, query: sql.Composed) -> list[tuple[Any, ...]]:
     """Read values as text, under the settings that dbsync pins."""
     with connect(database.dsn, name="test") as session:
-        return session.execute(query).fetchall()
+        rows: list[tuple[Any, ...]] = session.execute(query).fetchall()
+        return rows
 
 
 def table(t: Type) -> str:
@@ -74,7 +75,7 @@ def content(t: Type) -> sql.Composed:
 
 
 def differing(pipeline: Pipeline, types: list[Type]) -> list[tuple[str, Any, Any]]:
-    wrong = []
+    wrong: list[tuple[str, Any, Any]] = []
     for t in types:
         here, there = texts(pipeline.source, content(t)), texts(pipeline.upstream, content(t))
         wrong += [(t.name, a, b) for a, b in zip(here, there, strict=False) if a != b]
@@ -262,7 +263,7 @@ def test_excluded_columns_never_enter_the_log(odd: Pipeline) -> None:
 
 # Values nobody thought of.
 
-_text = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+_text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 _finite = st.floats(allow_nan=True, allow_infinity=True)
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _text,

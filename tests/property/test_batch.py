@@ -166,7 +166,7 @@ def test_a_batch_cut_short_is_refused(length: int) -> None:
 
 @given(st.binary(min_size=1, max_size=100))
 def test_bytes_behind_the_end_are_refused(more: bytes) -> None:
-    with pytest.raises(FormatError, match="behind the end|damaged|too early"):
+    with pytest.raises(FormatError, match=r"behind the end|damaged|too early"):
         decoded(encoded() + more)
 
 
