@@ -73,18 +73,32 @@ WHERE s.layout = {layout} AND {range}
 -- name: reduced
 -- The net change of each row: its last image against the first old one. An insert or backfill among them makes it whole.
 -- ``unknown`` says that the key of what some reference pointed to before could not be told.
+-- A row trigger of the application that updates the very row it fires for is logged before the statement that fired it,
+-- whose image is older: such a statement (``nested``) goes before what its triggers did.
 SELECT n.tx, n.seq, n.op, n.image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
        n.op = 'D' AS gone, n.unknown
 FROM (
     SELECT s.tx, s.seq, s.op, s.image, s.refs, s.lost,
            first_value(s.old_image) OVER w AS first_old,
-           first_value(coalesce(s.old_refs, s.refs)) OVER w AS first_refs,
+           first_value(s.old_refs) OVER w AS first_refs,
            bool_or(s.op <> 'U') OVER w AS whole,
            bool_or(true = ANY (s.lost[{behind_lost}:])) OVER w AS unknown,
            row_number() OVER w = count(*) OVER w AS is_last
-    FROM pg_temp.dbsync_stage s
-    WHERE s.layout = {layout} AND {range}
-    WINDOW w AS (PARTITION BY {key} ORDER BY s.tx, s.seq ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+    FROM (
+        SELECT s.*, count(*) FILTER (WHERE NOT s.nested) OVER (PARTITION BY {key} ORDER BY s.tx, s.seq) AS turn
+        FROM (
+            SELECT s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs, s.lost,
+                   coalesce(lag(s.op) OVER v = 'U' AND lag(s.tx) OVER v = s.tx
+                            AND (s.op = 'I'
+                                 OR (s.op = 'U' AND s.image = lag(s.old_image) OVER v
+                                     AND s.old_image IS DISTINCT FROM lag(s.image) OVER v)), false) AS nested
+            FROM pg_temp.dbsync_stage s
+            WHERE s.layout = {layout} AND {range}
+            WINDOW v AS (PARTITION BY {key} ORDER BY s.tx, s.seq)
+        ) s
+    ) s
+    WINDOW w AS (PARTITION BY {key} ORDER BY s.turn, s.seq DESC
+                 ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ) n
 WHERE n.is_last
 

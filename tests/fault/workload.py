@@ -276,8 +276,11 @@ class Writer:
                 self._run("UPDATE subject SET subject_identifier = %s WHERE id = %s", name, row)
 
     def move_visit(self) -> None:
-        """A key that changes by its reference."""
-        visit, other = self._visit(), self._subject()
+        """A key that changes by its reference; of a visit that has no form."""
+        other = self._subject()
+        found = self._run("SELECT id FROM visit v WHERE subject_id = %s AND NOT EXISTS"
+                          " (SELECT FROM crf WHERE visit_id = v.id) LIMIT 1 FOR UPDATE", self._subject())  # fmt: skip
+        visit = found[0][0] if found else None
         self._run("UPDATE visit SET subject_id = %s, visit_code = %s WHERE id = %s", other, self.fresh(), visit)
 
     def create_again(self) -> None:
