@@ -177,6 +177,19 @@ FROM pg_temp.dbsync_window w, dbsync.row_key k
 WHERE c.xid = w.xid AND c.layout = {layout} AND c.unresolved[{place}] IS NOT NULL
   AND k.relation = {relation} AND k.local_id = c.unresolved[{place}]
 
+-- name: stitch_living
+-- A lookup that waited for another transaction to move a row it ran through may find nothing though the row is there:
+-- PostgreSQL checks the changed row again, but not the rows joined to it. The row as it is now says the key.
+UPDATE dbsync.change c
+SET {column} = c.{column}[:{before}] || found.key || c.{column}[{behind}:],
+    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
+                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
+FROM pg_temp.dbsync_window w, dbsync.change m, dbsync.relation r,
+     LATERAL (SELECT dbsync.key_of(r.relation, m.unresolved[{place}]) AS key) found
+WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
+  AND r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0
+  AND found.key IS NOT NULL AND c.xid = m.xid AND c.seq = m.seq
+
 -- name: name_gone_rows
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, gone.id, gen_random_uuid()

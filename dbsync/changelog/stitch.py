@@ -29,23 +29,15 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     while told := sum(connection.execute(s).rowcount for s in statements):
         total += told
     for layout in waiting:
+        for step in _living(layout, layouts[layout]):
+            total += connection.execute(step).rowcount
         for step in _gone(layout, layouts[layout]):
             total += connection.execute(step).rowcount
     return total
 
 
 def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Query]:
-    references = layouts[waiting].reference_positions()
-    places = [(i, "refs", *positioned) for i, positioned in enumerate(references, start=1)]
-    places += [(i + len(references), "old_refs", *positioned) for i, positioned in enumerate(references, start=1)]
-    for place, column, reference, first in places:
-        at: dict[str, Sql] = {
-            "layout": sql.Literal(waiting),
-            "place": sql.Literal(place),
-            "column": sql.Identifier(column),
-            "before": sql.Literal(first - 1),
-            "behind": sql.Literal(first + reference.target.width),
-        }
+    for at, reference in _places(waiting, layouts[waiting]):
         for other in beside:
             target = layouts[other]
             if target.table == reference.target.table and target.key is not None:
@@ -53,6 +45,36 @@ def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) 
         if reference.target.row_id:
             relation = sql.Literal(qualified(reference.target.table))
             yield statement("changelog", "stitch_row_key").format(relation=relation, **at)
+
+
+def _living(waiting: int, layout: Layout) -> Iterator[Query]:
+    """Ask the source's own rows for the keys that no change of the transaction told, as they are now."""
+    for at, reference in _places(waiting, layout):
+        if len(reference.target_columns) == 1 and not reference.target.row_id:
+            compared = sql.Identifier("t", reference.target_columns[0]).as_string(None).replace('"t"', "t", 1)
+            yield statement("changelog", "stitch_living").format(
+                relation=sql.Literal(qualified(reference.target.table)),
+                by_target_column=sql.Literal(f"{compared} = $1"),
+                **at,
+            )
+
+
+def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyReference]]:
+    """Say where each reference's leaves are, of the row as it is and as it was."""
+    references = layout.reference_positions()
+    places = [(i, "refs", *positioned) for i, positioned in enumerate(references, start=1)]
+    places += [(i + len(references), "old_refs", *positioned) for i, positioned in enumerate(references, start=1)]
+    for place, column, reference, first in places:
+        yield (
+            {
+                "layout": sql.Literal(waiting),
+                "place": sql.Literal(place),
+                "column": sql.Identifier(column),
+                "before": sql.Literal(first - 1),
+                "behind": sql.Literal(first + reference.target.width),
+            },
+            reference,
+        )
 
 
 def _gone(waiting: int, layout: Layout) -> Iterator[Query]:

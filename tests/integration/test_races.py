@@ -316,7 +316,6 @@ class TestTransactionsThatDependOnEachOther:
         ship(pipeline)
         pipeline.agree()
 
-    @pytest.mark.xfail(strict=True, reason="a join whose row was changed while it was waited for finds nothing")
     def test_a_grandchild_captured_while_its_parent_moves_to_another_subject(
         self, databases: Databases, pair: Pair
     ) -> None:
