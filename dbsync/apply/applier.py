@@ -97,6 +97,7 @@ class Applier:
         self._connection.execute(
             statement("apply", "take_turn"), {"node": header.node, "incarnation": str(header.incarnation)}
         )
+        self._catalog = None  # a migration since the last batch must not be met with yesterday's columns
         last = self.last_receipt(header.node, header.incarnation)
         digest = self._stage(payload, header.changes)
         if last is not None and last.number >= header.number:
