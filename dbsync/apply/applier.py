@@ -10,12 +10,13 @@ from uuid import UUID
 import psycopg
 from psycopg import errors, sql
 
+from dbsync.apply import receipts
 from dbsync.apply.order import write_order
 from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.apply.write import delete_statement, depart_statements, write_statement
 from dbsync.catalog.inspect import inspect
-from dbsync.errors import IdentityConflict, Interrupted, LinkHalted, Refusal
+from dbsync.errors import Interrupted, LinkHalted, Refusal
 from dbsync.keys.expression import Sql
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.catalog import Catalog
@@ -70,12 +71,7 @@ class Applier:
 
     def last_receipt(self, node: str, incarnation: UUID) -> Receipt | None:
         """Give the receipt of the newest batch of a node that is committed here."""
-        row = self._connection.execute(
-            statement("apply", "receipt"), {"node": node, "incarnation": incarnation}
-        ).fetchone()
-        if row is None:
-            return None
-        return Receipt(node=node, incarnation=incarnation, number=row[0], hash=bytes(row[1]), applied_at=row[2])
+        return receipts.last_receipt(self._connection, node, incarnation)
 
     def apply(self, batch: Batch) -> Receipt:
         """Apply a batch and commit it with its receipt; a batch seen before gives its old receipt.
@@ -100,41 +96,11 @@ class Applier:
         self._catalog = None  # a migration since the last batch must not be met with yesterday's columns
         last = self.last_receipt(header.node, header.incarnation)
         digest = self._stage(payload, header.changes)
-        if last is not None and last.number >= header.number:
-            return self._seen(header, last, digest)
-        expected = 1 if last is None else last.number + 1
-        if header.number != expected or (last is not None and last.hash != header.previous_hash):
-            raise IdentityConflict(
-                f"batch {header.number} of {header.node} does not follow batch {expected - 1} here",
-                where="upstream",
-                why="the source was restored or copied, or the upstream went back in time",
-            )
+        known = receipts.seen(last, header, digest)
+        if known is not None:
+            return known
         self._write_all(header)
-        row = self._connection.execute(
-            statement("apply", "record_receipt"),
-            {
-                "node": header.node,
-                "incarnation": header.incarnation,
-                "number": header.number,
-                "hash": digest,
-                "changes": header.changes,
-                "first_captured": header.first_captured,
-                "last_captured": header.last_captured,
-            },
-        ).fetchone()
-        assert row is not None
-        return Receipt(
-            node=header.node, incarnation=header.incarnation, number=header.number, hash=digest, applied_at=row[0]
-        )
-
-    def _seen(self, header: Header, last: Receipt, digest: bytes) -> Receipt:
-        if last.number == header.number and last.hash == digest:
-            return last
-        raise IdentityConflict(
-            f"batch {header.number} of {header.node} was applied here with other content",
-            where="upstream",
-            why="two databases send as the same node and incarnation: one is a copy of the other",
-        )
+        return receipts.record(self._connection, header, digest)
 
     def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
         digest = hashlib.sha256()

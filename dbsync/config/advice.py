@@ -9,7 +9,7 @@ from dbsync.config.locate import Loc, locate
 from dbsync.config.problems import Fault, Problem, place
 from dbsync.config.redact import secret_spans
 
-_FOR_SHIPPING = ("exclude", "truncate", "on_conflict", "on_delete")
+_FOR_SHIPPING = ("exclude", "truncate", "on_conflict", "on_delete", "on_error", "on_skew", "newest_by")
 
 
 def advise(text: str) -> tuple[Problem, ...]:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from dbsync.config import dsn, patterns
 from dbsync.model.names import TableName
+from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew
 from dbsync.model.registration import Mode, Truncate
 
 ROW_ID: Literal["row_id"] = "row_id"
@@ -25,23 +26,6 @@ ROW_ID: Literal["row_id"] = "row_id"
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _MODEL_NAME = re.compile(r"\w+\.\w+")
-
-
-class OnConflict(StrEnum):
-    """Who wins when upstream's row is not what the change expects."""
-
-    SOURCE = "source"
-    UPSTREAM = "upstream"
-    NEWEST = "newest"
-    QUARANTINE = "quarantine"
-
-
-class OnDelete(StrEnum):
-    """What a delete in the source does upstream."""
-
-    APPLY = "apply"
-    IGNORE = "ignore"
-    QUARANTINE = "quarantine"
 
 
 class Route(StrEnum):
@@ -219,6 +203,10 @@ class TableConfig(_Section):
     truncate: Truncate = Truncate.REJECT
     on_conflict: OnConflict = OnConflict.SOURCE
     on_delete: OnDelete = OnDelete.APPLY
+    on_error: OnError = OnError.ROW
+    on_skew: OnSkew = OnSkew.PARK
+    newest_by: Column | None = None
+    """The column that says when a row was last changed, for ``on_conflict = "newest"``."""
     skip: Flag = False
     excepted: tuple[TableOrPattern, ...] = Field(default=(), alias="except")
     """Names and patterns that this pattern does not select."""
@@ -261,6 +249,8 @@ class ServiceConfig(_Section):
     """The longest pause between two attempts to reach the upstream."""
     lock_timeout: Seconds = 2.0
     """How long installing a trigger waits for its table before it steps back and tries again."""
+    clock_limit: Seconds = 60.0
+    """How far this node's clock may be off the upstream's before ``on_conflict = "newest"`` does not believe it."""
 
 
 class Config(_Section):

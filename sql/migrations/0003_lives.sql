@@ -1,0 +1,1 @@
+-- The lives of a database: restored, copied, reloaded.

@@ -1,0 +1,1 @@
+-- How long acknowledged changes are kept.
