@@ -30,10 +30,14 @@ SETTINGS = {
     "bytea_output": "hex",
     "lc_monetary": "C",
     "search_path": "pg_catalog, pg_temp",
+    "array_nulls": "on",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
     "jit": "off",
 }
-"""Pinned wherever dbsync turns values into text or back: the same list as on the capture functions. JIT is off because
-compiling takes longer than any of our statements over the catalogue."""
+"""Pinned wherever dbsync turns values into text or back: what is on the capture functions, and what changes how text is
+read. JIT is off because compiling takes longer than any of our statements over the catalogue."""
 
 
 def connect(dsn: str, *, name: str, application: str = "dbsync") -> psycopg.Connection:
@@ -108,6 +112,71 @@ def installer(where: str) -> str:
 
 
 def primary(error: psycopg.Error) -> str:
-    """Give PostgreSQL's primary message: it names columns and constraints, where DETAIL would show values."""
-    text = error.diag.message_primary or str(error) or type(error).__name__
-    return re.sub(r'(invalid input (?:syntax|value) for [^:]+): ".*"', r"\1", text.strip(), flags=re.DOTALL)
+    """Say what went wrong without any row's value.
+
+    PostgreSQL's own message names columns and constraints, where DETAIL shows values. But some messages hold the value
+    too: those about data (class 22), which are said in our words, and whatever code of the application raises, of which
+    only the place is told. Nothing here depends on the language the server speaks.
+    """
+    diag = error.diag
+    text = (diag.message_primary or "").strip()
+    if not text:
+        told = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return (str(error).strip() if told else "") or type(error).__name__
+    place = _function(diag)
+    within = f", in the function {place}" if place else ""
+    if _is_raised_by_hand(diag) or (place and _family(diag) == "42" and diag.source_file != "aclchk.c"):
+        who = f"the function {place}" if place else "a function of the application"
+        return f"{who} raised: {_in_words(error)} (SQLSTATE {error.sqlstate}; the server's log has its words)"
+    if _family(diag) == "22":
+        return _about_data(error, text) + within
+    if _family(diag) == "XX":
+        text = _QUOTED.sub('"..."', text)
+    return text + within
+
+
+_QUOTED = re.compile(r'".*"', re.DOTALL)
+_LINE = re.compile(r"([\w.$]+\([^()\n]*\)) \w+ \d+")
+"""A line of a PL's CONTEXT, in any language: ``PL/pgSQL function check_visit() line 3 at RAISE``."""
+_NAMED = re.compile(r'^[^"\n]*\b(?:SQL|PL/\w+)[^"\n]*"([\w.$]+)"', re.MULTILINE)
+"""One of another language's: ``SQL function "check_visit" statement 1``."""
+_TYPE = re.compile(r"\btype ([a-z][a-z ]*[a-z](?:\(\d+(?:,\d+)?\))?)")
+_DATA = {
+    "22001": "a value is too long",
+    "22003": "a number is out of range",
+    "22007": "a date or time is malformed",
+    "22008": "a date or time is out of range",
+    "22021": "a text has a character that this encoding does not have",
+    "22P02": "a value cannot be read",
+    "22P03": "a value cannot be read",
+    "22P05": "a text has a character that this encoding does not have",
+    "22032": "a JSON value cannot be read",
+    "2200N": "an XML value cannot be read",
+}
+
+
+def _function(diag: psycopg.errors.Diagnostic) -> str | None:
+    """Name the innermost function that was running, as the error's CONTEXT tells it."""
+    found = _LINE.search(diag.context or "") or _NAMED.search(diag.context or "")
+    return found[1] if found is not None else None
+
+
+def _is_raised_by_hand(diag: psycopg.errors.Diagnostic) -> bool:
+    """Say whether a function of the application chose the words: RAISE, or the like in another language."""
+    return _family(diag) == "P0" or (diag.source_file or "").startswith("pl")
+
+
+def _family(diag: psycopg.errors.Diagnostic) -> str:
+    return (diag.sqlstate or "")[:2]
+
+
+def _about_data(error: psycopg.Error, text: str) -> str:
+    """Say an error about a value by its SQLSTATE, and the type where PostgreSQL names it outside of any quotes."""
+    words = _DATA.get(error.sqlstate or "") or _in_words(error)
+    found = _TYPE.search(_QUOTED.sub("", text))
+    return f"{words} for type {found[1]}" if found else words
+
+
+def _in_words(error: psycopg.Error) -> str:
+    """Turn psycopg's name of an error into words: ``StringDataRightTruncation`` is 'string data right truncation'."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()

@@ -92,23 +92,29 @@ def upgrade(dsn: str, where: str) -> bool:
     return True
 
 
-def rehearse(connection: psycopg.Connection) -> None:
-    """Make the schema inside the caller's transaction, to be rolled back: for printing what depends on it."""
+def rehearse(connection: psycopg.Connection, since: str | None = None) -> None:
+    """Make the schema (or what came after a revision) inside the caller's transaction, to be rolled back.
+
+    For printing what depends on it.
+    """
     for name in ("owner", "schema", "as_owner"):
         connection.execute(statement("install", name))
+    if since is None:
+        connection.execute("CREATE TABLE dbsync.alembic_version (version_num text)")
     for file in sorted((folder() / "migrations").glob("*.sql")):
-        connection.execute(file.read_text(encoding="utf-8"))  # our own files
+        if file.name.partition("_")[0] > (since or ""):
+            connection.execute(file.read_text(encoding="utf-8"))  # our own files
     connection.execute("RESET ROLE")
 
 
-def upgrade_sql() -> str:
-    """Give the SQL of :func:`upgrade` for an empty database, for a DBA to read or run."""
+def upgrade_sql(since: str | None = None) -> str:
+    """Give the SQL of :func:`upgrade` for an empty database, or one at a revision, for a DBA to read or run."""
     from alembic import command  # noqa: PLC0415 - see above
 
     printed = io.StringIO()
     configuration = _alembic()
     configuration.output_buffer = printed
-    command.upgrade(configuration, "head", sql=True)
+    command.upgrade(configuration, f"{since}:head" if since else "head", sql=True)
     lead = "\n".join(statement("install", name).as_string(None) for name in ("owner", "schema", "as_owner"))
     return f"BEGIN;\n{lead}\n{printed.getvalue().replace('BEGIN;', '', 1)}"
 

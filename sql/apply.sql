@@ -7,7 +7,8 @@ SELECT set_config('jit', 'off', false), set_config('work_mem', '64MB', false),
 -- One a session, emptied at each commit. Large rows are not compressed again: they live for one batch.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_stage (
     tx bigint NOT NULL, seq bigint NOT NULL, captured_at timestamptz NOT NULL, layout bigint NOT NULL, op "char" NOT NULL,
-    renames boolean NOT NULL, image text[], old_image text[], refs text[], old_refs text[], lost boolean[], origin text
+    renames boolean NOT NULL, image text[], old_image text[], refs text[], old_refs text[], lost boolean[], origin text,
+    case_id bigint
 ) ON COMMIT DELETE ROWS
 
 -- name: store_plainly
@@ -18,40 +19,47 @@ ALTER TABLE pg_temp.dbsync_stage ALTER image SET STORAGE EXTERNAL, ALTER old_ima
 CREATE INDEX IF NOT EXISTS dbsync_stage_place ON pg_temp.dbsync_stage (tx, seq)
 
 -- name: stage
-COPY pg_temp.dbsync_stage FROM STDIN (FORMAT binary)
+COPY pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
+FROM STDIN (FORMAT binary)
+
+-- name: announce
+-- Whose changes these are, for the ledger, and for the triggers of an upstream that passes them on.
+SELECT set_config('dbsync.origin', %(node)s, true), set_config('dbsync.node', %(node)s, true),
+       set_config('dbsync.incarnation', %(incarnation)s, true), set_config('dbsync.number', %(number)s, true)
+
+-- name: origin
+SELECT set_config('dbsync.origin', %(origin)s, true)
+
+-- name: returned
+-- What this very node captured first has come round in a ring: it stops here.
+DELETE FROM pg_temp.dbsync_stage s USING dbsync.node here WHERE s.origin = here.name
+
+-- name: passes_on
+-- Whether the triggers here would tell one first origin from another, and there is one to tell.
+SELECT EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')
+   AND EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.origin IS NOT NULL)
 
 -- name: analyze_stage
 ANALYZE pg_temp.dbsync_stage
 
--- name: receipt
-SELECT number, hash, applied_at FROM dbsync.receipt
-WHERE node = %(node)s AND incarnation = %(incarnation)s ORDER BY number DESC LIMIT 1
-
--- name: take_turn
--- One writer a node at a time: a second service, or one whose server has not noticed that it died, waits here.
-SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || %(node)s || ' ' || %(incarnation)s, 0))
-
--- name: record_receipt
-INSERT INTO dbsync.receipt (node, incarnation, number, hash, changes, first_captured, last_captured)
-VALUES (%(node)s, %(incarnation)s, %(number)s, %(hash)s, %(changes)s, %(first_captured)s, %(last_captured)s)
-RETURNING applied_at
-
 -- name: segments
 -- Runs of changes between renames (and between two layouts of one table): in each, a natural key means one row.
 -- Renames by one statement happen at once and are one run; the moment of capture tells one statement from the next.
-SELECT min(tx), (array_agg(seq ORDER BY tx, seq))[1], max(tx), (array_agg(seq ORDER BY tx DESC, seq DESC))[1], bool_or(renames)
+-- Where the changes are captured again, those of one first origin are a run too.
+SELECT max(tx), (array_agg(seq ORDER BY tx DESC, seq DESC))[1], bool_or(renames), max(origin)
 FROM (
-    SELECT tx, seq, renames, count(*) FILTER (WHERE breaks) OVER (ORDER BY tx, seq) AS run
+    SELECT tx, seq, renames, origin, count(*) FILTER (WHERE breaks) OVER (ORDER BY tx, seq) AS run
     FROM (
-        SELECT tx, seq, renames,
-               (class IS DISTINCT FROM lag(class) OVER (ORDER BY tx, seq)) AS breaks
+        SELECT tx, seq, renames, origin,
+               (class IS DISTINCT FROM lag(class) OVER place OR origin IS DISTINCT FROM lag(origin) OVER place) AS breaks
         FROM (
-            SELECT s.tx, s.seq, s.renames,
+            SELECT s.tx, s.seq, s.renames, CASE WHEN {by_origin} THEN s.origin END AS origin,
                    CASE WHEN s.renames THEN 'rename ' || s.layout || ' ' || s.tx || ' ' || s.captured_at
-                        WHEN s.layout = ANY (%(changing)s) THEN s.layout::text END AS class
+                        WHEN s.layout = ANY ({changing}::bigint[]) THEN s.layout::text END AS class
             FROM pg_temp.dbsync_stage s
             WHERE {range}
         ) classed
+        WINDOW place AS (ORDER BY tx, seq)
     ) marked
 ) runs
 GROUP BY run
@@ -62,24 +70,42 @@ SELECT s.layout, s.op::text, count(*), count(*) FILTER (WHERE s.renames)
 FROM pg_temp.dbsync_stage s WHERE {range} GROUP BY s.layout, s.op
 
 -- name: middle
-SELECT tx, seq FROM pg_temp.dbsync_stage s WHERE {range} ORDER BY tx, seq OFFSET %(half)s LIMIT 1
+-- Where to part a range: after the transaction that ends nearest before its middle, else after its first transaction; a
+-- single one after the change in its middle.
+SELECT p.tx, p.seq FROM (
+    (SELECT 1 AS choice, s.tx, s.seq FROM pg_temp.dbsync_stage s
+     WHERE {range}
+       AND s.tx < (SELECT m.tx FROM pg_temp.dbsync_stage m WHERE {range_m} ORDER BY m.tx, m.seq OFFSET {half} LIMIT 1)
+     ORDER BY s.tx DESC, s.seq DESC LIMIT 1)
+    UNION ALL
+    (SELECT 2, s.tx, s.seq FROM pg_temp.dbsync_stage s
+     WHERE {range} AND s.tx = (SELECT min(m.tx) FROM pg_temp.dbsync_stage m WHERE {range_m})
+       AND s.tx < (SELECT max(m.tx) FROM pg_temp.dbsync_stage m WHERE {range_m})
+     ORDER BY s.tx DESC, s.seq DESC LIMIT 1)
+    UNION ALL
+    (SELECT 3, s.tx, s.seq FROM pg_temp.dbsync_stage s WHERE {range} ORDER BY s.tx, s.seq OFFSET {half} LIMIT 1)
+) p
+ORDER BY p.choice LIMIT 1
 
 -- name: parsed
-SELECT s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs, s.lost,
-       s.op <> 'U' AS whole, s.op = 'D' AS gone, true = ANY (s.lost[{behind_lost}:]) AS unknown
+SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op = 'D' THEN s.image ELSE s.old_image END AS old_image, s.refs,
+       coalesce(s.old_refs, s.refs) AS old_refs, s.lost, s.op <> 'U' AS whole, s.op = 'D' AS gone,
+       true = ANY (s.lost[{behind_lost}:]) AS unknown
 FROM pg_temp.dbsync_stage s
 WHERE s.layout = {layout} AND {range}
 
 -- name: reduced
--- The net change of each row: its last image against the first old one. An insert or backfill among them makes it whole.
+-- The net change of each row: its last image against the row as it was before the first. An insert or backfill among them
+-- makes it whole; a deleted or backfilled row says itself how it was.
 -- ``unknown`` says that the key of what some reference pointed to before could not be told.
 -- A row trigger of the application that updates the very row it fires for is logged before the statement that fired it,
 -- whose image is older: such a statement (``nested``) goes before what its triggers did.
-SELECT n.tx, n.seq, n.op, n.image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
+SELECT n.tx, n.seq, n.op, n.first_op, n.image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
        n.op = 'D' AS gone, n.unknown
 FROM (
     SELECT s.tx, s.seq, s.op, s.image, s.refs, s.lost,
-           first_value(s.old_image) OVER w AS first_old,
+           first_value(s.op) OVER w AS first_op,
+           first_value(CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END) OVER w AS first_old,
            first_value(s.old_refs) OVER w AS first_refs,
            bool_or(s.op <> 'U') OVER w AS whole,
            bool_or(true = ANY (s.lost[{behind_lost}:])) OVER w AS unknown,
@@ -106,7 +132,7 @@ WHERE n.is_last
 -- array_append gives an expanded array: its elements are then found at once, and a toasted one is read once.
 SELECT {columns}
 FROM (
-    SELECT n.tx, n.seq, n.whole, n.gone, n.unknown, n.lost, array_append(n.image, NULL) AS image,
+    SELECT n.tx, n.seq, n.first_op, n.whole, n.gone, n.unknown, n.lost, array_append(n.image, NULL) AS image,
            array_append(n.old_image, NULL) AS old_image, array_append(n.refs, NULL) AS refs,
            array_append(n.old_refs, NULL) AS old_refs
     FROM net n OFFSET 0
@@ -114,15 +140,27 @@ FROM (
 OFFSET 0
 
 -- name: write
+-- It answers how many rows it inserted, updated, had to update, and those that are to be held.
 WITH net AS ({net}),
 typed AS ({typed}),
-bound AS MATERIALIZED (SELECT {bound} FROM typed y {joins}){more}
-SELECT {inserted}, {updated}, {missing}
+bound AS ({bound}){more},
+judged AS MATERIALIZED ({judged}){writes}
+SELECT {inserted}, {updated}, (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
 
--- name: missing
--- The first change whose reference finds nothing: which reference, and the key it asked for.
-(SELECT ARRAY[b.tx::text, b.seq::text, b.missing::text] || b.asked FROM {rows} b WHERE b.missing > 0
- ORDER BY b.tx, b.seq LIMIT 1)
+-- name: bound
+SELECT {columns} FROM typed y {joins}
+
+-- name: judged
+-- Found rows beside what the change takes them for: ``differs`` from what it wants, ``clash``: somebody else changed the same
+-- columns meanwhile, ``held``: why the change must not be written now.
+SELECT j.*, CASE WHEN j.missing > 0 THEN 'reference_missing' {held} END AS held
+FROM (SELECT b.*, {differs} AS differs, {clash} AS clash, {newer} AS newer FROM {rows} b) j
+
+-- name: troubles
+-- Changes that cannot be written now, each with the reference that found nothing and the key it asked for.
+(SELECT array_agg(h.said) FROM (
+    SELECT ARRAY[b.tx::text, b.seq::text, b.held, b.missing::text, b.asked::text] AS said
+    FROM judged b WHERE b.held IS NOT NULL ORDER BY b.tx, b.seq LIMIT 20000) h)
 
 -- name: final
 -- Self-references: to a row that was upstream before, or to one of this very share, by its drawn id.
@@ -134,25 +172,44 @@ final AS MATERIALIZED (
 
 -- name: insert
 INSERT INTO {table} ({columns}) {overriding}
-SELECT {values} FROM {rows} b WHERE NOT b.gone AND NOT b.found AND b.missing = 0 {after} RETURNING 1
+SELECT {values} FROM judged b WHERE {absent} {after} RETURNING 1
 
 -- name: update
+-- Only the very version that was judged: a row that somebody changed in between is looked at again.
 UPDATE {table} t SET {assignments}
-FROM {rows} b
-WHERE b.found AND NOT b.gone AND b.missing = 0 AND {same_row}
-  AND pg_catalog.record_image_ne(ROW({current}), ROW({wanted}))
+FROM judged b
+WHERE b.differs AND b.held IS NULL AND {same_row} AND t.xmin = b.version
 RETURNING 1
 
 -- name: delete
+-- It answers how many rows it deleted, had to delete, and those that are to be held.
 WITH net AS ({net}),
 typed AS ({typed}),
-bound AS MATERIALIZED (SELECT {bound} FROM typed y {joins}),
-deleted AS (DELETE FROM {table} t USING bound b WHERE b.found AND b.gone AND {same_row} RETURNING 1){more}
-SELECT (SELECT count(*) FROM deleted), {missing}
+bound AS ({bound}),
+judged AS MATERIALIZED ({judged}),
+deleted AS (DELETE FROM {table} t USING judged b WHERE {doomed} AND {same_row} AND t.xmin = b.version RETURNING 1){more}
+SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM judged b WHERE {doomed}), {troubles}
+
+-- name: ledger
+-- Each row that two sides had changed, as each wanted it, and what was decided. Of a change that waited in quarantine its own
+-- batch is named.
+INSERT INTO dbsync.conflict (conflict, relation, key, node, incarnation, number, tx, seq, captured_at, origin, rule, decision,
+                             columns, row_id, source_image, upstream_image)
+SELECT {conflict}, {relation}, {key},
+       coalesce(q.node, pg_catalog.current_setting('dbsync.node')),
+       coalesce(q.incarnation, pg_catalog.current_setting('dbsync.incarnation')::pg_catalog.uuid),
+       coalesce(q.number, pg_catalog.current_setting('dbsync.number')::pg_catalog.int8),
+       coalesce(q.tx, s.tx), s.seq, s.captured_at, s.origin, {rule}, {decision},
+       {differing}, {row_id}, {source_image}, {upstream_image}
+FROM judged b
+JOIN pg_temp.dbsync_stage s ON s.tx = b.tx AND s.seq = b.seq
+LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
+WHERE {recorded}
+RETURNING 1
 
 -- name: remember_row_keys
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, {local_id}, b.{leaf} FROM {rows} b WHERE NOT b.gone AND NOT b.found AND b.missing = 0
+SELECT {relation}, {local_id}, b.{leaf} FROM judged b WHERE {absent}
 ON CONFLICT (relation, local_id) DO UPDATE SET row_key = excluded.row_key
 RETURNING 1
 
@@ -168,4 +225,4 @@ WHERE gone.departed IS NOT NULL
 ON CONFLICT (row_key) DO NOTHING
 
 -- name: forget_row_keys
-DELETE FROM dbsync.row_key k USING bound b WHERE b.gone AND k.row_key = b.{leaf} RETURNING 1
+DELETE FROM dbsync.row_key k USING judged b WHERE {forgotten} AND k.row_key = b.{leaf} RETURNING 1

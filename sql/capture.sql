@@ -110,11 +110,27 @@ CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURIT
     SET search_path = pg_catalog, pg_temp
     SET jit = off SET enable_seqscan = off
     SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
-    SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+    SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS {body}
 
 -- name: secure_function
 REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
+
+-- name: take_turn
+-- Two installations at once would change the schema's rights at once, which PostgreSQL answers with an error.
+SELECT pg_advisory_xact_lock(hashtextextended('dbsync install', 0))
+
+-- name: open_schema
+-- A new owner must be allowed to make things where it is to own them: for this transaction only.
+GRANT CREATE ON SCHEMA dbsync TO dbsync_capture
+
+-- name: give_function
+-- What runs in the application's transactions may add to the change log and nothing else: not even its owner, dbsync, is
+-- safe from code that the owner of a table makes its readers run (a policy, a partial index, a view in the table's place).
+ALTER FUNCTION {function}() OWNER TO dbsync_capture
+
+-- name: close_schema
+REVOKE CREATE ON SCHEMA dbsync FROM dbsync_capture
 
 -- name: create_trigger
 CREATE OR REPLACE TRIGGER {trigger} {moment} {event} ON {table} {transition}
@@ -128,25 +144,25 @@ DROP FUNCTION IF EXISTS {function}()
 
 -- name: grant_read
 -- The owner of the capture functions reads the tables that keys run through, and nothing else.
-GRANT SELECT ON {table} TO dbsync
+GRANT SELECT ON {table} TO dbsync_capture
 
 -- name: grant_lock
 -- Locking a row against a change of its key takes the right to update some column of it; nothing of ours ever does.
-GRANT UPDATE ({column}) ON {table} TO dbsync
+GRANT UPDATE ({column}) ON {table} TO dbsync_capture
 
 -- name: not_granted
--- Of some tables, those that dbsync may not read, or whose rows it may not lock: a grant by somebody who has no right to
+-- Of some tables, those that capture may not read, or whose rows it may not lock: a grant by somebody who has no right to
 -- give it is a warning only.
 SELECT n.nspname::text, c.relname::text
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(locked)s::bool[]) wanted (nspname, relname, locked)
 JOIN pg_namespace n ON n.nspname = wanted.nspname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relname
-WHERE NOT (has_schema_privilege('dbsync', n.oid, 'USAGE') AND has_table_privilege('dbsync', c.oid, 'SELECT')
-           AND (NOT wanted.locked OR has_any_column_privilege('dbsync', c.oid, 'UPDATE')))
+WHERE NOT (has_schema_privilege('dbsync_capture', n.oid, 'USAGE') AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
+           AND (NOT wanted.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
 ORDER BY n.nspname, c.relname
 
 -- name: grant_schema
-GRANT USAGE ON SCHEMA {schema} TO dbsync
+GRANT USAGE ON SCHEMA {schema} TO dbsync_capture
 
 -- name: shape
 SELECT dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used})
@@ -174,7 +190,8 @@ ON CONFLICT (relation, local_id) DO NOTHING
 -- still the one that was installed.
 SELECT n.nspname, c.relname, t.tgname, t.tgenabled,
        left(encode(t.tgargs, 'escape'), 16) AS fingerprint,
-       EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine
+       p.prosecdef AND p.proowner = 'dbsync_capture'::regrole AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
+           AND EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -2,7 +2,7 @@
 -- The log may be long and its statistics old: whatever they say, a transaction's changes are found by the index.
 SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
        set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
-       set_config('work_mem', '32MB', false), set_config('role', 'dbsync', false)
+       set_config('work_mem', '32MB', false)
 
 -- name: claim
 -- One service a link at a time; the claim ends with the session.
@@ -199,8 +199,8 @@ FROM (SELECT DISTINCT c.unresolved[{place}] AS id
 ON CONFLICT (relation, local_id) DO NOTHING
 
 -- name: node
-SELECT name, incarnation, system_identifier, capture_off_since, paused_since,
-       (SELECT system_identifier FROM pg_control_system()) AS here
+SELECT name, lineage, incarnation, system_identifier, capture_off_since, paused_since,
+       (SELECT system_identifier FROM pg_control_system()) AS here, EXISTS (SELECT FROM dbsync.restamp) AS restamps
 FROM dbsync.node
 
 -- name: link
@@ -210,34 +210,35 @@ SELECT cursor::text, window_end::text, window_seq, last_number, last_hash FROM d
 INSERT INTO dbsync.link (name) VALUES (%(link)s) ON CONFLICT (name) DO NOTHING
 
 -- name: unacknowledged
-SELECT s.number, s.window_start::text, s.window_end::text,
-       CASE WHEN s.after_seq > 0 AND s.window_end::text <> l.window_end::text THEN l.window_end::text END,
-       s.after_seq, s.last_seq, s.transactions, s.changes
-FROM dbsync.sent s JOIN dbsync.link l ON l.name = s.link
-WHERE s.link = %(link)s AND s.acknowledged_at IS NULL ORDER BY s.number LIMIT 1
+SELECT s.number, s.window_start::text, s.window_end::text, s.joint::text, s.after_seq, s.last_seq, s.transactions, s.changes
+FROM dbsync.sent s
+WHERE s.link = %(link)s AND s.incarnation = %(incarnation)s AND s.acknowledged_at IS NULL ORDER BY s.number LIMIT 1
 
 -- name: record_cut
-INSERT INTO dbsync.sent (link, number, window_start, window_end, after_seq, last_seq, transactions, changes, counts, hash,
-                         first_captured, last_captured)
-VALUES (%(link)s, %(number)s, %(start)s::pg_snapshot, %(end)s::pg_snapshot, %(after)s, %(last)s, %(transactions)s,
-        %(changes)s, %(counts)s, '\x', %(first_captured)s, %(last_captured)s)
-ON CONFLICT (link, number) DO UPDATE
-SET window_end = excluded.window_end, last_seq = excluded.last_seq, transactions = excluded.transactions,
+INSERT INTO dbsync.sent (link, incarnation, number, window_start, window_end, joint, after_seq, last_seq, transactions,
+                         changes, counts, hash, first_captured, last_captured)
+VALUES (%(link)s, %(incarnation)s, %(number)s, %(start)s::pg_snapshot, %(end)s::pg_snapshot, %(joint)s::pg_snapshot,
+        %(after)s, %(last)s, %(transactions)s, %(changes)s, %(counts)s, '\x', %(first_captured)s, %(last_captured)s)
+ON CONFLICT (link, incarnation, number) DO UPDATE
+SET window_end = excluded.window_end, joint = excluded.joint, last_seq = excluded.last_seq, transactions = excluded.transactions,
     changes = excluded.changes, counts = excluded.counts, first_captured = excluded.first_captured,
     last_captured = excluded.last_captured, sent_at = now()
 
 -- name: begin_batch
--- Only where the link still is where this batch begins: another service may have taken it on meanwhile.
+-- Only where the link still is where this batch begins: another service may have taken it on meanwhile, or found out that
+-- this database lives another life and begun a new incarnation.
 UPDATE dbsync.link SET window_end = %(end)s::pg_snapshot
 WHERE name = %(link)s AND last_number = %(number)s - 1 AND window_seq = %(after)s
   AND cursor::text IS NOT DISTINCT FROM %(start)s AND coalesce(window_end::text, %(end)s) = %(end)s
+  AND EXISTS (SELECT FROM dbsync.node n WHERE n.incarnation = %(incarnation)s)
 
 -- name: reopen_window
 -- Nothing of this window is upstream, and its first batch cannot be applied alone: a later snapshot reaches further.
 UPDATE dbsync.link SET window_end = NULL WHERE name = %(link)s AND window_seq = 0
 
 -- name: acknowledge
-UPDATE dbsync.sent SET acknowledged_at = now(), hash = %(hash)s WHERE link = %(link)s AND number = %(number)s
+UPDATE dbsync.sent SET acknowledged_at = now(), hash = %(hash)s
+WHERE link = %(link)s AND incarnation = %(incarnation)s AND number = %(number)s
 
 -- name: advance
 -- Once for each batch, though its receipt may come twice. A window that is shipped to its end is closed: its last snapshot
@@ -246,8 +247,10 @@ UPDATE dbsync.link
 SET last_number = %(number)s, last_hash = %(hash)s, contact_at = now(),
     cursor = CASE WHEN %(ends)s THEN %(end)s::pg_snapshot ELSE cursor END,
     window_end = CASE WHEN NOT %(ends)s THEN %(end)s::pg_snapshot END,
-    window_seq = CASE WHEN %(ends)s THEN 0 ELSE %(last)s END
+    window_seq = CASE WHEN %(ends)s THEN 0 ELSE %(last)s END,
+    reached_seq = greatest(reached_seq, %(last)s)
 WHERE name = %(link)s AND last_number = %(number)s - 1
+  AND EXISTS (SELECT FROM dbsync.node n WHERE n.incarnation = %(incarnation)s)
 
 -- name: close_window
 -- Nothing is left in it.
@@ -259,31 +262,3 @@ WHERE name = %(link)s AND window_end IS NOT NULL
 UPDATE dbsync.link
 SET state = %(state)s, reason = %(reason)s, state_since = CASE WHEN state = %(state)s THEN state_since ELSE now() END
 WHERE name = %(link)s AND (state, reason) IS DISTINCT FROM (%(state)s, %(reason)s)
-
--- name: purge
--- What every link has a receipt for. In small bites, so that no transaction of ours is long.
-DELETE FROM dbsync.change c
-USING (
-    SELECT d.xid, d.seq FROM dbsync.change d
-    WHERE d.xid < (SELECT min(pg_snapshot_xmin(l.cursor)::text::bigint)::text::xid8 FROM dbsync.link l
-                   HAVING bool_and(l.cursor IS NOT NULL))
-    ORDER BY d.xid, d.seq LIMIT %(bite)s
-) old
-WHERE c.xid = old.xid AND c.seq = old.seq
-
--- name: pending
--- What no receipt covers yet, by table; everything for a link that never shipped.
-SELECT r.relation, count(*), min(c.captured_at)
-FROM (SELECT %(link)s::text AS name) wanted
-LEFT JOIN dbsync.link l ON l.name = wanted.name
-CROSS JOIN LATERAL (
-    SELECT c.layout, c.captured_at, c.xid, c.seq FROM dbsync.change c WHERE l.cursor IS NULL
-    UNION ALL
-    SELECT c.layout, c.captured_at, c.xid, c.seq FROM dbsync.change c
-    WHERE l.cursor IS NOT NULL AND c.xid >= pg_snapshot_xmin(l.cursor) AND NOT pg_visible_in_snapshot(c.xid, l.cursor)
-) c
-JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = c.layout LIMIT 1) r ON true
-WHERE NOT (coalesce(l.window_seq, 0) > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
-           AND (SELECT max(m.seq) FROM dbsync.change m WHERE m.xid = c.xid) <= l.window_seq)
-GROUP BY r.relation
-ORDER BY r.relation

@@ -9,7 +9,11 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
         WHERE d.datname = current_database()) AS identity,
        to_regnamespace('dbsync') IS NOT NULL AS has_schema,
        to_regrole('dbsync') IS NOT NULL AS has_owner,
-       coalesce(pg_has_role(to_regrole('dbsync')::oid, 'MEMBER'), false) AS is_member,
+       coalesce(pg_has_role(to_regrole('dbsync')::oid, 'USAGE'), false) AS is_member,
+       coalesce(pg_has_role(to_regrole('dbsync_replicator')::oid, 'USAGE'), false) AS is_replicator,
+       coalesce(has_schema_privilege(to_regnamespace('dbsync')::oid, 'USAGE'), false) AS may_look,
+       ARRAY(SELECT r FROM unnest(ARRAY['dbsync', 'dbsync_capture', 'dbsync_replicator', 'dbsync_reader']) r
+             WHERE to_regrole(r) IS NULL) AS missing_roles,
        (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) AS can_make_roles,
        has_database_privilege(current_database(), 'CREATE') AS can_make_schemas,
        has_database_privilege(current_database(), 'TEMPORARY') AS can_make_temporary_tables
@@ -18,15 +22,15 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
 SELECT version_num::text FROM dbsync.alembic_version
 
 -- name: table_privileges
--- Owners and superusers have every privilege. ``given_on``: whether dbsync may read the table and lock its rows already, or
+-- Owners and superusers have every privilege. ``given_on``: whether capture may read the table and lock its rows already, or
 -- can be let.
 SELECT n.nspname::text AS schema, c.relname::text AS name,
        has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRIGGER']) p
              WHERE has_table_privilege(c.oid, p)) AS held,
        has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION') AND has_table_privilege(c.oid, 'UPDATE WITH GRANT OPTION')
-           OR coalesce(has_table_privilege(to_regrole('dbsync')::oid, c.oid, 'SELECT')
-                       AND has_any_column_privilege(to_regrole('dbsync')::oid, c.oid, 'UPDATE'), false) AS given_on,
+           OR coalesce(has_table_privilege(to_regrole('dbsync_capture')::oid, c.oid, 'SELECT')
+                       AND has_any_column_privilege(to_regrole('dbsync_capture')::oid, c.oid, 'UPDATE'), false) AS given_on,
        row_security_active(c.oid) AS filtered
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema

@@ -1,8 +1,9 @@
 -- name: register_node
 -- The first installation names the node; later ones only learn the name it has.
 WITH made AS (
-    INSERT INTO dbsync.node (name, system_identifier)
-    SELECT %(name)s, c.system_identifier FROM pg_control_system() c
+    INSERT INTO dbsync.node (name, incarnation, lineage, system_identifier)
+    SELECT %(name)s, life.id, life.id, c.system_identifier
+    FROM pg_control_system() c CROSS JOIN (SELECT gen_random_uuid() AS id OFFSET 0) life
     ON CONFLICT (singleton) DO NOTHING
     RETURNING name
 )
@@ -20,7 +21,9 @@ RETURNING paused_since
 
 -- name: links
 SELECT l.name, l.state, l.state_since, l.reason, l.last_number, s.changes, s.acknowledged_at, l.contact_at
-FROM dbsync.link l LEFT JOIN dbsync.sent s ON s.link = l.name AND s.number = l.last_number
+FROM dbsync.link l
+LEFT JOIN dbsync.sent s ON s.link = l.name AND s.number = l.last_number
+     AND s.incarnation = (SELECT n.incarnation FROM dbsync.node n)
 ORDER BY l.name
 
 -- name: shipped_today

@@ -75,12 +75,14 @@ GROUP BY 1
 
 -- name: rows
 -- The rows of some buckets as key and digests, bucket by bucket, to be matched in as little memory. References that
--- nothing holds have a digest each: where the source's target is gone, that one is not compared.
+-- nothing holds have a digest each: where the source's target is gone, that one is not compared. For a repair of the source
+-- its rows say where they are.
 SELECT coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) AS bucket,
        coalesce(h.key, h.local),
        concat(hashtextextended(h.firm, 1), '/', hashtextextended(h.firm, 2)),
        ARRAY(SELECT CASE WHEN e.value = 'gone' THEN e.value ELSE hashtextextended(e.value COLLATE "C", 1)::text END
-             FROM unnest(h.loose) WITH ORDINALITY e(value, place) ORDER BY e.place)
+             FROM unnest(h.loose) WITH ORDINALITY e(value, place) ORDER BY e.place),
+       CASE WHEN {placed} THEN h.local ELSE '{{}}' END
 FROM ({hashed} OFFSET 0) h
 WHERE coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) = ANY ({numbers}::bigint[])
 ORDER BY 1

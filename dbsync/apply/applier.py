@@ -1,106 +1,135 @@
-"""Applying a batch: one upstream transaction that stages it, writes it and records its receipt."""
+"""Applying a batch: one upstream transaction that stages it, writes it and records its receipt.
+
+What can be written is written at once, by one statement a table. What cannot be goes into quarantine, and the rest is
+written as if it had not been there. Where PostgreSQL only says that something is wrong, the batch is halved, in the
+source's order, until the change that is wrong stands alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import psycopg
 from psycopg import errors, sql
 
 from dbsync.apply import receipts
-from dbsync.apply.order import write_order
-from dbsync.apply.resolve import target_column, target_table
-from dbsync.apply.share import Share
-from dbsync.apply.write import delete_statement, depart_statements, write_statement
+from dbsync.apply.load import Load
+from dbsync.apply.quarantine import Quarantine
+from dbsync.apply.ripe import arrived, parked
+from dbsync.apply.skew import skew
+from dbsync.apply.span import Span
+from dbsync.apply.writer import Unapplicable, Writer
 from dbsync.catalog.inspect import inspect
-from dbsync.errors import Interrupted, LinkHalted, Refusal
-from dbsync.keys.expression import Sql
+from dbsync.errors import Interrupted
+from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
-from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
-from dbsync.model.names import TableName
+from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.postgres import primary
 from dbsync.statements import statement
 
 ANALYZE_FROM = 5_000
 """Changes in a batch from which the planner is told how many there are."""
+ATTEMPTS = 3
+"""Times that the same is written when others may have been in the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A range of staged changes, (tx, seq) from after ``low`` up to ``high``; None is open."""
+class Released:
+    """What became of cases that were tried again: changes that are applied now, and that wait still."""
 
-    low: tuple[int, int] | None = None
-    high: tuple[int, int] | None = None
-    renames: bool = False
+    released: int = 0
+    waiting: int = 0
 
-    def condition(self) -> Sql:
-        """Say the range of the alias ``s``."""
-        parts: list[Sql] = [sql.SQL("true")]
-        if self.low is not None:
-            parts.append(sql.SQL("(s.tx, s.seq) > ({}, {})").format(*map(sql.Literal, self.low)))
-        if self.high is not None:
-            parts.append(sql.SQL("(s.tx, s.seq) <= ({}, {})").format(*map(sql.Literal, self.high)))
-        return sql.SQL(" AND ").join(parts)
-
-
-class Unapplicable(Exception):
-    """A span that could not be written, and what is known of why: it is halved, or it halts the link."""
-
-    def __init__(self, reason: str, *, retry: bool = False, waits_for_row: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry = retry
-        self.waits_for_row = waits_for_row
+    def __add__(self, other: Released) -> Released:
+        return Released(released=self.released + other.released, waiting=self.waiting + other.waiting)
 
 
 class Applier:
-    """Applies batches on one upstream connection (autocommit), knowing nothing of how they got here."""
+    """Applies batches on one upstream connection (autocommit), knowing nothing of how they got here.
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    ``clock_off`` is by how many seconds the sources' clock was found to be off, None where nobody measured it.
+    """
+
+    def __init__(self, connection: psycopg.Connection, policies: Policies | None = None) -> None:
         self._connection = connection
-        self._catalog: Catalog | None = None
+        self._policies = policies or Policies()
+        self._writer: Writer | None = None
+        self.clock_off: float | None = None
         connection.prepare_threshold = None  # a plan made for one change must not meet a hundred thousand
         connection.execute(statement("apply", "session"))
         connection.execute(statement("session", "promise"))
         connection.execute(statement("apply", "make_stage"))
         connection.execute(statement("apply", "store_plainly"))
+        connection.execute(statement("aside", "make_names"))
 
-    def last_receipt(self, node: str, incarnation: UUID) -> Receipt | None:
-        """Give the receipt of the newest batch of a node that is committed here."""
-        return receipts.last_receipt(self._connection, node, incarnation)
+    def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
+        """Give the receipt of the newest batch that is committed here of one life of a node, over one link."""
+        return receipts.last_receipt(self._connection, node, incarnation, link)
 
     def apply(self, batch: Batch) -> Receipt:
         """Apply a batch and commit it with its receipt; a batch seen before gives its old receipt.
 
-        Raises LinkHalted when a change cannot be applied, IdentityConflict when another batch had its number; nothing
-        of the batch is kept then.
+        What cannot be applied is in quarantine then. Raises LinkHalted where a table's rule forbids that,
+        IdentityConflict when another batch had its number; nothing of the batch is kept then.
         """
-        header = batch.header
         try:
             with self._connection.transaction():
-                return self._apply(header, batch.payload)
+                receipt = self._apply(batch.header, batch.payload)
         except (errors.DeadlockDetected, errors.SerializationFailure) as error:
             raise Interrupted(primary(error), where="upstream") from error
-        except LinkHalted:
-            self._catalog = None
-            raise
+        self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
+        return receipt
+
+    def tend(self, lineage: UUID) -> Mapping[str, int]:
+        """Try again what may go now; give the changes of a node that wait still, by table."""
+        self._release_arrived(None)
+        overdue = [row[0] for row in self._connection.execute(statement("aside", "overdue")).fetchall()]
+        if overdue:
+            self.release(overdue)
+        self._release_parked()
+        rows = self._connection.execute(statement("aside", "waiting_by_table"), {"lineage": lineage}).fetchall()
+        return dict(rows)
+
+    def release(self, cases: Sequence[int] | None = None, *, source_wins: bool = False) -> Released:
+        """Try cases of the quarantine again, with what waits behind them; None tries all that wait.
+
+        ``source_wins`` applies what waits for a decision as the source has it. One transaction a node; a node whose
+        batch is being applied at this moment is left alone.
+        """
+        policies = self._policies.won_by_source() if source_wins else self._policies
+        chosen = None if cases is None else list(cases)
+        nodes = self._connection.execute(statement("aside", "waiting_nodes"), {"cases": chosen}).fetchall()
+        found = Released()
+        done: set[UUID] = set()
+        for lineage, node, incarnation in nodes:
+            if lineage in done:
+                continue
+            done.add(lineage)
+            load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={})
+            with self._connection.transaction():
+                found += self._release(load, chosen, policies)
+        return found
+
+    # A batch.
 
     def _apply(self, header: Header, payload: Iterable[bytes]) -> Receipt:
-        self._connection.execute(
-            statement("apply", "take_turn"), {"node": header.node, "incarnation": str(header.incarnation)}
-        )
-        self._catalog = None  # a migration since the last batch must not be met with yesterday's columns
-        last = self.last_receipt(header.node, header.incarnation)
+        self._connection.execute(statement("aside", "take_turn"), {"lineage": str(header.lineage)})
+        last = self.last_receipt(header.node, header.incarnation, header.link)
         digest = self._stage(payload, header.changes)
         known = receipts.seen(last, header, digest)
         if known is not None:
             return known
-        self._write_all(header)
-        return receipts.record(self._connection, header, digest)
+        receipt = receipts.record(self._connection, header, digest)
+        dropped = receipts.drop_applied(self._connection, header)
+        dropped += self._connection.execute(statement("apply", "returned")).rowcount
+        load = Load.of(header)
+        self._announce(load)
+        self._write_all(load, self._policies, None if dropped else header.counts)
+        return receipt
 
     def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
         digest = hashlib.sha256()
@@ -112,230 +141,196 @@ class Applier:
             self._connection.execute(statement("apply", "analyze_stage"))
         return digest.digest()
 
-    def _write_all(self, header: Header) -> None:
-        """Write everything at once; if that fails twice (another node may have inserted the same key), in parts."""
+    def _announce(self, load: Load) -> None:
+        self._connection.execute(
+            statement("apply", "announce"),
+            {"node": load.node, "incarnation": str(load.incarnation), "number": str(load.number)},
+        )
+
+    def _write_all(
+        self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True
+    ) -> None:
+        """Write all that is staged, and hold what cannot be; ``counts`` tell what it is, where that is known."""
+        writer = self._writer_for(policies)
+        counts = writer.counts(Span()) if counts is None else counts
+        quarantine = Quarantine(self._connection, load, policies, halts=halts)
+        quarantine.hold_dependents()
+        _hold_unfit(load, counts, quarantine, writer, policies)
+        attempt = _Attempt(
+            connection=self._connection, load=load, policies=policies, writer=writer, quarantine=quarantine
+        )
+        attempt.write_all(None if quarantine.held else counts)
+
+    def _writer_for(self, policies: Policies) -> Writer:
+        """Give a writer for the tables as they are now: a migration must not be met with yesterday's columns."""
+        catalog = inspect(self._connection)
+        writer = self._writer
+        if writer is None or writer.catalog != catalog or policies is not self._policies:
+            writer = Writer(self._connection, catalog, policies)
+        if policies is self._policies:
+            self._writer = writer
+        row = self._connection.execute(statement("apply", "passes_on")).fetchone()
+        writer.by_origin = row is not None and bool(row[0])
+        writer.clock_trusted = self.clock_off is not None and abs(self.clock_off) <= policies.clock_limit
+        return writer
+
+    # What waits.
+
+    def _release(self, load: Load, cases: list[int] | None, policies: Policies) -> Released:
+        lineage = {"lineage": load.lineage}
+        turn = self._connection.execute(statement("aside", "try_turn"), {"lineage": str(load.lineage)}).fetchone()
+        if turn is None or not turn[0]:
+            return Released()
+        if cases is None:
+            rows = self._connection.execute(statement("aside", "waiting_cases"), {**lineage, "cases": None}).fetchall()
+        else:
+            rows = self._connection.execute(statement("aside", "heads_of"), {"cases": cases}).fetchall()
+        again = {**lineage, "cases": [row[0] for row in rows]}
+        self._connection.execute(statement("aside", "stage_again"), again)
+        staged = [row[0] for row in self._connection.execute(statement("aside", "staged_layouts")).fetchall()]
+        load = replace(load, layouts=self._layouts(staged))
+        tried = self._connection.execute(statement("aside", "count_staged")).fetchone()
+        self._announce(load)
+        self._write_all(load, policies, halts=False)
+        released = self._connection.execute(statement("aside", "release")).rowcount
+        self._connection.execute(statement("aside", "empty_stage"))
+        return Released(released=released, waiting=(tried[0] if tried else 0) - released)
+
+    def _layouts(self, ids: Sequence[int]) -> dict[int, Layout]:
+        rows = self._connection.execute(statement("aside", "layouts"), {"ids": list(set(ids))}).fetchall()
+        return {identity: Layout.read(definition) for identity, definition in rows}
+
+    def _release_arrived(self, relations: set[str] | None) -> None:
+        """Try again what waited for rows that are there now; of some tables, or of all."""
+        cases: list[int] = []
+        for layout, awaits in self._connection.execute(statement("aside", "awaited")).fetchall():
+            if relations is not None and awaits not in relations:
+                continue
+            meaning = self._layouts([layout])[layout]
+            catalog = self._writer.catalog if self._writer is not None else inspect(self._connection)
+            query = arrived(layout, meaning, awaits, catalog)
+            if query is not None:
+                cases += [row[0] for row in self._connection.execute(query).fetchall()]
+        if cases:
+            self.release(cases)
+
+    def _release_parked(self) -> None:
+        """Try again what waited for a migration, where the tables fit now."""
+        waiting = [row[0] for row in self._connection.execute(statement("aside", "parked_layouts")).fetchall()]
+        if not waiting:
+            return
+        fit = parked(self._layouts(waiting), inspect(self._connection), self._policies)
+        rows = self._connection.execute(statement("aside", "parked"), {"layouts": fit}).fetchall()
+        if rows:
+            self.release([row[0] for row in rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """Writing one load: whole, and where that fails in parts."""
+
+    connection: psycopg.Connection
+    load: Load
+    policies: Policies
+    writer: Writer
+    quarantine: Quarantine
+
+    def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
+        """Write everything; when all is written, try once more what may only have come in the wrong order."""
         whole = Span()
-        for attempt in (1, 2):
-            try:
-                self._write_safely(header, whole, header.counts)
-            except Unapplicable as problem:
-                self._catalog = None
-                together = problem.reason
-                if attempt == 1 and problem.retry:
-                    continue
-                break
-            else:
-                return
-        self._connection.execute(statement("apply", "index_stage"))
         try:
-            self._halve(header, whole)
-        except LinkHalted as halted:
-            if together not in halted.why:
-                halted.why = f"{halted.why}; and all of the batch together: {together}"
-            raise
-
-    def _halve(self, header: Header, span: Span) -> None:
-        """Write a span in two parts, and a part that fails in two again, down to the change that cannot be written.
-
-        The parts keep the source's order, in which every statement was possible there.
-        """
-        counts = self._counts(span)
-        changes = sum(count.changes for count in counts)
-        if changes <= 1:
-            self._halt(header, span, counts)
-            return
-        row = self._connection.execute(
-            statement("apply", "middle").format(range=span.condition()), {"half": (changes - 1) // 2}
-        ).fetchone()
-        assert row is not None
-        middle = (row[0], row[1])
-        for part in (Span(low=span.low, high=middle), Span(low=middle, high=span.high)):
-            try:
-                self._write_safely(header, part, self._counts(part))
-            except Unapplicable:
-                self._halve(header, part)
-
-    def _halt(self, header: Header, span: Span, counts: Sequence[Count]) -> None:
-        try:
-            self._write_safely(header, span, counts)
+            self._write(whole, counts)
         except Unapplicable as problem:
-            layout = header.layouts[counts[0].layout]
-            halted = LinkHalted(
-                f"batch {header.number}: {counts[0].op.name.lower()} of {layout.table} {self._key(layout, span)}"
-                " cannot be applied",
-                where=f"{header.node} -> {header.link}",
-                why=problem.reason,
-                hint="mend the cause upstream or at the source; the link goes on by itself",
-            )
-            halted.waits_for_row = problem.waits_for_row
-            raise halted from problem
-
-    def _key(self, layout: Layout, span: Span) -> str:
-        """Give the natural key of the first change of a span, for a message."""
-        row = self._connection.execute(
-            sql.SQL("SELECT image, refs FROM pg_temp.dbsync_stage s WHERE {} LIMIT 1").format(span.condition())
-        ).fetchone()
-        if row is None or layout.key is None:
-            return "(no key)"
-        return key_in_words(layout, row[0] or [], row[1] or [])
-
-    def _counts(self, span: Span) -> tuple[Count, ...]:
-        rows = self._connection.execute(statement("apply", "counts").format(range=span.condition())).fetchall()
-        return tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r in rows)
-
-    def _write_safely(self, header: Header, span: Span, counts: Sequence[Count]) -> None:
-        """Write a span under a savepoint, constraints checked before it is kept."""
-        try:
-            with self._connection.transaction():
-                for part in self._segments(header, span, counts):
-                    self._write(header, part, counts if part is span else self._counts(part))
-        except (psycopg.OperationalError, errors.InsufficientPrivilege):
-            raise  # no fault of a row: deadlocks and serialization failures are among these
-        except psycopg.Error as error:
-            raise Unapplicable(
-                describe(error),
-                retry=isinstance(error, errors.UniqueViolation),
-                # checked at commit in the source: its other end may be in a transaction with a higher last seq
-                waits_for_row=isinstance(error, errors.ForeignKeyViolation),
-            ) from error
-        except Refusal as error:
-            raise Unapplicable(str(error)) from error
-
-    def _segments(self, header: Header, span: Span, counts: Sequence[Count]) -> list[Span]:
-        tables: dict[object, set[int]] = {}
-        for count in counts:
-            tables.setdefault(header.layouts[count.layout].table, set()).add(count.layout)
-        changing = sorted(i for ids in tables.values() if len(ids) > 1 for i in ids)
-        if not changing and not any(count.renames for count in counts):
-            return [span]
-        self._connection.execute(statement("apply", "index_stage"))
-        rows = self._connection.execute(
-            statement("apply", "segments").format(range=span.condition()), {"changing": changing}
-        ).fetchall()
-        found: list[Span] = []
-        low = span.low
-        for _, _, tx, seq, renames in rows:
-            found.append(Span(low=low, high=(tx, seq), renames=renames))
-            low = (tx, seq)
-        return found
-
-    def _write(self, header: Header, span: Span, counts: Sequence[Count]) -> None:
-        """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
-        ops: dict[int, set[Op]] = {}
-        for count in counts:
-            ops.setdefault(count.layout, set()).add(count.op)
-        steps = write_order({layout: header.layouts[layout] for layout in ops}, self._is_required)
-        self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
-        for step in steps:
-            if ops[step.layout] != {Op.DELETE}:
-                self._write_share(self._share(header, span, step.layout, ops[step.layout], late=step.late))
-        for step in steps:
-            if step.late and ops[step.layout] != {Op.DELETE}:
-                self._write_share(self._share(header, span, step.layout, ops[step.layout]))
-        for step in reversed(steps):
-            if Op.DELETE in ops[step.layout]:
-                self._delete_share(self._share(header, span, step.layout, ops[step.layout], deletes=True))
-        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-
-    def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
-        table = target_table(self._known_catalog(), name)
-        return not all(target_column(table, column).nullable for column in columns)
-
-    def _share(
-        self,
-        header: Header,
-        span: Span,
-        layout: int,
-        ops: set[Op],
-        *,
-        late: frozenset[TableName] = frozenset(),
-        deletes: bool = False,
-    ) -> Share:
-        return Share(
-            identity=layout,
-            layout=header.layouts[layout],
-            catalog=self._known_catalog(),
-            range=span.condition(),
-            reduce=ops not in ({Op.INSERT}, {Op.DELETE}),  # then a key occurs once
-            updates=Op.UPDATE in ops and not deletes,
-            renames=span.renames,
-            deletes_only=deletes,
-            late=late,
-        )
-
-    def _write_share(self, share: Share) -> None:
-        for departed in depart_statements(share):
-            self._connection.execute(departed)
-        row = self._connection.execute(write_statement(share)).fetchone()
-        assert row is not None
-        self._refuse_missing(share, row[2])
-
-    def _delete_share(self, share: Share) -> None:
-        row = self._connection.execute(delete_statement(share)).fetchone()
-        assert row is not None
-        self._refuse_missing(share, row[1])
-
-    def _refuse_missing(self, share: Share, missing: Sequence[str | None] | None) -> None:
-        if missing is None:
+            self.connection.execute(statement("apply", "index_stage"))
+            self._part(whole, problem)
+        else:
             return
-        _, _, place, *leaves = missing
-        reference = next((r for p, r, _ in share.references if p == int(place or 0)), None)
-        if reference is None:
-            table, key = leaves
-            why = f"there is no {table} {key} upstream, which its generic reference points to"
-        elif all(leaf is None for leaf in leaves):
-            columns = ", ".join(reference.columns)
-            why = f"its {columns} pointed to a row of {reference.target.table} whose key is not known"
-        else:
-            key = ", ".join(str(leaf) for leaf in leaves)
-            why = f"there is no {reference.target.table} ({key}) upstream"
-        raise Unapplicable(f"reference_missing: {why}", waits_for_row=True)
+        suspects = self.quarantine.suspects() if again else []
+        if suspects:
+            self._try_again(suspects)
 
-    def _known_catalog(self) -> Catalog:
-        if self._catalog is None:
-            self._catalog = inspect(self._connection)
-        return self._catalog
+    def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
+        """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""
+        attempts = 0
+        while counts := counts if counts is not None else self.writer.counts(span):
+            try:
+                troubles = self.writer.write(self.load, span, counts)
+            except Unapplicable as problem:
+                attempts += 1
+                if not problem.retry or attempts == ATTEMPTS:
+                    raise
+                continue
+            if not troubles:
+                return
+            self.quarantine.hold_troubles(troubles, span)
+            counts = None
 
+    def _part(self, span: Span, problem: Unapplicable) -> None:
+        """Write a span that was refused in two parts, down to the change that is the cause."""
+        counts = self.writer.counts(span)
+        changes = sum(count.changes for count in counts)
+        if changes <= 1 or self._is_one(span, counts):
+            self.quarantine.hold_first(span, _kind(problem, counts), problem.reason)
+            self._write(span)
+            return
+        middle = self._middle(span, (changes - 1) // 2)
+        for part in (replace(span, high=middle), replace(span, low=middle)):
+            try:
+                self._write(part)
+            except Unapplicable as found:
+                self._part(part, found)
 
-def key_in_words(layout: Layout, image: Sequence[str | None], refs: Sequence[str | None]) -> str:
-    """Say a change's natural key: ``(SUBJ-0012, 1000)``.
-
-    >>> from dbsync.model.registration import KeyColumn, KeyTree
-    >>> from dbsync.model.names import TableName
-    >>> site = TableName("public", "site")
-    >>> layout = Layout(
-    ...     table=site,
-    ...     columns=(("name", "text"), ("code", "text")),
-    ...     key=KeyTree(table=site, parts=(KeyColumn(column="code"),)),
-    ... )
-    >>> key_in_words(layout, ["Gaborone", "40"], [])
-    '(40)'
-    """
-    assert layout.key is not None
-    if layout.keyed_by_row_id:
-        return f"(row {refs[0]})"
-    first_leaf = {reference.columns: first for reference, first in layout.reference_positions()}
-    words: list[str] = []
-    for part in layout.key.parts:
-        if hasattr(part, "column"):
-            place = layout.position(part.column)
-            words.append(str(image[place - 1]) if place else "?")
-        else:
-            first = first_leaf[part.columns] - 1
-            words.extend(str(leaf) for leaf in refs[first : first + part.target.width])
-    return f"({', '.join(words)})"
-
-
-def describe(error: psycopg.Error) -> str:
-    """Say in words why PostgreSQL refused a row: the constraint, the table and the column, never a value."""
-    diag = error.diag
-    names = [
-        f"{kind} {name}"
-        for kind, name in (
-            ("constraint", diag.constraint_name),
-            ("column", diag.column_name),
-            ("table", diag.table_name),
+    def _middle(self, span: Span, half: int) -> tuple[int, int]:
+        query = statement("apply", "middle").format(
+            range=span.condition(), range_m=span.condition("m"), half=sql.Literal(half)
         )
-        if name and name not in (diag.message_primary or "")
-    ]
-    return ", ".join([primary(error), *names])
+        row = self.connection.execute(query).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def _is_one(self, span: Span, counts: Sequence[Count]) -> bool:
+        """Say whether a span is one transaction that a table's rule keeps whole."""
+        tables = {self.load.layouts[count.layout].table for count in counts}
+        if not any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables):
+            return False
+        row = self.connection.execute(
+            sql.SQL("SELECT count(DISTINCT s.tx) FROM pg_temp.dbsync_stage s WHERE {}").format(span.condition())
+        ).fetchone()
+        return row is not None and row[0] == 1
+
+    def _try_again(self, cases: Sequence[int]) -> None:
+        self.connection.execute(statement("aside", "empty_stage"))
+        self.connection.execute(statement("aside", "stage_again"), {"lineage": self.load.lineage, "cases": list(cases)})
+        quarantine = Quarantine(self.connection, self.load, self.policies, halts=False)
+        quarantine.hold_dependents()
+        replace(self, quarantine=quarantine).write_all(None, again=False)
+        self.connection.execute(statement("aside", "release"))
+
+
+def _hold_unfit(
+    load: Load, counts: Sequence[Count], quarantine: Quarantine, writer: Writer, policies: Policies
+) -> None:
+    """Hold the changes of layouts that the upstream's tables do not fit, and those without a key."""
+    ops: dict[int, set[Op]] = {}
+    for count in counts:
+        ops.setdefault(count.layout, set()).add(count.op)
+    for identity, kinds in ops.items():
+        layout = load.layouts[identity]
+        if layout.key is None:
+            reason = "its key could not be told: a table was altered after the triggers were installed"
+            quarantine.hold_layout(identity, sorted(kinds), Conflict.UNKEYABLE, reason)
+            continue
+        found = skew(layout, writer.catalog, policies.of(layout.table).on_skew)
+        concerned = [] if found is None else [op for op in sorted(kinds) if found.concerns(op)]
+        if found is not None and concerned:
+            quarantine.hold_layout(
+                identity, concerned, Conflict.MISSING_COLUMN, found.reason,
+                awaits=found.relation, awaits_column=found.column,
+            )  # fmt: skip
+
+
+def _kind(problem: Unapplicable, counts: Sequence[Count]) -> Conflict:
+    """Name the conflict; a foreign key that refuses a delete is held by the rows that refer to it."""
+    if problem.conflict is Conflict.REFERENCE_MISSING and {count.op for count in counts} == {Op.DELETE}:
+        return Conflict.STILL_REFERENCED
+    return problem.conflict

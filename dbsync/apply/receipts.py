@@ -1,4 +1,4 @@
-"""Receipts: which batches of which node are committed here, and whether the next one follows."""
+"""Receipts: which batches of which node are committed here, and what of the next one is here already."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from dbsync.model.batch import Header, Receipt
 from dbsync.statements import statement
 
 
-def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID) -> Receipt | None:
-    """Give the receipt of the newest batch of a node that is committed here."""
-    row = connection.execute(statement("apply", "receipt"), {"node": node, "incarnation": incarnation}).fetchone()
+def take_turn(connection: psycopg.Connection, header: Header) -> None:
+    """Wait until no other batch of this database, or of a copy of it, is being applied; until the transaction ends."""
+    connection.execute(statement("receipts", "take_turn"), {"lineage": str(header.lineage)})
+
+
+def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, link: str) -> Receipt | None:
+    """Give the receipt of the newest batch that is committed here of one life of a node, over one link."""
+    row = connection.execute(
+        statement("receipts", "last"), {"node": node, "incarnation": incarnation, "link": link}
+    ).fetchone()
     if row is None:
         return None
     return Receipt(node=node, incarnation=incarnation, number=row[0], hash=bytes(row[1]), applied_at=row[2])
@@ -43,12 +50,15 @@ def seen(last: Receipt | None, header: Header, digest: bytes) -> Receipt | None:
 
 
 def record(connection: psycopg.Connection, header: Header, digest: bytes) -> Receipt:
-    """Record a batch, in the transaction that applies it."""
+    """Record a batch and the transactions it holds, in the transaction that applies it.
+
+    To be called when it is staged, before anything leaves the stage.
+    """
     row = connection.execute(
-        statement("apply", "record_receipt"),
+        statement("receipts", "record"),
         {
+            **_identity(header),
             "node": header.node,
-            "incarnation": header.incarnation,
             "number": header.number,
             "hash": digest,
             "changes": header.changes,
@@ -60,3 +70,23 @@ def record(connection: psycopg.Connection, header: Header, digest: bytes) -> Rec
     return Receipt(
         node=header.node, incarnation=header.incarnation, number=header.number, hash=digest, applied_at=row[0]
     )
+
+
+def drop_applied(connection: psycopg.Connection, header: Header) -> int:
+    """Take out of the stage what another life of the node, or another of its links, brought before; give how many changes.
+
+    A transaction is known for ever by the lineage, its last number and the moment of that change. Whoever applies holds
+    the lineage's turn: two lives never bring the same transaction at the same moment.
+    """
+    row = connection.execute(statement("receipts", "has_other_lives"), _identity(header)).fetchone()
+    if row is None or not row[0]:
+        return 0
+    dropped = connection.execute(statement("receipts", "drop_applied"), _identity(header)).rowcount
+    if dropped:
+        noted = {**_identity(header), "node": header.node, "number": header.number, "dropped": dropped}
+        connection.execute(statement("receipts", "note_dropped"), noted)
+    return dropped
+
+
+def _identity(header: Header) -> dict[str, object]:
+    return {"lineage": header.lineage, "incarnation": header.incarnation, "link": header.link}

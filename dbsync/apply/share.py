@@ -2,15 +2,16 @@
 
 The rows pass three shapes. *net*: one per row of the source, its last image beside its first old one. *typed*: values
 and leaves read by their types' input functions, named by place (``v1`` the first value, ``l1_1`` the first leaf of the
-first reference, ``o..`` the old ones, ``d..`` that it differs). *bound*: each reference resolved (``f1_1``), the row's
-own match upstream (``found``, ``e1`` its primary key) and ``missing``, the place of the first reference that
-finds nothing.
+first reference; ``b..`` what they were before, ``d..`` that they differ, ``o..`` the old key). *bound*: each reference
+resolved (``f1_1``), the row's own match upstream (``found``, ``e1`` its primary key, ``m1`` what it holds in the first
+column to be written, ``version``) and ``missing``, the place of the first reference that finds nothing. A fourth,
+*judged*, is the business of :mod:`dbsync.apply.judge`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from psycopg import sql
@@ -21,27 +22,35 @@ from dbsync.keys.expression import Sql, column_sql, qualified, value_of
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
+from dbsync.model.policy import Policy
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 from dbsync.statements import statement
+
+RANGE = sql.SQL("<<range>>")
+"""Stands for the range of the stage, so that a statement is composed once and used for many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """The changes of one layout in a range of the stage, and how they are to be read.
 
-    ``reduce`` says that a row may have several changes, ``updates`` that some are updates, ``renames`` that they are
-    found by their old key. ``late`` are tables of a cycle whose rows may not be there yet.
+    ``reduce`` says that a row may have several changes, ``updates`` that some tell how the row was before, ``renames``
+    that they are found by their old key. ``late`` are tables of a cycle whose rows may not be there yet; ``catch_up`` is
+    the second pass, in which they are, and only the references to them are written. ``ignored`` are columns that the
+    upstream does not have.
     """
 
     identity: int
     layout: Layout
     catalog: Catalog
-    range: Sql
+    policy: Policy = field(default_factory=Policy)
+    ignored: frozenset[str] = frozenset()
     reduce: bool = True
     updates: bool = True
     renames: bool = False
     deletes_only: bool = False
     late: frozenset[TableName] = frozenset()
+    catch_up: frozenset[TableName] = frozenset()
 
     @cached_property
     def table(self) -> Table:
@@ -66,14 +75,10 @@ class Share:
     @cached_property
     def values(self) -> list[tuple[int, Column]]:
         """Give the value columns, each with its place in the image."""
-        if self.deletes_only:
-            wanted = {part.column for part in self.key.parts if isinstance(part, KeyColumn)}
-        else:
-            wanted = {name for name, _ in self.layout.columns}
         return [
             (place, target_column(self.table, name))
             for place, (name, _) in enumerate(self.layout.columns, start=1)
-            if name in wanted
+            if name not in self.ignored
         ]
 
     @cached_property
@@ -83,7 +88,8 @@ class Share:
         return [
             (place, reference, first)
             for place, (reference, first) in enumerate(self.layout.reference_positions(), start=1)
-            if not self.deletes_only or reference.columns in key_columns
+            if reference.columns in key_columns
+            or not (self.deletes_only or self.ignored.intersection(reference.columns))
         ]
 
     @cached_property
@@ -93,7 +99,9 @@ class Share:
             return []
         behind = len(self.layout.references)
         return [
-            (behind + i, generic, first) for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
+            (behind + i, generic, first)
+            for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
+            if generic.id_column not in self.ignored
         ]
 
     def is_self(self, reference: KeyReference) -> bool:
@@ -115,7 +123,7 @@ class Share:
     def net(self) -> Sql:
         """Compose the net rows."""
         behind = sql.Literal(len(self.layout.references) + 1)
-        said = {"layout": sql.Literal(self.identity), "range": self.range, "behind_lost": behind}
+        said = {"layout": sql.Literal(self.identity), "range": RANGE, "behind_lost": behind}
         if not self.reduce:
             return statement("apply", "parsed").format(**said)
         leaves = self._key_leaves(sql.SQL("s.image"), sql.SQL("s.refs"))
@@ -123,7 +131,7 @@ class Share:
 
     def typed(self) -> Sql:
         """Compose the typed rows."""
-        columns: list[Sql] = [sql.SQL("n.tx, n.seq, n.whole, n.gone")]
+        columns: list[Sql] = [sql.SQL("n.tx, n.seq, n.first_op, n.whole, n.gone")]
         columns += [_named(value_of(_element("n.image", place), column), f"v{place}") for place, column in self.values]
         if self.layout.keyed_by_row_id:
             columns.append(sql.SQL("n.refs[1]::pg_catalog.uuid AS own_key"))
@@ -135,12 +143,15 @@ class Share:
                 columns.append(_named(uuid, f"departed{place}"))
         for place, generic, first in self.generics:
             columns += self._generic_leaves(generic, first, place)
-        columns += self._differences()
+        columns += [*self._differences(), *self._before()] if self.updates else []
         columns += self._old_key() if self.renames else []
         return statement("apply", "typed").format(columns=sql.SQL(", ").join(columns))
 
-    def bound(self, *, without_self: bool = False) -> tuple[Sql, Sql]:
-        """Compose the columns and joins of the bound rows; self-references are left for later if so asked."""
+    def bound(self, written: Sequence[str], *, without_self: bool = False) -> Sql:
+        """Compose the bound rows with what upstream holds in the columns to be written.
+
+        Self-references are left for later if so asked.
+        """
         columns: list[Sql] = [sql.SQL("y.*")]
         joins: list[Sql] = []
         pointed: list[tuple[int, Sql]] = []
@@ -160,10 +171,12 @@ class Share:
         joins += self._own_joins()
         own = ["t", "tn"] if self.renames else ["t"]
         columns.append(_named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
+        columns.append(_named(_first(own, "xmin"), "version"))
+        columns += [_named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
         columns += [_named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
         outer = self.missing(self._outer(without_self), sql.SQL("{} IS NULL").format(_first(own, "tableoid")), pointed)
         columns += [_named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
-        return sql.SQL(", ").join(columns), sql.SQL("\n").join(joins)
+        return statement("apply", "bound").format(columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins))
 
     def resolved(self, reference: KeyReference, place: int, found: Found) -> list[Sql]:
         """Name the values that a resolved reference gives its columns."""
@@ -356,8 +369,6 @@ class Share:
 
     def _differences(self) -> list[Sql]:
         """Say for each value and reference whether an update changed it."""
-        if not self.updates:
-            return []
         differ = sql.SQL("{} IS DISTINCT FROM {}")
         columns = [
             _named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
@@ -373,6 +384,19 @@ class Share:
             columns.append(
                 _named(differ.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}")
             )
+        return columns
+
+    def _before(self) -> list[Sql]:
+        """Read what each value and reference was before, where it was changed."""
+        columns: list[Sql] = []
+        for place, column in self.values:
+            old, new = _element("n.old_image", place), _element("n.image", place)
+            columns.append(_named(_where_other(old, new, value_of(old, column)), f"b{place}"))
+        for place, reference, first in () if self.deletes_only else self.references:
+            leaves = typed_leaves(reference.target, self.catalog, sql.SQL("n.old_refs"), first)
+            old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
+            for i, leaf in enumerate(leaves, start=1):
+                columns.append(_named(_where_other(old, new, leaf), f"bl{place}_{i}"))
         return columns
 
     def _old_key(self) -> list[Sql]:
@@ -411,6 +435,20 @@ class Share:
         if place is None:
             raise Refusal(f"the key column {column} of {self.layout.table} is not among the values that travel")
         return place
+
+
+def _where_other(old: Sql, new: Sql, value: Sql) -> Sql:
+    return sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} END").format(old, new, value)
+
+
+def _held_by(aliases: Sequence[str], column: str) -> Sql:
+    """Say a column of the row found upstream; null may be what it holds."""
+    if len(aliases) == 1:
+        return column_sql(aliases[0], column)
+    first, second = aliases
+    return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} ELSE {} END").format(
+        column_sql(first, "tableoid"), column_sql(first, column), column_sql(second, column)
+    )
 
 
 def _named(expression: Sql, name: str) -> Sql:

@@ -1,13 +1,17 @@
 """The statements that write one share: insert and update in one, deletes in another. Pure.
 
-One statement sees one snapshot and takes the rows it found with it; what it could not resolve it reports and writes
-none of. Where rows may refer to each other, or a row's UUID is to be remembered, the ids of new rows are drawn first.
+One statement sees one snapshot and takes the rows it found with it; what it could not resolve it reports and writes none
+of; what somebody changed since that snapshot it leaves, and the counts tell. Where rows may refer to each other, or a
+row's UUID is to be remembered, the ids of new rows are drawn first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
+from dbsync.apply.judge import Judgement
 from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql
@@ -17,51 +21,57 @@ from dbsync.statements import statement
 
 
 def write_statement(share: Share) -> Query:
-    """Compose the insert and the update of a share; it answers (inserted, updated, first missing or null).
+    """Compose the insert and the update of a share; it answers (inserted, updated, to be updated, troubles).
 
-    The first missing is ``[tx, seq, place of the reference, its leaves ...]`` as text; then nothing may be kept.
+    Troubles are null, or one array of text a change that cannot be written now: tx, seq, why, the place of the reference
+    that finds nothing, and the key it asked for. Then nothing of the segment may be kept.
     """
+    judge = Judgement(share=share)
     drawn = _drawn_columns(share)
-    columns, joins = share.bound(without_self=bool(drawn))
-    rows = sql.Identifier("final" if drawn else "bound")
-    more: list[Sql] = [*_draw(share, drawn)] if drawn else []
+    writes: list[Sql] = []
     after: Sql = sql.SQL("")
     if share.layout.keyed_by_row_id:
-        more.append(sql.SQL("remembered AS ({})").format(_remember(share, rows, drawn)))
+        writes.append(sql.SQL("remembered AS ({})").format(_remember(judge, drawn)))
         after = sql.SQL("AND (SELECT count(*) FROM remembered) >= 0")
-    more.append(sql.SQL("inserted AS ({})").format(_insert(share, rows, drawn, after)))
-    assignments = _assignments(share)
-    if assignments:
-        more.append(sql.SQL("updated AS ({})").format(_update(share, rows, assignments)))
+    writes.append(sql.SQL("inserted AS ({})").format(_insert(judge, drawn, after)))
+    if judge.assignments:
+        writes.append(sql.SQL("updated AS ({})").format(_update(judge)))
+    writes.append(sql.SQL("recorded AS ({})").format(judge.ledger()))
     return statement("apply", "write").format(
         net=share.net(),
         typed=share.typed(),
-        bound=columns,
-        joins=joins,
-        more=sql.SQL("").join(sql.SQL(",\n{}").format(part) for part in more),
+        bound=share.bound(judge.written, without_self=bool(drawn)),
+        more=_listed(_draw(share, drawn) if drawn else []),
+        judged=judge.judged(sql.Identifier("final" if drawn else "bound")),
+        writes=_listed(writes),
         inserted=sql.SQL("(SELECT count(*) FROM inserted)"),
-        updated=sql.SQL("(SELECT count(*) FROM updated)" if assignments else "0"),
-        missing=statement("apply", "missing").format(rows=rows),
+        updated=sql.SQL("(SELECT count(*) FROM updated)" if judge.assignments else "0"),
+        troubles=statement("apply", "troubles"),
     )
 
 
 def delete_statement(share: Share) -> Query:
-    """Compose the delete of a share's gone rows; it answers (deleted, first missing or null)."""
-    columns, joins = share.bound()
-    more: Sql = sql.SQL("")
+    """Compose the delete of a share's gone rows; it answers (deleted, to be deleted, troubles)."""
+    judge = Judgement(share=share)
+    more = [sql.SQL("recorded AS ({})").format(judge.ledger())]
     if share.layout.keyed_by_row_id:
-        forget = statement("apply", "forget_row_keys").format(leaf=sql.Identifier("own_key"))
-        more = sql.SQL(",\nforgotten AS ({})").format(forget)
+        forget = statement("apply", "forget_row_keys").format(leaf=sql.Identifier("own_key"), forgotten=judge.forgotten)
+        more.append(sql.SQL("forgotten AS ({})").format(forget))
     return statement("apply", "delete").format(
         net=share.net(),
         typed=share.typed(),
-        bound=columns,
-        joins=joins,
+        bound=share.bound(judge.written),
+        judged=judge.judged(sql.Identifier("bound")),
         table=table_sql(share.table.name),
-        same_row=_same_row(share),
-        more=more,
-        missing=statement("apply", "missing").format(rows=sql.Identifier("bound")),
+        doomed=judge.doomed,
+        same_row=judge.same_row,
+        more=_listed(more),
+        troubles=statement("apply", "troubles"),
     )
+
+
+def _listed(parts: Sequence[Sql]) -> Sql:
+    return sql.SQL("").join(sql.SQL(",\n{}").format(part) for part in parts)
 
 
 def depart_statements(share: Share) -> list[Query]:
@@ -177,7 +187,8 @@ def _sources(share: Share) -> dict[str, Sql]:
     return sources
 
 
-def _insert(share: Share, rows: Sql, drawn: list[str], after: Sql) -> Sql:
+def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
+    share = judge.share
     sources = _sources(share)
     for i, column in enumerate(drawn, start=1):
         sources.setdefault(column, column_sql("b", f"id{i}"))
@@ -186,74 +197,36 @@ def _insert(share: Share, rows: Sql, drawn: list[str], after: Sql) -> Sql:
         columns=sql.SQL(", ").join(sql.Identifier(name) for name in sources),
         overriding=sql.SQL("OVERRIDING SYSTEM VALUE"),
         values=sql.SQL(", ").join(sources.values()),
-        rows=rows,
+        absent=judge.absent,
         after=after,
     )
 
 
-def _assignments(share: Share) -> list[tuple[str, Sql, Sql]]:
-    """Give each column to bring up to date: its name, when it changed, and its new value."""
-    found: dict[str, tuple[str, Sql, Sql]] = {}
-    for place, column in share.values:
-        if not column.generated and column.name not in share.layout.insert_only:
-            found[column.name] = (column.name, _changed(share, f"d{place}"), column_sql("b", f"v{place}"))
-    for place, generic, _ in share.generics:
-        column_name = generic.id_column
-        found[column_name] = (column_name, _changed(share, f"dl{place}"), column_sql("b", f"f{place}_1"))
-    for place, reference, _ in share.references:
-        if reference.target.table in share.late:
-            continue
-        for i, name in enumerate(reference.columns, start=1):
-            found[name] = (name, _changed(share, f"dl{place}"), column_sql("b", f"f{place}_{i}"))
-    return list(found.values())
-
-
-def _changed(share: Share, flag: str) -> Sql:
-    if not share.updates:
-        return sql.SQL("true")
-    return sql.SQL("(b.whole OR {})").format(column_sql("b", flag))
-
-
-def _update(share: Share, rows: Sql, assignments: list[tuple[str, Sql, Sql]]) -> Sql:
-    current = [_as(column_sql("t", name), target_column(share.table, name)) for name, _, _ in assignments]
-    wanted = [
-        _as(
-            sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(changed, value, column_sql("t", name)),
-            target_column(share.table, name),
-        )
-        for name, changed, value in assignments
-    ]
+def _update(judge: Judgement) -> Sql:
     return statement("apply", "update").format(
-        table=table_sql(share.table.name),
+        table=table_sql(judge.share.table.name),
         assignments=sql.SQL(", ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(name), value)
-            for (name, _, _), value in zip(assignments, wanted, strict=True)
+            sql.SQL("{} = {}").format(sql.Identifier(a.name), judge.wanted(a, column_sql("t", a.name)))
+            for a in judge.assignments
         ),
-        rows=rows,
-        same_row=_same_row(share),
-        current=sql.SQL(", ").join(current),
-        wanted=sql.SQL(", ").join(wanted),
+        same_row=judge.same_row,
     )
 
 
-def _as(value: Sql, column: Column) -> Sql:
-    """Say a value in a column's own type: rows are compared only where the types are the very same."""
-    return sql.SQL("({})::{}").format(value, sql.SQL(column.cast))
-
-
-def _same_row(share: Share) -> Sql:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(column_sql("t", name), column_sql("b", f"e{i}"))
-        for i, name in enumerate(share.table.primary_key, start=1)
-    )
-
-
-def _remember(share: Share, rows: Sql, drawn: list[str]) -> Sql:
+def _remember(judge: Judgement, drawn: list[str]) -> Sql:
+    share = judge.share
     ids = [
         sql.SQL("{}::pg_catalog.text").format(column_sql("b", f"id{drawn.index(column) + 1}"))
         for column in share.table.primary_key
     ]
     local = ids[0] if len(ids) == 1 else sql.SQL("ARRAY[{}]::pg_catalog.text").format(sql.SQL(", ").join(ids))
     return statement("apply", "remember_row_keys").format(
-        relation=sql.Literal(qualified(share.table.name)), local_id=local, leaf=sql.Identifier("own_key"), rows=rows
+        relation=sql.Literal(qualified(share.table.name)),
+        local_id=local,
+        leaf=sql.Identifier("own_key"),
+        absent=judge.absent,
     )
+
+
+def _as(value: Sql, column: Column) -> Sql:
+    return sql.SQL("({})::{}").format(value, sql.SQL(column.cast))

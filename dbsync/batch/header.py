@@ -23,8 +23,8 @@ _LARGEST = 2**63 - 1
 _LARGEST_COUNT = 2**53 - 1
 _MEMBERS = frozenset(
     {
-        "counts", "first_captured", "first_seq", "incarnation", "last_captured", "last_seq", "layouts", "link", "node",
-        "number", "previous_hash", "transactions",
+        "counts", "first_captured", "first_seq", "incarnation", "last_captured", "last_seq", "layouts", "lineage", "link",
+        "node", "number", "previous_hash", "transactions",
     }
 )  # fmt: skip
 _COUNT_MEMBERS = frozenset({"layout", "op", "changes", "renames"})
@@ -65,6 +65,7 @@ def refused(what: str, why: str = "") -> FormatError:
 def _dump(header: Header) -> bytes:
     members = {
         "node": header.node,
+        "lineage": str(header.lineage),
         "incarnation": str(header.incarnation),
         "link": header.link,
         "number": str(header.number),
@@ -87,6 +88,7 @@ def _read(value: object) -> Header:
     members = _exactly(value, _MEMBERS)
     header = Header(
         node=_filled(members["node"]),
+        lineage=UUID(_text(members["lineage"])),
         incarnation=UUID(_text(members["incarnation"])),
         link=_filled(members["link"]),
         number=_long(members["number"], least=1),

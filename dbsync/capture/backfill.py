@@ -73,7 +73,7 @@ def backfill(
     total = 0
     for group in groups(chosen):
         pending = [table for table in group if _begin(connection, table.name, again=again)]
-        if len(group) > 1 or _refers_to_itself(group[0]):
+        if len(group) > 1 or refers_to_itself(group[0]):
             with connection.transaction():
                 total += sum(_whole(connection, table, catalog, progress) for table in pending)
         else:
@@ -140,5 +140,6 @@ def _targets(table: RegisteredTable, present: object) -> list[TableName]:
     return sorted({r.target.table for r in table.references if r.target.table in present} - {table.name})
 
 
-def _refers_to_itself(table: RegisteredTable) -> bool:
+def refers_to_itself(table: RegisteredTable) -> bool:
+    """Say whether rows of a table refer to rows of the same table."""
     return any(reference.target.table == table.name for reference in table.references)

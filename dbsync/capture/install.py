@@ -85,7 +85,7 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
     if closed:
         steps = grants(registry, closed)
         raise PrivilegeError(
-            "the role dbsync may not read every table that natural keys run through",
+            "the role dbsync_capture may not read every table that natural keys run through",
             where="source",
             why=f"you are no owner of {', '.join(map(str, closed))}, and cannot let it",
             hint="as their owner: " + " ".join(f"{_uncommented(step, connection)};" for step in steps),

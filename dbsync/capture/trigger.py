@@ -102,12 +102,16 @@ class Capture:
         return _key_query(self.table, self.catalog)
 
     def create_functions(self) -> Iterator[Query]:
-        """Compose what makes the functions (as the owner role)."""
+        """Compose what makes the functions (as the owner role) and gives them to the role they run as."""
         made = [(self.function, self.body), (self.truncate_function, self.truncate_body)]
+        yield statement("capture", "take_turn")
+        yield statement("capture", "open_schema")
         for function, body in made:
             if body:
                 yield statement("capture", "create_function").format(function=function, body=sql.Literal(body))
                 yield statement("capture", "secure_function").format(function=function)
+                yield statement("capture", "give_function").format(function=function)
+        yield statement("capture", "close_schema")
 
     def create_triggers(self, on: TableName) -> Iterator[Query]:
         """Compose what makes the triggers on the table, or on one of its partitions (as the table's owner)."""

@@ -42,9 +42,12 @@ class Reader:
     :meth:`acknowledge`. A crash between any two of them repeats the batch, byte for byte.
     """
 
-    def __init__(self, connection: psycopg.Connection, *, node: str, incarnation: UUID, link: str) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, *, node: str, lineage: UUID, incarnation: UUID, link: str
+    ) -> None:
         self._connection = connection
         self._node = node
+        self._lineage = lineage
         self._incarnation = incarnation
         self._link = link
         self._window: Window | None = None
@@ -79,9 +82,23 @@ class Reader:
             cursor=cursor, window_end=window_end, window_seq=window_seq, last_number=number, last_hash=bytes(last_hash)
         )
 
+    @property
+    def connection(self) -> psycopg.Connection:
+        """Give the session that holds the claim."""
+        return self._connection
+
+    def go_on_as(self, incarnation: UUID) -> None:
+        """Go on under another incarnation, or from another place of the log: as the link says now."""
+        self._incarnation = incarnation
+        self._window = None
+
     def unfinished(self) -> Cut | None:
-        """Give the batch that was sent and has no receipt yet, if a crash or a cut line left one."""
-        row = self._connection.execute(statement("changelog", "unacknowledged"), {"link": self._link}).fetchone()
+        """Give the batch that was sent and has no receipt yet, if a crash or a cut line left one.
+
+        One that another service sent of a life that has ended in the meantime is forgotten: it is cut anew.
+        """
+        self._connection.execute(statement("lives", "set_aside"))
+        row = self._connection.execute(statement("changelog", "unacknowledged"), self._own).fetchone()
         if row is None:
             return None
         number, start, end, joint, after, last, transactions, changes = row
@@ -145,7 +162,7 @@ class Reader:
             begun = self._connection.execute(
                 statement("changelog", "begin_batch"),
                 {
-                    "link": self._link,
+                    **self._own,
                     "number": cut.number,
                     "after": cut.after_seq,
                     "start": cut.window.start,
@@ -157,10 +174,11 @@ class Reader:
             self._connection.execute(
                 statement("changelog", "record_cut"),
                 {
-                    "link": self._link,
+                    **self._own,
                     "number": cut.number,
                     "start": cut.window.start,
                     "end": cut.window.end,
+                    "joint": cut.joint,
                     "after": cut.after_seq,
                     "last": cut.last_seq,
                     "transactions": cut.transactions,
@@ -177,21 +195,17 @@ class Reader:
         row = self._connection.execute("SELECT paused_since IS NOT NULL FROM dbsync.node").fetchone()
         return row is not None and bool(row[0])
 
-    def purge(self, bite: int = 20_000) -> int:
-        """Delete up to ``bite`` changes that every link has a receipt for; give how many."""
-        return self._connection.execute(statement("changelog", "purge"), {"bite": bite}).rowcount
-
     def acknowledge(self, cut: Cut, receipt: Receipt) -> None:
         """Move the link's cursor over a batch that its destination has committed."""
         with self._connection.transaction():
             self._connection.execute(
                 statement("changelog", "acknowledge"),
-                {"link": self._link, "number": receipt.number, "hash": receipt.hash},
+                {**self._own, "number": receipt.number, "hash": receipt.hash},
             )
             moved = self._connection.execute(
                 statement("changelog", "advance"),
                 {
-                    "link": self._link,
+                    **self._own,
                     "number": cut.number,
                     "hash": receipt.hash,
                     "last": cut.last_seq,
@@ -202,6 +216,10 @@ class Reader:
             self._refuse_unless_moved(moved)
         if cut.ends_window:
             self._window = None
+
+    @property
+    def _own(self) -> dict[str, object]:
+        return {"link": self._link, "incarnation": self._incarnation}
 
     def _refuse_unless_moved(self, cursor: psycopg.Cursor) -> None:
         if cursor.rowcount != 1:
@@ -279,6 +297,7 @@ class Reader:
         counts = tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r, _, _ in rows)
         return Header(
             node=self._node,
+            lineage=self._lineage,
             incarnation=self._incarnation,
             link=self._link,
             number=cut.number,

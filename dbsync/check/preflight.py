@@ -88,7 +88,7 @@ def _look(session: psycopg.Connection, side: _Side, revision: str) -> Iterator[F
     yield from server.of_server(side.side, side.server)
     yield from of_pooler(side.side, session, side.dsn)
     yield from server.of_membership(side.side, side.server)
-    readable = side.server.has_schema and (side.server.is_member or not side.server.has_owner)
+    readable = side.server.has_schema and side.server.may_look
     with _read_only(session):
         side.revision = _revision(session) if readable else None
     if readable or not side.server.has_schema:
@@ -107,7 +107,8 @@ def _of_source(
             states = trigger_states(session, registry, side.catalog)
         rights = privileges.ask(session, registry.tables)
     settled = {name for name, state in states.items() if state == "installed"}
-    yield from privileges.of_source(registry, rights, side.server.role, settled)
+    yield from server.of_temporary(side.side, side.server)
+    yield from privileges.of_source(registry, rights, side.server, settled)
     yield from drift.of_triggers(states)
 
 
@@ -117,8 +118,8 @@ def _of_upstream(session: psycopg.Connection, side: _Side, registry: Registry) -
     yield from server.of_temporary(side.side, side.server)
     with _read_only(session):
         rights = privileges.ask(session, registry.tables)
-        yield from privileges.of_upstream(registry, rights, side.server.role)
-        yield from privileges.of_sequences(session, registry, side.catalog, side.server.role)
+        yield from privileges.of_upstream(registry, rights, side.server)
+        yield from privileges.of_sequences(session, registry, side.catalog, side.server)
     yield from compare(registry, side.catalog)
 
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from dbsync.check.finding import error, warning
-from dbsync.check.server import Side
+from dbsync.check.server import Server, Side
 from dbsync.check.wording import grants, identifier, listed, table
 from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Finding
@@ -50,33 +50,43 @@ def ask(connection: psycopg.Connection, tables: Iterable[TableName]) -> list[Rig
         return cursor.fetchall()
 
 
-def of_source(registry: Registry, rights: Sequence[Rights], role: str, settled: Collection[TableName]) -> list[Finding]:
-    """Find what the role lacks to install capture; tables that are ``settled`` have it already."""
+def of_source(
+    registry: Registry, rights: Sequence[Rights], server: Server, settled: Collection[TableName]
+) -> list[Finding]:
+    """Find what the role lacks to install capture; tables that are ``settled`` have it already.
+
+    The service's role needs no right at all on the application's tables.
+    """
+    if not server.installs:
+        return [*_of_looked_up(registry, rights)]
     shipped = {name for name, one in registry.tables.items() if one.mode is Mode.SHIP}
     needs = {
         one.table: [p for p in _CAPTURE if p == "SELECT" or one.table not in settled] if one.table in shipped else []
         for one in rights
     }
     return [
-        *_of_schemas("source", rights, role),
-        *_of_tables("source", rights, needs, role),
+        *_of_schemas("source", rights, server),
+        *_of_tables("source", rights, needs, server),
         *_of_looked_up(registry, rights),
     ]
 
 
-def of_upstream(registry: Registry, rights: Sequence[Rights], role: str) -> list[Finding]:
+def of_upstream(registry: Registry, rights: Sequence[Rights], server: Server) -> list[Finding]:
     """Find what the role lacks to write the shipped tables and to read the lookups."""
     needs = {one.table: list(_WRITE) if registry.tables[one.table].mode is Mode.SHIP else ["SELECT"] for one in rights}
     return [
-        *_of_schemas("upstream", rights, role),
-        *_of_tables("upstream", rights, needs, role),
+        *_of_schemas("upstream", rights, server),
+        *_of_tables("upstream", rights, needs, server),
         *_of_filtered(rights),
     ]
 
 
-def of_sequences(connection: psycopg.Connection, registry: Registry, upstream: Catalog, role: str) -> Iterator[Finding]:
-    """Find sequences that the role may not draw ids for new rows from."""
-    tables = [upstream.table(one.name) for one in registry.shipped()]
+def of_sequences(
+    connection: psycopg.Connection, registry: Registry, upstream: Catalog, server: Server
+) -> Iterator[Finding]:
+    """Find sequences that the role may not draw ids from, for new rows and for gone ones that a history refers to."""
+    gone = {r.target.table for one in registry.shipped() for r in one.references if r.soft}
+    tables = [upstream.table(name) for name in {one.name for one in registry.shipped()} | gone]
     drawn = sorted({column.sequence for one in tables if one for column in one.columns if column.sequence})
     rows = connection.execute(statement("check", "unusable_sequences"), {"sequences": drawn}).fetchall()
     missing = [str(sequence) for (sequence,) in rows]
@@ -84,24 +94,29 @@ def of_sequences(connection: psycopg.Connection, registry: Registry, upstream: C
         yield error(
             "privilege_sequence",
             "upstream",
-            f"role {role} may not draw ids for new rows from {listed(missing)}",
-            f"GRANT USAGE ON SEQUENCE {', '.join(missing)} TO {identifier(role)};",
+            f"role {server.role} may not draw ids for new rows from {listed(missing)}",
+            f"GRANT USAGE ON SEQUENCE {', '.join(missing)} TO {identifier(_grantee(server))};",
         )
 
 
-def _of_schemas(side: Side, rights: Sequence[Rights], role: str) -> Iterator[Finding]:
+def _grantee(server: Server) -> str:
+    """Name whom to grant to: the role made for logins of the service, where this one is such a login."""
+    return server.role if server.installs else "dbsync_replicator"
+
+
+def _of_schemas(side: Side, rights: Sequence[Rights], server: Server) -> Iterator[Finding]:
     closed = sorted({one.schema for one in rights if not one.schema_usage})
     for schema in closed:
         yield error(
             "privilege_usage",
             side,
-            f"role {role} may not look into schema {schema}",
-            f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};",
+            f"role {server.role} may not look into schema {schema}",
+            f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(_grantee(server))};",
         )
 
 
 def _of_tables(
-    side: Side, rights: Sequence[Rights], needs: Mapping[TableName, Sequence[str]], role: str
+    side: Side, rights: Sequence[Rights], needs: Mapping[TableName, Sequence[str]], server: Server
 ) -> Iterator[Finding]:
     """Say once for each set of missing privileges which tables it is missing on."""
     lacking: defaultdict[tuple[str, ...], list[TableName]] = defaultdict(list)
@@ -113,13 +128,13 @@ def _of_tables(
         yield error(
             "privilege_table",
             side,
-            f"role {role} lacks {', '.join(privileges)} on {listed(tables)}",
-            " ".join(grants(privileges, tables, role)),
+            f"role {server.role} lacks {', '.join(privileges)} on {listed(tables)}",
+            " ".join(grants(privileges, tables, _grantee(server))),
         )
 
 
 def _of_looked_up(registry: Registry, rights: Sequence[Rights]) -> Iterator[Finding]:
-    """Find tables that the capture functions, which run as the role dbsync, could not read."""
+    """Find tables that the capture functions, which run as the role dbsync_capture, could not read."""
     needed = {name for one in registry.shipped() for reference in one.references for name in _along(reference)}
     needed |= {
         tree.table for one in registry.shipped() for generic in one.generics for tree in generic.targets.values()
@@ -129,8 +144,8 @@ def _of_looked_up(registry: Registry, rights: Sequence[Rights]) -> Iterator[Find
         yield error(
             "privilege_lookup",
             "source",
-            f"natural keys run through {listed(closed)}, and you cannot let the role dbsync read and lock rows there",
-            "as their owner: " + " ".join([*grants(["SELECT"], closed, "dbsync"), *_locks(registry, closed)]),
+            f"natural keys run through {listed(closed)}, and you cannot let the role dbsync_capture read and lock rows there",
+            "as their owner: " + " ".join([*grants(["SELECT"], closed, "dbsync_capture"), *_locks(registry, closed)]),
         )
 
 
@@ -139,7 +154,7 @@ def _locks(registry: Registry, tables: Collection[TableName]) -> Iterator[str]:
     for name in tables:
         found = registry.tables[name].table
         column = (*found.primary_key, found.columns[0].name)[0]
-        yield f"GRANT UPDATE ({identifier(column)}) ON {table(name)} TO dbsync;"
+        yield f"GRANT UPDATE ({identifier(column)}) ON {table(name)} TO dbsync_capture;"
 
 
 def _along(reference: KeyReference) -> Iterator[TableName]:

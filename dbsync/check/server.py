@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +40,16 @@ class Server:
     can_make_roles: bool
     can_make_schemas: bool
     can_make_temporary_tables: bool
+    is_replicator: bool = False
+    may_look: bool = True
+    """Into the schema dbsync."""
+    missing_roles: Sequence[str] = ()
+    """Of those that an installation makes."""
+
+    @property
+    def installs(self) -> bool:
+        """Say whether this role is the one that installs; the service's may ship and apply only."""
+        return self.is_member or not self.is_replicator
 
 
 def ask(connection: psycopg.Connection) -> Server:
@@ -91,8 +101,17 @@ def of_schema(side: Side, server: Server, found: str | None, expected: str) -> I
 
 
 def of_membership(side: Side, server: Server) -> Iterator[Finding]:
-    """Find whether the role may act as the owner of what dbsync makes."""
-    if server.has_owner and not server.is_member:
+    """Find whether the role may ship and apply where dbsync is installed, and install it where it is not."""
+    if not server.has_owner or server.is_member or (server.has_schema and server.is_replicator):
+        return
+    if server.has_schema and "dbsync_replicator" not in server.missing_roles:
+        yield error(
+            "privilege_member",
+            side,
+            f"role {server.role} is no member of the role dbsync_replicator, which may ship and apply",
+            f"GRANT dbsync_replicator TO {identifier(server.role)};",
+        )
+    else:
         yield error(
             "privilege_member",
             side,
@@ -107,18 +126,19 @@ def of_temporary(side: Side, server: Server) -> Iterator[Finding]:
         yield error(
             "privilege_temporary",
             side,
-            f"role {server.role} may make no temporary tables, where batches are staged",
+            f"role {server.role} may make no temporary tables, where batches are cut and staged",
             f"GRANT TEMPORARY ON DATABASE {identifier(server.database)} TO {identifier(server.role)};",
         )
 
 
 def _of_installing(side: Side, server: Server) -> Iterator[Finding]:
-    if not server.has_owner and not server.can_make_roles:
+    if server.missing_roles and not server.can_make_roles:
+        made = " ".join(f"CREATE ROLE {name} NOLOGIN;" for name in server.missing_roles)
         yield error(
             "privilege_role",
             side,
-            f"role {server.role} may make no roles, and dbsync's things belong to a role of their own",
-            f"CREATE ROLE dbsync NOLOGIN; GRANT dbsync TO {identifier(server.role)};",
+            f"role {server.role} may make no roles, and dbsync's things belong to roles of their own",
+            f"{made} GRANT dbsync_capture TO dbsync; GRANT dbsync TO {identifier(server.role)};",
         )
     if not server.has_schema and not server.can_make_schemas:
         yield error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -10,32 +11,43 @@ from dbsync import schema
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption
 from dbsync.cli.settings import settings
-from dbsync.postgres import connect
 from dbsync.service import install as installation
+from dbsync.service import upstream
 
 SqlOption = Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
 def install_upstream(*, sql: SqlOption = False, dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
-    """Make dbsync's own schema in the upstream database: receipts, and the keys of rows without a natural one.
+    """Make dbsync's own schema in the upstream database, and let the service write the registered tables.
 
-    The application's tables are not touched. Safe to repeat.
+    The role dbsync_replicator, made for logins of the service, gets SELECT, INSERT, UPDATE and DELETE on the tables that
+    are shipped, SELECT on the lookups, USAGE on their sequences, and nothing else. The tables themselves are not touched.
+    Safe to repeat; a table that was added to the configuration needs it again.
     """
     chosen = settings(config)
-    if sql:
-        output.line(schema.upgrade_sql())
+    if sql or dry_run:
+        planned = list(upstream.plan(chosen))
+        for part in planned if sql else _in_words(planned):
+            output.line(part)
         return
-    if dry_run:
-        with connect(chosen.upstream.url, name="upstream") as connection:
-            found = schema.version(connection)
-        wanted = schema.head()
-        output.line(
-            "nothing to do" if found == wanted else f"would bring schema dbsync from {found or 'none'} to {wanted}"
-        )
-        return
-    changed = installation.install_upstream(chosen)
-    output.line("upstream: schema dbsync is installed" if changed else "upstream: nothing to do")
+    done = upstream.install(chosen)
+    if done.schema_changed:
+        output.line("upstream: schema dbsync is installed")
+    if done.granted:
+        output.line(f"upstream: {done.granted:,} rights granted to {upstream.REPLICATOR}")
+    if not (done.schema_changed or done.granted):
+        output.line("upstream: nothing to do")
+
+
+def _in_words(planned: Sequence[str]) -> Iterator[str]:
+    grants = [part for part in planned if part.startswith("GRANT ")]
+    if len(grants) < len(planned):
+        yield f"would bring schema dbsync to {schema.head()}"
+    if grants:
+        yield f"would grant {len(grants):,} rights to {upstream.REPLICATOR}"
+    if not planned:
+        yield "nothing to do"
 
 
 def install_triggers(*, sql: SqlOption = False, dry_run: DryRunOption = False, config: ConfigOption = None) -> None:

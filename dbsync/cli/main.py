@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from dbsync import __version__
-from dbsync.cli import backfill, check, demo, init, install, output, status, tables, verify
+from dbsync.cli import (
+    backfill,
+    check,
+    compact,
+    conflicts,
+    demo,
+    init,
+    install,
+    output,
+    quarantine,
+    resend,
+    status,
+    tables,
+    verify,
+)
 from dbsync.cli import run as service
 from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
 from dbsync.config.explain import explain
@@ -44,7 +58,11 @@ app.command("status")(status.status)
 app.command("pause")(service.pause)
 app.command("resume")(service.resume)
 app.command("capture")(service.capture)
+app.command("compact")(compact.compact)
 app.command("verify")(verify.verify)
+app.command("resend")(resend.resend)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(conflicts.app, name="conflicts")
 
 
 def _show_version(wanted: bool) -> None:

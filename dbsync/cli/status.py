@@ -20,9 +20,11 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show the node, its link and its tables: from the node's own database, whether or not the service runs.
 
-    JSON: node {name, incarnation, capture_off_since, paused_since}, link {name, state, since, reason, last_batch,
-    last_changes, last_at}, pending (changes without a receipt), lag (seconds, null when nothing is pending), tables
-    [{table, pending, oldest, today, trigger}].
+    JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state, since, reason,
+    last_batch, last_changes, last_at}, pending (changes without a receipt), lag (seconds, null when nothing is pending), tables
+    [{table, pending, oldest, today, trigger}], exact (false: pending is an estimate, there is too much to count), log {bytes
+    (on disk), waiting_bytes (without a receipt), oldest, kept (acknowledged changes still there), keep, max_size, compact_over}, events of the last days [{at, kind, link,
+    what, hint}]: restored, copied, reloaded, upstream_restored.
     """
     found = gather(settings(config))
     if json:
@@ -42,13 +44,20 @@ def show(found: Status) -> None:
         console.print(
             Text(f"  capture is OFF since {since}: changes made now never reach the upstream", style="bold red")
         )
+    for event in found.events:
+        at = f"{event.at:%Y-%m-%d %H:%M}  " if event.at else ""
+        console.print(Text(f"  {at}{event.kind.value}: {event.what}", style="yellow"))
+        console.print(f"    {event.hint}")
+    if found.node.reloaded:
+        console.print(Text("  reloaded in another PostgreSQL cluster: dbsync run takes its changes over", style="yellow"))
     output.table(
         ["  TABLE", "PENDING", "OLDEST", "TODAY", "TRIGGER"],
-        [_row(table, found.now) for table in found.tables],
+        [_row(table, found) for table in found.tables],
         right=["PENDING", "OLDEST", "TODAY"],
     )
+    console.print(_log(found))
     if found.pending and found.link.state != "streaming":
-        console.print(f"{found.pending:,} changes wait safely in the source")
+        console.print(f"{_about(found)}{found.pending:,} changes wait safely in the source")
     wrong = [str(table.table) for table in found.tables if table.trigger not in {"installed", "removed"}]
     if wrong:
         console.print(Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red"))
@@ -86,9 +95,40 @@ def _last(link: LinkStatus, now: datetime) -> str:
     return f"   last batch {link.last_batch}{rows} {ago((now - link.last_at).total_seconds())} ago"
 
 
-def _row(table: TableStatus, now: datetime) -> list[str]:
-    oldest = ago((now - table.oldest).total_seconds()) if table.oldest else "-"
-    return [f"  {table.table}", f"{table.pending:,}", oldest, f"{table.today:,}", table.trigger]
+def _log(found: Status) -> str:
+    """Say what the change log takes on disk, and what becomes of it."""
+    log = found.log
+    parts = [f"change log {size(log.bytes)} on disk"]
+    if log.waiting_bytes:
+        parts.append(f"{size(log.waiting_bytes)} of it wait")
+    if log.oldest:
+        parts.append(f"oldest change {ago((found.now - log.oldest).total_seconds())}")
+    parts.append(f"{log.kept:,} acknowledged, kept for {log.keep}" + (f" up to {log.max_size}" if log.max_size else ""))
+    if log.compact_over:
+        parts.append(f"compacted over {log.compact_over}")
+    return "   ".join(parts)
+
+
+def size(number: int) -> str:
+    """Say a size as one would in dbsync.toml.
+
+    >>> size(8192), size(1_234_567), size(2_000_000_000)
+    ('8.2 kB', '1.2 MB', '2.0 GB')
+    """
+    for unit, factor in (("GB", 1_000**3), ("MB", 1_000**2)):
+        if number >= factor:
+            return f"{number / factor:,.1f} {unit}"
+    return f"{number / 1_000:.1f} kB"
+
+
+def _about(found: Status) -> str:
+    return "" if found.exact else "about "
+
+
+def _row(table: TableStatus, found: Status) -> list[str]:
+    oldest = ago((found.now - table.oldest).total_seconds()) if table.oldest else "-"
+    about = "~" if not found.exact and table.pending else ""
+    return [f"  {table.table}", f"{about}{table.pending:,}", oldest, f"{table.today:,}", table.trigger]
 
 
 def _json(found: Status) -> dict[str, object]:
@@ -97,5 +137,8 @@ def _json(found: Status) -> dict[str, object]:
         "link": asdict(found.link),
         "pending": found.pending,
         "lag": found.lag,
+        "exact": found.exact,
+        "log": asdict(found.log),
         "tables": [{**asdict(table), "table": str(table.table)} for table in found.tables],
+        "events": [asdict(event) for event in found.events],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Annotated
 
 import psycopg
@@ -23,6 +23,7 @@ from dbsync.model.findings import Severity
 from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
 from dbsync.postgres import Connection, connect, translated
+from dbsync.service.resend import repairing
 from dbsync.statements import statement
 from dbsync.verify import words
 from dbsync.verify.direct import Options
@@ -30,7 +31,7 @@ from dbsync.verify.direct import verify as compare_databases
 from dbsync.verify.report import Report
 
 
-def verify(
+def verify(  # noqa: PLR0913 - each is an option
     tables: Annotated[
         list[str] | None,
         typer.Argument(metavar="TABLE", help="Names or patterns, such as 'clinic_*'; all tables unless given."),
@@ -47,6 +48,13 @@ def verify(
     show_values: Annotated[
         bool, typer.Option("--show-values", help="Show the values that differ, not only the columns' names.")
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Send the source's rows that upstream lacks or has otherwise again, all of them, not only those listed.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -56,7 +64,12 @@ def verify(
     them), extra (only upstream has them) or different. Exits 0 when both sides agree, 1 when they differ. Only
     digests travel, and the keys of what differs. Rows on their way appear as differences.
 
-    JSON: agree (bool), ignore_extra, pending (changes not shipped yet; null if unknown), tables and differences. Each
+    With --repair, rows that are missing or different upstream go into the source's change log once more, as they are
+    now, and are shipped like any change. Extra rows are never deleted. It still exits 1: run dbsync run --once, then
+    compare again.
+
+    JSON: agree (bool), ignore_extra, pending (changes not shipped yet; null if unknown), repaired (rows in the change
+    log once more; null without --repair), tables and differences. Each
     of tables: table, source_rows, upstream_rows, missing, extra, different, not_captured (of the missing),
     other_origin, missing_columns, notes, problem (null when it was compared). Each of differences: table, kind, key
     (the leaves as text; the primary key where captured is false), captured, columns (column, source, upstream; the
@@ -66,27 +79,31 @@ def verify(
     with (
         closing(connect(settings.node.source, name="source")) as source,
         closing(connect(settings.upstream.url, name="upstream")) as upstream,
+        repairing(settings) if repair else nullcontext() as mend,
     ):
         registry = _registry(settings, source)
         pending = _pending(source, settings.upstream.label)
-        options = Options(limit=limit, show_values=show_values, progress=_progress)
+        options = Options(limit=limit, show_values=show_values, progress=_progress, repair=mend)
         report = compare_databases(registry, source, upstream, _selected(registry, tables or ()), options=options)
     _clear()
+    repaired = mend.rows.total() if mend else None
     if json:
-        output.as_json(report.as_json(ignore_extra=ignore_extra, pending=pending))
+        output.as_json({**report.as_json(ignore_extra=ignore_extra, pending=pending), "repaired": repaired})
     else:
-        show(report, ignore_extra=ignore_extra, pending=pending)
+        show(report, ignore_extra=ignore_extra, pending=pending, repaired=repaired)
     if not report.agrees(ignore_extra=ignore_extra):
         raise typer.Exit(1)
 
 
-def show(report: Report, *, ignore_extra: bool = False, pending: int | None = None) -> None:
+def show(
+    report: Report, *, ignore_extra: bool = False, pending: int | None = None, repaired: int | None = None
+) -> None:
     """Print a report for a person: the tables, the first rows that differ, what to do, and the answer last."""
     output.table(words.HEADINGS, [words.cells(compared) for compared in report.tables], right=words.HEADINGS[1:])
     _block(words.listing(report))
     _block(words.remarks(report))
     if not report.agrees(ignore_extra=ignore_extra):
-        _block(words.remedies(report, pending=pending))
+        _block(words.remedies(report, pending=pending) if repaired is None else words.repaired(repaired))
     _block(words.closing(report, ignore_extra=ignore_extra, pending=pending))
 
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from dbsync.config import dsn, patterns
 from dbsync.model.names import TableName
-from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew
+from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew, Policies, Policy
 from dbsync.model.registration import Mode, Truncate
 
 ROW_ID: Literal["row_id"] = "row_id"
@@ -26,6 +26,9 @@ ROW_ID: Literal["row_id"] = "row_id"
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _MODEL_NAME = re.compile(r"\w+\.\w+")
+_MEASURE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([A-Za-z]+)")
+_TIMES = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+_SIZES = {"kB": 1_000, "MB": 1_000**2, "GB": 1_000**3, "TB": 1_000**4}
 
 
 class Route(StrEnum):
@@ -112,6 +115,24 @@ def _model_name(text: str) -> str:
     return text
 
 
+def _measured(text: str, units: Mapping[str, int]) -> float | None:
+    found = _MEASURE.fullmatch(text)
+    unit = units.get(found[2]) if found else None
+    return None if found is None or unit is None else float(found[1]) * unit
+
+
+def _duration(text: str) -> str:
+    if text != "0" and _measured(text, _TIMES) is None:
+        raise PydanticCustomError("duration", 'not a duration: write "7d", "12h", "30min" or "0"')
+    return text
+
+
+def _size(text: str) -> str:
+    if not _measured(text, _SIZES):
+        raise PydanticCustomError("size", 'not a size: write "500MB" or "2GB"')
+    return text
+
+
 def _key_form(value: object) -> str | None:
     if isinstance(value, list | tuple):
         return "columns"
@@ -142,6 +163,8 @@ Targets = Annotated[Mapping[ModelName, OneTable], AfterValidator(_frozen)]
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Strict(), Field(gt=0, le=86_400, allow_inf_nan=False)]
+Duration = Annotated[str, AfterValidator(_duration)]
+Size = Annotated[str, AfterValidator(_size)]
 Key = Annotated[
     Annotated[tuple[Column, ...], AfterValidator(_not_empty), Tag("columns")]
     | Annotated[Literal["row_id"], Tag("word")],
@@ -253,6 +276,32 @@ class ServiceConfig(_Section):
     """How far this node's clock may be off the upstream's before ``on_conflict = "newest"`` does not believe it."""
 
 
+class RetentionConfig(_Section):
+    """``[retention]``: how long changes stay in the source, and how much room they may take."""
+
+    keep: Duration = "7d"
+    """How long a change stays after its receipt; a restored upstream asks for it again."""
+    max_size: Size | None = None
+    """Over this, acknowledged changes go though they are younger."""
+    compact_over: Size | None = None
+    """A backlog over this is reduced to the last state of each row before it is shipped."""
+
+    @property
+    def keep_seconds(self) -> float:
+        """Give ``keep`` in seconds."""
+        return _measured(self.keep, _TIMES) or 0.0
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Give ``max_size`` in bytes."""
+        return None if self.max_size is None else int(_measured(self.max_size, _SIZES) or 0)
+
+    @property
+    def compact_bytes(self) -> int | None:
+        """Give ``compact_over`` in bytes."""
+        return None if self.compact_over is None else int(_measured(self.compact_over, _SIZES) or 0)
+
+
 class Config(_Section):
     """A whole dbsync.toml."""
 
@@ -261,6 +310,7 @@ class Config(_Section):
     tables: tuple[TableConfig, ...] = ()
     batch: BatchConfig = BatchConfig()
     service: ServiceConfig = ServiceConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     def entry_for(self, name: TableName) -> TableConfig | None:
         """Find the entry that is about a table, also one that says ``skip``.
@@ -275,6 +325,23 @@ class Config(_Section):
         """Find the configuration of a table; None when no entry selects it or the one that does says ``skip``."""
         entry = self.entry_for(name)
         return None if entry is None or entry.skip else entry
+
+    @property
+    def policies(self) -> Policies:
+        """Give the rules for changes that do not fit, table by table."""
+        return Policies(find=self._policy, clock_limit=self.service.clock_limit)
+
+    def _policy(self, name: TableName) -> Policy | None:
+        entry = self.table_for(name)
+        if entry is None:
+            return None
+        return Policy(
+            on_conflict=entry.on_conflict,
+            on_delete=entry.on_delete,
+            on_error=entry.on_error,
+            on_skew=entry.on_skew,
+            newest_by=entry.newest_by,
+        )
 
     def literal_tables(self) -> tuple[TableName, ...]:
         """Give the tables that the file names one by one and does not skip, in the order of the file."""

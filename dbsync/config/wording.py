@@ -18,6 +18,7 @@ from dbsync.config.models import (
     Config,
     GenericConfig,
     NodeConfig,
+    RetentionConfig,
     ServiceConfig,
     TableConfig,
     UpstreamConfig,
@@ -32,6 +33,7 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("tables", "generic"): GenericConfig,
     ("batch",): BatchConfig,
     ("service",): ServiceConfig,
+    ("retention",): RetentionConfig,
 }
 _MUST = {
     "string_type": "must be text in quotes",

@@ -33,7 +33,11 @@ def column_sql(alias: str, column: str) -> Sql:
 
 def text_of(alias: str, column: Column) -> Sql:
     """Render a column as text by its type's output function."""
-    value = column_sql(alias, column.name)
+    return text_sql(column_sql(alias, column.name), column)
+
+
+def text_sql(value: Sql, column: Column) -> Sql:
+    """Render a value of a column's type as text."""
     if column.out:
         return sql.SQL("pg_catalog.textin({}({}))").format(_function(column.out), value)
     return sql.SQL("{}::pg_catalog.text").format(value)

@@ -128,8 +128,8 @@ def of_table(table: Table, entry: TableConfig) -> Iterator[Finding]:
         yield _warning(
             "row_security",
             str(table.name),
-            "row-level security is on: dbsync sees only the rows that its policies show to the role dbsync",
-            f"CREATE POLICY dbsync ON {_sql(table.name)} TO dbsync USING (true);",
+            "row-level security is on: dbsync sees only the rows that its policies show to the role dbsync_capture",
+            f"CREATE POLICY dbsync ON {_sql(table.name)} TO dbsync_capture USING (true);",
         )
     if entry.mode is Mode.LOOKUP:
         return

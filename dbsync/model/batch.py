@@ -65,6 +65,8 @@ class Header:
     """What stands before a batch's payload."""
 
     node: str
+    lineage: UUID
+    """The first incarnation of this database; restored, copied and reloaded ones share it."""
     incarnation: UUID
     link: str
     number: int

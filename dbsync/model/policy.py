@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from types import MappingProxyType
 
 from dbsync.model.names import TableName
 
@@ -83,15 +82,27 @@ class Policy:
     """The column that says when a row was last changed; needed by ``on_conflict = "newest"``."""
 
 
+def _no_rule(_table: TableName) -> Policy | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """The rules of all tables, and how far a clock may be off before its times are not believed."""
 
-    tables: Mapping[TableName, Policy] = field(default_factory=lambda: MappingProxyType({}))
+    find: Callable[[TableName], Policy | None] = _no_rule
     otherwise: Policy = Policy()
     clock_limit: float = 60.0
     """Seconds."""
 
     def of(self, table: TableName) -> Policy:
         """Give the rules of a table."""
-        return self.tables.get(table, self.otherwise)
+        return self.find(table) or self.otherwise
+
+    def won_by_source(self) -> Policies:
+        """Give the same rules, but that the source wins every conflict."""
+
+        def won(table: TableName) -> Policy:
+            return replace(self.of(table), on_conflict=OnConflict.SOURCE, on_delete=OnDelete.APPLY)
+
+        return replace(self, find=won)

@@ -97,10 +97,10 @@ def source_sql(config: Config) -> Iterator[str]:
     with connect(config.node.source, name="source") as connection:
         found = registered(config, connection)
         with translated("source"), connection.transaction(force_rollback=True):
-            if schema.version(connection) is None:
-                script = schema.upgrade_sql()
-                yield script
-                schema.rehearse(connection)
+            since = schema.version(connection)
+            if since is None or since < schema.head():
+                yield schema.upgrade_sql(since)
+                schema.rehearse(connection, since)
             grants = list(capture.grants(found.registry))
             for grant in grants:
                 connection.execute(grant)
@@ -157,13 +157,6 @@ def unacknowledged(connection: psycopg.Connection, table: TableName | None = Non
     relation = None if table is None else qualified(table)
     row = connection.execute(statement("service", "unacknowledged_anywhere"), {"relation": relation}).fetchone()
     return int(row[0]) if row else 0
-
-
-def install_upstream(config: Config) -> bool:
-    """Bring dbsync's schema in the upstream to this program's version; say whether anything was done."""
-    with connect(config.upstream.url, name="upstream"):
-        pass  # a readable refusal before alembic's own
-    return schema.upgrade(config.upstream.url, "upstream")
 
 
 def _remove_orphans(

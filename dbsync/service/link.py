@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from uuid import UUID
 
 import psycopg
 import structlog
 
+from dbsync.changelog.lives import Kind
 from dbsync.changelog.reader import Reader
 from dbsync.errors import IdentityConflict, LinkHalted
 from dbsync.model.batch import Cut, Receipt
 from dbsync.postgres import translated
+from dbsync.service.lives import Contact, Lives
 from dbsync.service.node import Node
 from dbsync.statements import statement
 from dbsync.transport.base import Transport
 
+CONTACTS = 4
+"""How often the two ends are brought together before it is given up: restored both, and copied, takes three."""
 GROWTH = 8
 """A batch that waits for a row which a later one brings is cut so many times larger."""
 
@@ -47,33 +52,59 @@ class Link:
     """A batch that was recorded and has no receipt. It may be on its way into the upstream even now: nothing else may be
     sent under its number until it was refused."""
 
-    def settle(self) -> None:
+    def settle(self, found_out: Kind = Kind.RESTORED) -> None:
         """Agree with the upstream on what it has, and finish the batch that a crash or a cut line left open.
 
-        Raises IdentityConflict when the upstream knows another past than this source.
+        Where the two remember different pasts this source begins a new life, or goes back to what the upstream has.
         """
+        for _ in range(CONTACTS):
+            if self._contact(found_out):
+                return
+        raise IdentityConflict(
+            f"the upstream and this source of {self.node.name} do not come to one past",
+            where=self.name,
+            why="others send as the same node at this moment",
+            hint="dbsync status   (says what happened); it is tried again",
+        )
+
+    def _contact(self, found_out: Kind) -> bool:
+        """Compare what both ends remember, and mend it; say whether there was nothing to mend."""
         with translated("source"):
             position = self.reader.position()
-            open_cut = self.reader.unfinished()
-        last = self.transport.last_receipt(self.node.name, self.node.incarnation)
-        reached = last.number if last else 0
-        known = reached == position.last_number and (last is None or last.hash == position.last_hash)
-        if not known and not (open_cut is not None and reached == open_cut.number):
-            raise IdentityConflict(
-                f"the upstream has batches of {self.node.name} up to {reached}, this source has receipts up to"
-                f" {position.last_number}",
-                where=self.name,
-                why="this database or the upstream was restored from a backup, or a copy of it sends as well",
-                hint="dbsync verify   (shows what differs); nothing is sent until this is decided",
-            )
-        self._open = open_cut
-        if open_cut is not None and reached == open_cut.number:
-            self._deliver(open_cut)
+            self._open = self.reader.unfinished()
+        incarnation, lives = self.node.incarnation, self._lives
+        contact = lives.contact(incarnation, position, self._open.number if self._open else None)
+        if contact is Contact.ARRIVED and self._finish_open():
+            return True
+        if contact in (Contact.UPSTREAM_BACK, Contact.PARTED):
+            self._go_on_as(lives.send_again(incarnation, position, parted=contact is Contact.PARTED))
+        elif contact is not Contact.AGREED:
+            self._go_on_as(lives.begin(incarnation, found_out))
+        return contact is Contact.AGREED
+
+    def _finish_open(self) -> bool:
+        """Take the receipt of the batch that arrived without; False when another one arrived under its number."""
+        assert self._open is not None
+        try:
+            self._deliver(self._open)
+        except IdentityConflict:
+            return False
+        return True
+
+    def _go_on_as(self, incarnation: UUID) -> None:
+        self.node = replace(self.node, incarnation=incarnation)
+        self.reader.go_on_as(incarnation)
+        self._open = None
+
+    @property
+    def _lives(self) -> Lives:
+        return Lives(connection=self.reader.connection, transport=self.transport, node=self.node.name, link=self.name)
 
     def ship(self, stop: Callable[[], bool]) -> int:
         """Ship everything pending, until ``stop`` says so; give the number of changes shipped."""
         shipped = 0
         wider: Cut | None = None
+        alone = True
         while not stop():
             cut = wider or self._open or self._next_cut(self.max_changes)
             if cut is None:
@@ -85,7 +116,13 @@ class Link:
                 if wider is None:
                     raise
                 continue
-            wider = None
+            except IdentityConflict:
+                if not alone:
+                    raise
+                self.settle(Kind.COPIED)
+                wider, alone = None, False
+                continue
+            wider, alone = None, True
             shipped += cut.changes
         return shipped
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from dbsync.errors import ConfigError, Refusal, SchemaVersionError
+from dbsync.errors import ConfigError, SchemaVersionError
 from dbsync.statements import statement
 
 
@@ -17,9 +17,12 @@ class Node:
     """One installation of dbsync."""
 
     name: str
+    lineage: UUID
     incarnation: UUID
     capture_off_since: datetime | None
     paused_since: datetime | None
+    reloaded: bool = False
+    """Its log was made in another cluster (dump and reload, pg_upgrade), and was not brought over to this one yet."""
 
 
 def register(connection: psycopg.Connection, name: str) -> None:
@@ -41,19 +44,19 @@ def expect(found: str, configured: str) -> None:
 
 
 def read(connection: psycopg.Connection) -> Node:
-    """Read this node; refuse a database that lives another life than the one it was installed in."""
+    """Read this node."""
     row = connection.execute(statement("changelog", "node")).fetchone()
     if row is None:
         raise SchemaVersionError("no node is registered here", where="source", hint="dbsync install-triggers")
-    name, incarnation, system, capture_off, paused, here = row
-    if system != here:
-        raise Refusal(
-            f"this database is a copy: node {name} was installed in another PostgreSQL cluster",
-            where="source",
-            why="after dump and reload, pg_upgrade or a copy its transaction ids mean something else",
-            hint="dbsync verify   (shows what differs before you decide)",
-        )
-    return Node(name=name, incarnation=incarnation, capture_off_since=capture_off, paused_since=paused)
+    name, lineage, incarnation, system, capture_off, paused, here, restamps = row
+    return Node(
+        name=name,
+        lineage=lineage,
+        incarnation=incarnation,
+        capture_off_since=capture_off,
+        paused_since=paused,
+        reloaded=system != here or restamps,
+    )
 
 
 def switch_capture(connection: psycopg.Connection, *, on: bool) -> datetime | None:

@@ -21,12 +21,13 @@ from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.service.flags import SLICE, Flag
 from dbsync.service.link import Link, LinkState, set_state
+from dbsync.service.lives import bring_home
 from dbsync.service.notify import notify
+from dbsync.service.upkeep import Upkeep
 from dbsync.transport.direct import Direct
 
 IDLE_FIRST = 0.01
 """Seconds to the first look after something was shipped; each further look waits twice as long."""
-PURGE_BITES = 50
 CLAIM_PATIENCE = 5.0
 """Seconds in which the server notices that a service before this one was killed."""
 
@@ -45,16 +46,19 @@ class Service:
     stop: Flag = field(default_factory=Flag)
     reread: Flag = field(default_factory=Flag)
     _state: LinkState = LinkState.NEW
+    _upkeep: Upkeep = field(default_factory=Upkeep)
     _trouble: DbsyncError | None = None
     """What is in the way now, as it was said."""
 
     def run_once(self) -> int:
         """Ship everything pending; give the number of changes. Raises what stood in the way, having left word of it."""
         try:
+            self._upkeep.tidy(self.config)
             with self._link() as link:
                 self._refuse_if_paused(link)
                 shipped = link.ship(self.stop.is_set)
-                self._purge(link)
+                with translated("source"):
+                    self._upkeep.finish()
         except DbsyncError as error:
             self._leave_word(error)
             raise
@@ -118,6 +122,7 @@ class Service:
         caught_up = False
         try:
             if not self.stop.is_set():
+                self._upkeep.tidy(self.config)
                 with self._link() as link:
                     log.info("link_connected", link=link.name)
                     for _ in self._stream(link):
@@ -131,19 +136,17 @@ class Service:
         """Ship whatever comes; yield whenever nothing is left."""
         begun = self.config
         pause = IDLE_FIRST
-        unpurged = True
         while not self.stop.is_set():
             self._reread()
             if (self.config.node, self.config.upstream, self.config.batch) != (begun.node, begun.upstream, begun.batch):
                 return
             shipped = self._ship(link)
+            with translated("source"):
+                self._upkeep.purge(shipped=shipped > 0)
             if shipped:
                 pause = IDLE_FIRST
-                unpurged = True
                 continue
             yield
-            if unpurged and pause >= self.config.service.poll_interval:
-                unpurged = self._purge(link, bites=1)
             self.stop.wait(pause)
             pause = min(pause * 2, self.config.service.poll_interval)
 
@@ -153,7 +156,7 @@ class Service:
         state = LinkState.PAUSED if paused else LinkState.STREAMING
         if self._trouble is None or self._trouble.try_again:
             self._on(state)
-        shipped = 0 if paused else link.ship(lambda: self._interrupted() or self._is_paused(link))
+        shipped = 0 if paused else link.ship(lambda: self._interrupted() or self._upkeep.is_due or self._is_paused(link))
         self._on(state)
         return shipped
 
@@ -172,15 +175,25 @@ class Service:
             with translated("source"):
                 node = nodes.read(source)
                 nodes.expect(node.name, config.node.name)
+            if bring_home(source, node):
+                with translated("source"):
+                    node = nodes.read(source)
             upstream = stack.enter_context(
                 connect(config.upstream.url, name="upstream", application=f"dbsync {node.name}")
             )
             schema.require(upstream, "upstream")
             with translated("source"):
-                reader = Reader(source, node=node.name, incarnation=node.incarnation, link=config.upstream.label)
+                reader = Reader(
+                    source,
+                    node=node.name,
+                    lineage=node.lineage,
+                    incarnation=node.incarnation,
+                    link=config.upstream.label,
+                )
                 reader.claim(CLAIM_PATIENCE)
+                self._upkeep.begin(source, config.retention)
             with translated("upstream"):
-                transport = Direct(Applier(upstream))
+                transport = Direct(Applier(upstream, config.policies))
             link = Link(
                 node=node,
                 name=config.upstream.label,
@@ -218,11 +231,6 @@ class Service:
             log.info("configuration_reloaded")
         except DbsyncError as error:
             log.error("configuration_refused", reason=str(error), hint="the tables stay as they were")
-
-    def _purge(self, link: Link, bites: int = PURGE_BITES) -> bool:
-        """Purge up to ``bites`` times; say whether there may be more."""
-        with translated("source"):
-            return all(link.reader.purge() for _ in range(bites))
 
     def _sleep(self, seconds: float) -> None:
         """Wait for the next attempt; a new configuration is read meanwhile, for its tables are to be captured now."""

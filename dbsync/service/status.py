@@ -12,14 +12,19 @@ from dbsync import schema
 from dbsync.capture import install as capture
 from dbsync.capture.install import TriggerState
 from dbsync.catalog.inspect import inspect
+from dbsync.changelog.lives import Event, events
 from dbsync.config.models import Config
 from dbsync.keys.expression import qualified
 from dbsync.keys.register import register
 from dbsync.model.names import TableName
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
+from dbsync.service.backlog import LogStatus, backlog, log_status
 from dbsync.service.node import Node
 from dbsync.statements import statement
+
+EVENT_DAYS = 7
+"""How long status tells of an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +58,12 @@ class Status:
     node: Node
     link: LinkStatus
     tables: tuple[TableStatus, ...]
+    log: LogStatus
+    exact: bool
+    """Whether pending changes were counted; else they are an estimate."""
     now: datetime
+    events: tuple[Event, ...] = ()
+    """What happened to this database or its upstream in the last days."""
 
     @property
     def pending(self) -> int:
@@ -74,27 +84,31 @@ def status(config: Config) -> Status:
         with translated("source"):
             node = nodes.read(connection)
             link = _link(connection, config.upstream.label)
-            pending = _rows(connection, "changelog", "pending", config.upstream.label)
-            today = {str(row[0]): int(str(row[1])) for row in _rows(connection, "service", "shipped_today", link.name)}
+            waiting = backlog(connection, config.upstream.label)
+            today = {str(row[0]): int(str(row[1])) for row in _rows(connection, "retention", "shipped_today", link.name)}
+            log = log_status(connection, link.name, config.retention)
             states = _trigger_states(config, connection)
+            happened = events(connection, EVENT_DAYS)
             now = connection.execute("SELECT clock_timestamp()").fetchone()
-    waiting = {str(row[0]): (int(str(row[1])), row[2]) for row in pending}
     names = {qualified(table): table for table in states}
-    names.update({relation: _name(relation) for relation in waiting if relation not in names})
+    names.update({relation: _name(relation) for relation in waiting.tables if relation not in names})
     return Status(
         node=node,
         link=link,
         tables=tuple(
             TableStatus(
                 table=table,
-                pending=waiting.get(relation, (0, None))[0],
-                oldest=_moment(waiting.get(relation, (0, None))[1]),
+                pending=waiting.tables[relation].changes if relation in waiting.tables else 0,
+                oldest=waiting.tables[relation].oldest if relation in waiting.tables else None,
                 today=today.get(relation, 0),
                 trigger=states.get(table, "removed"),
             )
             for relation, table in sorted(names.items())
         ),
+        log=log,
+        exact=waiting.exact,
         now=now[0] if now else datetime.now(UTC),
+        events=happened,
     )
 
 
@@ -132,7 +146,3 @@ def _trigger_states(config: Config, connection: psycopg.Connection) -> dict[Tabl
 def _name(relation: str) -> TableName:
     schema_name, _, table = relation.partition(".")
     return TableName(schema_name, table)
-
-
-def _moment(value: object) -> datetime | None:
-    return value if isinstance(value, datetime) else None

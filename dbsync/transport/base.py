@@ -11,8 +11,8 @@ from dbsync.model.batch import Batch, Receipt
 class Transport(Protocol):
     """A route to an upstream."""
 
-    def last_receipt(self, node: str, incarnation: UUID) -> Receipt | None:
-        """Ask for the receipt of the newest batch of a node that is committed there; None before the first.
+    def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
+        """Ask for the receipt of the newest batch that is committed there; None before the first.
 
         Raises :class:`dbsync.errors.Unreachable` without a route.
         """
@@ -30,8 +30,8 @@ class Transport(Protocol):
 class Destination(Protocol):
     """The far end of a transport: what applies batches and gives receipts."""
 
-    def last_receipt(self, node: str, incarnation: UUID) -> Receipt | None:
-        """Give the receipt of a node's newest batch."""
+    def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
+        """Give the receipt of the newest batch of one life of a node, over one link."""
         ...
 
     def apply(self, batch: Batch) -> Receipt:

@@ -15,10 +15,10 @@ class Direct:
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
 
-    def last_receipt(self, node: str, incarnation: UUID) -> Receipt | None:
+    def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
         """Ask the destination."""
         with translated("upstream"):
-            return self._destination.last_receipt(node, incarnation)
+            return self._destination.last_receipt(node, incarnation, link)
 
     def deliver(self, batch: Batch) -> Receipt:
         """Let the destination apply the batch."""

@@ -22,7 +22,7 @@ from operator import itemgetter
 from typing import Protocol
 
 from dbsync.model.names import TableName
-from dbsync.verify.report import GONE, ColumnDifference, Difference, Key, Kind
+from dbsync.verify.report import GONE, ColumnDifference, Difference, Key, Kind, Place
 
 UNKEYED = -1
 """The bucket of the rows whose key cannot be said."""
@@ -58,6 +58,8 @@ class Row:
     digest: str
     loose: tuple[str | None, ...] = ()
     """A digest of each loose reference, GONE where its target is."""
+    place: Place = ()
+    """Where the row is, on the side that says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,7 @@ def differences(source: Side, upstream: Side, found: Survey) -> Iterator[Differe
     """Descend into the buckets that differ and give each row in which they do."""
     if found.not_captured:
         for row in source.rows(found.table, Cut(bits=0, numbers=(UNKEYED,))):
-            yield Difference(table=found.table, kind=Kind.MISSING, key=row.key, captured=False)
+            yield Difference(table=found.table, kind=Kind.MISSING, key=row.key, captured=False, places=_places([row]))
     yield from _Descent(source=source, upstream=upstream, table=found.table).into(found.bits, found.differing)
 
 
@@ -204,12 +206,12 @@ def match(table: TableName, source: Iterable[Row], upstream: Iterable[Row]) -> I
     """Match two streams of rows, both ordered by bucket, holding one bucket at a time."""
     tagged = heapq.merge(zip(source, repeat(0)), zip(upstream, repeat(1)), key=_bucket)
     for _, rows in groupby(tagged, key=_bucket):
-        found: dict[Key, tuple[list[_Seen], list[_Seen]]] = {}
+        found: dict[Key, tuple[list[Row], list[Row]]] = {}
         for row, side in rows:
-            found.setdefault(row.key, ([], []))[side].append((row.digest, row.loose))
+            found.setdefault(row.key, ([], []))[side].append(row)
         for key, (here, there) in found.items():
-            if here != there:
-                yield from _settle(table, key, Counter(here), Counter(there))
+            if _seen(here) != _seen(there):
+                yield from _settle(table, key, here, there)
 
 
 def agree(source: Iterable[str | None], upstream: Iterable[str | None]) -> bool:
@@ -221,11 +223,20 @@ def agree(source: Iterable[str | None], upstream: Iterable[str | None]) -> bool:
     return all(here in (GONE, None if there == GONE else there) for here, there in zip(source, upstream, strict=True))
 
 
-def _settle(table: TableName, key: Key, here: Counter[_Seen], there: Counter[_Seen]) -> Iterator[Difference]:
-    missing, extra = _unpaired(here - there, there - here)
+def _settle(table: TableName, key: Key, here: Sequence[Row], there: Sequence[Row]) -> Iterator[Difference]:
+    ours, theirs = Counter(_seen(here)), Counter(_seen(there))
+    missing, extra = _unpaired(ours - theirs, theirs - ours)
     both = min(missing, extra)
     for kind, times in ((Kind.DIFFERENT, both), (Kind.MISSING, missing - both), (Kind.EXTRA, extra - both)):
-        yield from repeat(Difference(table=table, kind=kind, key=key), times)
+        yield from repeat(Difference(table=table, kind=kind, key=key, places=_places(here)), times)
+
+
+def _seen(rows: Iterable[Row]) -> list[_Seen]:
+    return [(row.digest, row.loose) for row in rows]
+
+
+def _places(rows: Iterable[Row]) -> tuple[Place, ...]:
+    return tuple(row.place for row in rows if row.place)
 
 
 def _unpaired(here: Counter[_Seen], there: Counter[_Seen]) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
@@ -24,7 +24,7 @@ from dbsync.postgres import SETTINGS, translated
 from dbsync.statements import statement
 from dbsync.verify import compare
 from dbsync.verify.compare import Bucket, Content, Cut, Row
-from dbsync.verify.report import ColumnDifference, Difference, Key, Kind, Report, TableReport
+from dbsync.verify.report import ColumnDifference, Difference, Key, Kind, Place, Report, TableReport
 from dbsync.verify.rows import RowSql
 from dbsync.verify.shape import Shape, shape, tables_of
 from dbsync.verify.views import Family, View, Views
@@ -32,6 +32,8 @@ from dbsync.verify.views import Family, View, Views
 Connection = psycopg.Connection[Any]
 _FETCHED = 2_000
 """Rows a round trip of a cursor."""
+_REPAIRED = 5_000
+"""Differing rows that a repair is told of at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,21 @@ class Options:
     """Whether the listed rows carry the values that differ, not only the columns' names."""
     progress: Callable[[TableName, int, int], None] | None = None
     """Called before each table: which, the how-manieth, of how many."""
+    repair: Repair | None = None
+    """Told of every row of the source that upstream lacks or has with other contents."""
+
+
+class Repair(Protocol):
+    """What brings rows upstream again, while the comparison goes on."""
+
+    def order(self, tables: Iterable[TableName]) -> list[list[TableName]]:
+        """Order the tables; those in one list are repaired together."""
+
+    def together(self, tables: Sequence[TableName]) -> AbstractContextManager[None]:
+        """Do what is done inside for tables that go together."""
+
+    def log(self, table: TableName, places: Sequence[Place]) -> None:
+        """Take rows of the source in, by where they are."""
 
 
 def verify(
@@ -67,19 +84,29 @@ def verify(
     with snapshot(source, "source"), snapshot(upstream, "upstream"):
         _same_encoding(ends)
         views = _views(chosen, ends)
-        comparisons = [_Comparison.of(shape(registered, views), ends) for registered in chosen]
-        outcomes: list[_Outcome] = []
-        for position, comparison in enumerate(comparisons, start=1):
-            if options.progress:
-                options.progress(comparison.shape.table, position, len(comparisons))
-            outcomes.append(comparison.run(options.limit))
-        shares = fair_shares([len(outcome.first) for outcome in outcomes], options.limit)
+        comparisons = {r.name: _Comparison.of(shape(r, views), ends, options) for r in chosen}
+        outcomes = dict(_run(comparisons, options))
+        ordered = [outcomes[name] for name in comparisons]
+        shares = fair_shares([len(outcome.first) for outcome in ordered], options.limit)
         listed = [
             difference
-            for comparison, outcome, share in zip(comparisons, outcomes, shares, strict=True)
+            for comparison, outcome, share in zip(comparisons.values(), ordered, shares, strict=True)
             for difference in comparison.explained(outcome.first[:share], options)
         ]
-    return Report(tables=tuple(outcome.report for outcome in outcomes), differences=tuple(listed))
+    return Report(tables=tuple(outcome.report for outcome in ordered), differences=tuple(listed))
+
+
+def _run(comparisons: Mapping[TableName, _Comparison], options: Options) -> Iterator[tuple[TableName, _Outcome]]:
+    """Compare table by table; for a repair what is referred to comes first."""
+    groups = options.repair.order(comparisons) if options.repair else [list(comparisons)]
+    position = 0
+    for group in groups:
+        with options.repair.together(group) if options.repair else nullcontext():
+            for name in group:
+                position += 1
+                if options.progress:
+                    options.progress(name, position, len(comparisons))
+                yield name, comparisons[name].run(options)
 
 
 def fair_shares(wanted: Sequence[int], limit: int) -> list[int]:
@@ -113,6 +140,8 @@ class DirectSide:
     name: str
     """``source`` or ``upstream``, for errors."""
     said: Mapping[TableName, RowSql]
+    placed: bool = False
+    """Whether its rows say where they are."""
 
     def buckets(self, table: TableName, bits: int, within: Cut) -> Iterable[Bucket]:
         """Sum up buckets in one pass over the table."""
@@ -122,9 +151,9 @@ class DirectSide:
 
     def rows(self, table: TableName, cut: Cut) -> Iterator[Row]:
         """Stream the rows of buckets through a cursor of the server's."""
-        query = self._hashed("rows", table, bits=cut.bits, numbers=list(cut.numbers))
-        for bucket, key, digest, loose in self._stream(query):
-            yield Row(bucket=bucket, key=tuple(key), digest=digest, loose=tuple(loose))
+        query = self._hashed("rows", table, bits=cut.bits, numbers=list(cut.numbers), placed=self.placed)
+        for bucket, key, digest, loose, place in self._stream(query):
+            yield Row(bucket=bucket, key=tuple(key), digest=digest, loose=tuple(loose), place=tuple(place))
 
     def contents(self, table: TableName, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
         """Stream the contents of the rows with these keys."""
@@ -168,27 +197,33 @@ class _Comparison:
     upstream: DirectSide
 
     @classmethod
-    def of(cls, shape: Shape, ends: _Ends) -> _Comparison:
+    def of(cls, shape: Shape, ends: _Ends, options: Options) -> _Comparison:
         here = {shape.table: shape.source} if shape.source else {}
         there = {shape.table: shape.upstream} if shape.upstream else {}
         return cls(
             shape=shape,
-            source=DirectSide(connection=ends.source, name="source", said=here),
+            source=DirectSide(connection=ends.source, name="source", said=here, placed=options.repair is not None),
             upstream=DirectSide(connection=ends.upstream, name="upstream", said=there),
         )
 
-    def run(self, limit: int) -> _Outcome:
-        """Count all differences, and keep the first."""
+    def run(self, options: Options) -> _Outcome:
+        """Count all differences, keep the first, and hand the rows that the source has to the repair."""
         shape = self.shape
         if shape.problem:
             return _Outcome(report=TableReport(table=shape.table, problem=shape.problem))
         found = compare.survey(self.source, self.upstream, shape.table, estimate=shape.estimate)
         counts: Counter[Kind] = Counter()
         first: list[Difference] = []
+        places: list[Place] = []
         for difference in compare.differences(self.source, self.upstream, found):
             counts[difference.kind] += 1
-            if len(first) < limit:
+            if len(first) < options.limit:
                 first.append(difference)
+            if difference.kind is not Kind.EXTRA:
+                places += difference.places
+            if len(places) >= _REPAIRED:
+                self._repair(places, options)
+        self._repair(places, options)
         report = TableReport(
             table=shape.table,
             source_rows=found.source_rows,
@@ -202,6 +237,12 @@ class _Comparison:
             notes=shape.notes,
         )
         return _Outcome(report=report, first=first)
+
+    def _repair(self, places: list[Place], options: Options) -> None:
+        """Hand rows to the repair, each once, and forget them here."""
+        if options.repair and places:
+            options.repair.log(self.shape.table, list(dict.fromkeys(places)))
+        places.clear()
 
     def explained(self, first: Sequence[Difference], options: Options) -> list[Difference]:
         """Name the columns that differ, and put the rows in the order of their keys."""

@@ -12,6 +12,8 @@ from dbsync.model.names import TableName
 Key = tuple[str | None, ...]
 """The leaves of a natural key as text, as the upstream compares them: citext in lower case, numeric without zeros."""
 
+Place = tuple[str, ...]
+"""A row's primary key as text; it means something in its own database only."""
 
 GONE = "gone"
 """Stands for the key of a row that is not there any more, where a reference that nothing holds points to it."""
@@ -49,6 +51,8 @@ class Difference:
     ``key`` is then the row's primary key in the source."""
     columns: tuple[ColumnDifference, ...] = ()
     """Of a DIFFERENT row; named only for the rows that a report lists."""
+    places: tuple[Place, ...] = ()
+    """Where the source's rows with this key are, for a repair; empty unless there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

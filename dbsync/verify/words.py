@@ -74,10 +74,23 @@ def remedies(report: Report, *, pending: int | None = None) -> Iterator[str]:
     behind = [t.table for t in report.tables if t.missing or t.different]
     if behind:
         names = " ".join(_word(name) for name in behind[:_NAMED]) + (" ..." if len(behind) > _NAMED else "")
-        yield f"Try    dbsync backfill {names}   sends the source's rows again"
+        yield f"Try    dbsync verify --repair {names}   sends these rows again"
     if any(table.extra for table in report.tables):
         yield "Extra  Rows of other nodes? Compare with --ignore-extra."
         yield "       Deleted at the source while capture was off? Delete them upstream too."
+
+
+def repaired(rows: int) -> Iterator[str]:
+    """Say what a repair did, and what to type next.
+
+    >>> list(repaired(0))
+    ['Repair  no row of the source had to be sent again']
+    """
+    if not rows:
+        yield "Repair  no row of the source had to be sent again"
+        return
+    yield f"Repair  {counted(rows, 'row')} in the change log once more"
+    yield "Try     dbsync run --once   ships them (a running service does so by itself); then compare again"
 
 
 def closing(report: Report, *, ignore_extra: bool = False, pending: int | None = None) -> Iterator[str]:

@@ -7,6 +7,7 @@ CREATE TABLE dbsync.quarantine (
     lineage         uuid NOT NULL,
     incarnation     uuid NOT NULL,
     number          bigint NOT NULL,
+    arrival         bigint NOT NULL,
     tx              bigint NOT NULL,
     seq             bigint NOT NULL,
     captured_at     timestamptz NOT NULL,
@@ -39,7 +40,7 @@ CREATE INDEX quarantine_waiting ON dbsync.quarantine (lineage, id) WHERE state =
 CREATE INDEX quarantine_behind ON dbsync.quarantine (behind) WHERE behind IS NOT NULL;
 CREATE INDEX quarantine_awaits ON dbsync.quarantine (awaits) WHERE state = 'waiting' AND awaits IS NOT NULL;
 COMMENT ON TABLE dbsync.quarantine IS
-    'Changes of nodes that could not be applied here. behind: the case it waits behind; awaits: the table, key or column it waits for.';
+    'Changes of nodes that could not be applied here. behind: the case it waits behind; awaits: the table, key or column it waits for; (arrival, tx, seq): their order.';
 
 CREATE TABLE dbsync.conflict (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -66,3 +67,7 @@ CREATE TABLE dbsync.conflict (
 CREATE INDEX conflict_relation ON dbsync.conflict (relation, id);
 COMMENT ON TABLE dbsync.conflict IS
     'The ledger: every row that two sides had changed, what each wanted (column: text), the rule and the decision. row_id: its primary key here.';
+
+ALTER TABLE dbsync.link ADD quarantined jsonb NOT NULL DEFAULT '{}', ADD clock_off double precision;
+COMMENT ON COLUMN dbsync.link.quarantined IS 'Changes of this node that waited upstream at the last contact, by table.';
+COMMENT ON COLUMN dbsync.link.clock_off IS 'Seconds by which this clock was ahead of the upstream''s at the last contact.';

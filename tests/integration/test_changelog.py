@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from dbsync.changelog.reader import Reader
+from dbsync.changelog.purge import Purge
 from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Batch, Cut
 from dbsync.postgres import connect
@@ -38,6 +38,11 @@ def insert(session: psycopg.Connection[tuple[object, ...]], *codes: str) -> None
 
 def read(batch: Batch) -> bytes:
     return b"".join(batch.payload)
+
+
+def purge(pipeline: Pipeline) -> int:
+    with connect(pipeline.source.dsn, name="source") as connection:
+        return Purge(connection, keep=0).purge()
 
 
 def cuts(pipeline: Pipeline, max_changes: int) -> list[Cut]:
@@ -218,11 +223,11 @@ def test_each_link_reads_from_its_own_beginning(clinic: Pipeline) -> None:
     clinic.agree()
     clinic.source.sql("INSERT INTO site (code) VALUES ('b')")
     with connect(clinic.source.dsn, name="source") as connection:
-        other = Reader(connection, node="field-01", incarnation=clinic.node.incarnation, link="other")
+        other = clinic.reads(connection, "other")
         cut = other.next_cut(10)
         assert cut is not None
         assert (cut.number, cut.changes) == (1, 2)
-        assert clinic.reader.purge() == 0
+        assert purge(clinic) == 0
     clinic.agree()
 
 
@@ -235,13 +240,12 @@ def test_purge_forgets_what_is_acknowledged_and_nothing_else(clinic: Pipeline) -
         clinic.source.sql("INSERT INTO site (code) VALUES ('shipped beside it')")
         clinic.agree()
         clinic.source.sql("INSERT INTO site (code) VALUES ('waiting')")
-        while clinic.reader.purge(1):
-            pass
+        purge(clinic)
     assert clinic.source.value("SELECT count(*) FROM dbsync.change") >= 2
     clinic.agree()
     clinic.source.sql("INSERT INTO site (code) VALUES ('x')")
     clinic.agree()
-    clinic.reader.purge()
+    purge(clinic)
     assert clinic.source.value("SELECT count(*) FROM dbsync.change") <= 1
 
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from dbsync.apply.applier import Applier
+from dbsync.changelog.purge import Purge
 from dbsync.changelog.reader import Reader
 from dbsync.errors import Interrupted
 from dbsync.model.batch import Cut
@@ -150,7 +151,7 @@ class TestTwoServicesOfOneNode:
 
     def test_the_second_waits_until_the_first_is_gone(self, pipeline: Pipeline) -> None:
         with closing(connect(pipeline.source.dsn, name="source")) as first:
-            holder = Reader(first, node=pipeline.node.name, incarnation=pipeline.node.incarnation, link=LINK)
+            holder = pipeline.reads(first)
             holder.claim(patience=0.1)
             second = link(pipeline).reader
             with pytest.raises(Interrupted, match="another dbsync"):
@@ -160,7 +161,7 @@ class TestTwoServicesOfOneNode:
     def test_links_to_different_upstreams_run_side_by_side(self, pipeline: Pipeline) -> None:
         pipeline.reader.claim(patience=0.1)
         with closing(connect(pipeline.source.dsn, name="source")) as connection:
-            other = Reader(connection, node=pipeline.node.name, incarnation=pipeline.node.incarnation, link="central")
+            other = pipeline.reads(connection, "central")
             other.claim(patience=0.1)
 
 
@@ -229,7 +230,7 @@ class TestWhileAWindowIsRead:
             for i in range(20):
                 subjects(pipeline.source, f"s{i}")
                 pipeline.ship(max_changes=1)
-                pipeline.reader.purge()
+                Purge(pipeline.reader._connection, keep=0).purge()
             assert len(names(pipeline.upstream)) == 20
             idle.execute("SAVEPOINT s; INSERT INTO subject (name) VALUES ('undone'); ROLLBACK TO SAVEPOINT s")
         pipeline.agree()
@@ -256,8 +257,7 @@ class TestWhileAWindowIsRead:
         subjects(pipeline.source, "b", "c")
         first = link(pipeline).reader
         first.batch(some(first.next_cut(1)))
-        while first.purge():
-            pass
+        Purge(pipeline.reader._connection, keep=0).purge()
         ship(pipeline, max_changes=1)
         assert names(pipeline.upstream) == ["a", "b", "c"]
 

@@ -59,7 +59,7 @@ def test_difference_is_exit_1_with_the_rows_and_what_to_do(config: Path, pair: P
     assert result.exit_code == 1
     assert "visit (S-2, 2000)   missing\n" in result.stdout
     assert "subject (S-2)   different: initials\n" in result.stdout
-    assert "Try    dbsync backfill subject visit" in result.stdout
+    assert "Try    dbsync verify --repair subject visit" in result.stdout
     assert "[red]" in run(config, "--show-values").stdout
 
 

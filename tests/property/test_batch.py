@@ -31,6 +31,7 @@ SUBJECT = Layout(
 )
 HEADER = Header(
     node="field-07",
+    lineage=UUID("b1ffcd00-0d1c-4af9-8c7e-7cc0ce491b22"),
     incarnation=UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
     link="community",
     number=2,
@@ -98,6 +99,7 @@ def headers(draw: st.DrawFn) -> Header:
     first, last = sorted(draw(st.lists(seqs, min_size=2, max_size=2, unique=True)))
     return Header(
         node=draw(names),
+        lineage=draw(st.uuids()),
         incarnation=draw(st.uuids()),
         link=draw(names),
         number=number,
@@ -196,7 +198,7 @@ def resealed(header: bytes) -> bytes:
     [
         ("surprise", 1), ("node", None), ("node", ""), ("node", 7), ("link", ["community"]), ("number", 2), ("number", "0"),
         ("number", "02"), ("number", "9223372036854775808"), ("number", "2.0"), ("number", " 2"), ("number", "٢"),
-        ("incarnation", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"), ("incarnation", "no uuid"), ("transactions", 0),
+        ("incarnation", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"), ("incarnation", "no uuid"), ("lineage", None), ("transactions", 0),
         ("transactions", "3"), ("transactions", True), ("transactions", 3.0), ("first_seq", "-1"),
         ("first_seq", str(2**62)), ("first_captured", "2026-11-22"), ("first_captured", "2026-11-22T12:00:00.000000"),
         ("first_captured", "2026-11-22T14:00:00.000000+02:00"), ("first_captured", 1), ("previous_hash", "abc"),

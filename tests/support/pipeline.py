@@ -66,9 +66,14 @@ class Pipeline:
 
     def restart(self) -> None:
         """Go on as a new process would: with a reader and an applier that know nothing."""
-        self.applier = Applier(self._open(self.upstream, "upstream"))
+        self.applier = Applier(self._open(self.upstream, "upstream"), self.policies)
         connection = self._open(self.source, "source")
-        self.reader = Reader(connection, node=self.node.name, incarnation=self.node.incarnation, link=LINK)
+        self.reader = self.reads(connection)
+
+    def reads(self, connection: psycopg.Connection, link: str = LINK) -> Reader:
+        """Give a reader of a link on another connection to the source."""
+        node = self.node
+        return Reader(connection, node=node.name, lineage=node.lineage, incarnation=node.incarnation, link=link)
 
     def reinstall(self, tables: str) -> None:
         """Install again, from another configuration or after the tables have changed."""
@@ -121,6 +126,7 @@ class Pipeline:
         config = parse(text, path="dbsync.toml", environ={})
         self.catalog = inspect(self._admin)
         registry, findings = register(config, self.catalog)
+        self.policies = config.policies
         assert not [finding for finding in findings if finding.severity is Severity.ERROR], findings
         return registry, findings
 

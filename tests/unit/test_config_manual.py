@@ -15,6 +15,7 @@ from dbsync.config.models import (
     Config,
     GenericConfig,
     NodeConfig,
+    RetentionConfig,
     ServiceConfig,
     TableConfig,
     UpstreamConfig,
@@ -46,6 +47,7 @@ def rows(part: str) -> dict[str, str]:
         ("Generic references", GenericConfig),
         ("`[batch]`", BatchConfig),
         ("`[service]`", ServiceConfig),
+        ("`[retention]`", RetentionConfig),
     ],
 )
 def test_the_manual_has_every_key_with_its_default(heading: str, model: type[BaseModel]) -> None:

@@ -32,7 +32,7 @@ def test_only_extras_lead_to_the_flag_for_shared_upstreams() -> None:
     assert list(closing(report, ignore_extra=True)) == [
         "1 table, 3 rows: source and upstream agree (2 extra rows upstream ignored)."
     ]
-    assert not any("dbsync backfill" in line for line in remedies(report))
+    assert not any("--repair" in line for line in remedies(report))
 
 
 def test_rows_are_listed_by_key_and_columns_by_name() -> None:
@@ -54,7 +54,7 @@ def test_rows_are_listed_by_key_and_columns_by_name() -> None:
         'lab."Box 7" (null)   extra',
         "... and 4 rows more (--limit)",
     ]
-    assert "Try    dbsync backfill visit 'lab.\"Box 7\"'   sends the source's rows again" in list(remedies(report))
+    assert "Try    dbsync verify --repair visit 'lab.\"Box 7\"'   sends these rows again" in list(remedies(report))
 
 
 def test_what_was_not_compared_is_said_and_is_no_agreement() -> None:

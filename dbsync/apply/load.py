@@ -1,0 +1,48 @@
+"""What is in the stage: a batch, or cases of the quarantine that are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from dbsync.model.batch import Header
+from dbsync.model.layout import Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Whose changes are staged, and what their elements mean."""
+
+    node: str
+    lineage: UUID
+    incarnation: UUID
+    number: int
+    """The batch; 0 for cases that are tried again, each of which knows its own."""
+    link: str
+    layouts: Mapping[int, Layout]
+
+    @classmethod
+    def of(cls, header: Header) -> Load:
+        """Give the load that a batch is."""
+        return cls(
+            node=header.node,
+            lineage=header.lineage,
+            incarnation=header.incarnation,
+            number=header.number,
+            link=header.link,
+            layouts=header.layouts,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A change that cannot be written now; its key is PostgreSQL's text of an array, which nobody reads here."""
+
+    tx: int
+    seq: int
+    layout: int
+    conflict: str
+    place: int
+    """Which reference finds nothing; 0 for another cause."""
+    asked: str | None

@@ -1,0 +1,85 @@
+"""What a change is about, by key: its own row, and the rows its references run through. Pure: it composes SQL.
+
+Keys are compared as text here. That is exact among the changes of one source: a reference's leaves are the very values
+of the row it points to, and a row whose key is written otherwise was renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from dbsync.keys.expression import Query, Sql, qualified, text_array
+from dbsync.model.layout import Layout
+from dbsync.model.registration import KeyColumn, KeyTree
+from dbsync.statements import statement
+
+NO_KEY = sql.SQL("NULL::text[]")
+
+
+def name_statements(identity: int, layout: Layout, arrival: int) -> list[Query]:
+    """Compose what names the staged changes of a layout."""
+    said = {"layout": sql.Literal(identity), "arrival": sql.Literal(arrival)}
+    own = statement("aside", "name_rows").format(
+        relation=sql.Literal(qualified(layout.table)),
+        key=_own_key(layout, "image", "s.refs"),
+        old_key=_own_key(layout, "old_image", "coalesce(s.old_refs, s.refs)"),
+        **said,
+    )
+    referred = list(_references(layout))
+    if not referred:
+        return [own]
+    return [own, statement("aside", "name_references").format(references=sql.SQL(", ").join(referred), **said)]
+
+
+def reference_slice(layout: Layout, place: int) -> tuple[int, int]:
+    """Give the first and last element of a reference in ``refs``; ``place`` counts as the applier does, from 1."""
+    placed = layout.reference_positions()
+    if place <= len(placed):
+        reference, first = placed[place - 1]
+        return first, first + reference.target.width - 1
+    _, first = layout.generic_positions()[place - 1 - len(placed)]
+    return first, first + 1
+
+
+def _own_key(layout: Layout, image: str, refs: str) -> Sql:
+    if layout.key is None:
+        return NO_KEY
+    if layout.keyed_by_row_id:
+        return text_array([_element(refs, 1)])
+    first_leaf = {reference.columns: first for reference, first in layout.reference_positions()}
+    leaves: list[Sql] = []
+    for part in layout.key.parts:
+        if isinstance(part, KeyColumn):
+            place = layout.position(part.column)
+            leaves.append(sql.NULL if place is None else _element(f"s.{image}", place))
+        else:
+            first = first_leaf[part.columns]
+            leaves += [_element(refs, first + i) for i in range(part.target.width)]
+    return text_array(leaves)
+
+
+def _references(layout: Layout) -> Iterator[Sql]:
+    for reference, first in layout.reference_positions():
+        yield from _run_through(reference.target, "s.refs", first)
+        yield from _run_through(reference.target, "s.old_refs", first)
+    for _, first in layout.generic_positions():
+        yield sql.SQL("({}, {}::text[])").format(_element("s.refs", first), _element("s.refs", first + 1))
+
+
+def _run_through(tree: KeyTree, refs: str, first: int) -> Iterator[Sql]:
+    """Name the row that a key belongs to, and those that the key itself runs through."""
+    leaves = text_array([_element(refs, first + i) for i in range(tree.width)])
+    yield sql.SQL("({}::text, {})").format(sql.Literal(qualified(tree.table)), leaves)
+    place = first
+    for part in tree.parts:
+        if isinstance(part, KeyColumn):
+            place += 1
+        else:
+            yield from _run_through(part.target, refs, place)
+            place += part.target.width
+
+
+def _element(array: str, place: int) -> Sql:
+    return sql.SQL("({})[{}]").format(sql.SQL(array), sql.Literal(place))  # one of our own names

@@ -1,0 +1,111 @@
+"""Schema skew: what a node's changes have and the upstream's table has not, or the other way round. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dbsync.keys.expression import qualified
+from dbsync.model.batch import Op
+from dbsync.model.catalog import Catalog, Column, Table
+from dbsync.model.layout import Layout
+from dbsync.model.names import TableName
+from dbsync.model.policy import OnSkew
+from dbsync.model.registration import KeyColumn, KeyTree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skew:
+    """Why changes of a layout cannot be applied until one side is migrated."""
+
+    table: TableName
+    column: str | None
+    reason: str
+    inserts_only: bool = False
+    """Rows that are there can be updated all the same."""
+
+    @property
+    def relation(self) -> str:
+        """Name the table as the quarantine does."""
+        return qualified(self.table)
+
+    def concerns(self, op: Op) -> bool:
+        """Say whether it stands in the way of a change of this kind."""
+        return not self.inserts_only or op in (Op.INSERT, Op.BACKFILL)
+
+
+def ignored_columns(layout: Layout, catalog: Catalog) -> frozenset[str]:
+    """Give the columns that travel and that the upstream's table does not have."""
+    table = catalog.table(layout.table)
+    return (
+        frozenset() if table is None else frozenset(name for name in _travelling(layout) if table.column(name) is None)
+    )
+
+
+def skew(layout: Layout, catalog: Catalog, rule: OnSkew) -> Skew | None:
+    """Give the first thing that stands in the way of a layout's changes; a column that is ignored does not."""
+    table = catalog.table(layout.table)
+    if table is None:
+        return Skew(table=layout.table, column=None, reason=f"there is no table {layout.table} upstream")
+    return next(_in_the_way(layout, table, catalog, rule), None)
+
+
+def _in_the_way(layout: Layout, table: Table, catalog: Catalog, rule: OnSkew) -> Iterator[Skew]:
+    needed = {column for tree in _trees(layout) for column in _columns_of(tree, layout.table)}
+    for name in _travelling(layout):
+        if table.column(name) is None and (rule is OnSkew.PARK or name in needed):
+            yield Skew(table=table.name, column=name, reason=f"table {table.name} has no column {name} upstream")
+    for tree in _trees(layout):
+        yield from _unknown(tree, catalog)
+    own = {*_travelling(layout), *_keyed_by_row(layout)}
+    for column in table.columns:
+        if column.name not in own and _must_be_given(column, table):
+            yield Skew(
+                table=table.name,
+                column=column.name,
+                reason=f"column {column.name} of {table.name} must have a value upstream, and this node does not have it",
+                inserts_only=True,
+            )
+
+
+def _unknown(tree: KeyTree, catalog: Catalog) -> Iterator[Skew]:
+    """Find tables and columns that a reference's key runs through and that are not there."""
+    if tree.row_id:
+        return
+    table = catalog.table(tree.table)
+    if table is None:
+        yield Skew(table=tree.table, column=None, reason=f"there is no table {tree.table} upstream")
+        return
+    for column in _columns_of(tree, tree.table):
+        if table.column(column) is None:
+            yield Skew(table=tree.table, column=column, reason=f"table {tree.table} has no column {column} upstream")
+    for part in tree.parts:
+        if not isinstance(part, KeyColumn):
+            yield from _unknown(part.target, catalog)
+
+
+def _trees(layout: Layout) -> list[KeyTree]:
+    own = [] if layout.key is None else [layout.key]
+    return [*own, *(reference.target for reference in layout.references)]
+
+
+def _columns_of(tree: KeyTree, table: TableName) -> Iterator[str]:
+    if tree.table != table:
+        return
+    for part in tree.parts:
+        yield from (part.column,) if isinstance(part, KeyColumn) else part.columns
+
+
+def _travelling(layout: Layout) -> list[str]:
+    names = [name for name, _ in layout.columns]
+    names += [name for reference in layout.references for name in reference.columns]
+    return list(dict.fromkeys([*names, *(generic.id_column for generic in layout.generics)]))
+
+
+def _keyed_by_row(layout: Layout) -> tuple[str, ...]:
+    return layout.key.row_id if layout.key is not None else ()
+
+
+def _must_be_given(column: Column, table: Table) -> bool:
+    given = column.nullable or column.auto or column.generated or bool(column.default)
+    return not given and column.name not in table.primary_key

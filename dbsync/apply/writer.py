@@ -1,0 +1,209 @@
+"""Writing what is staged: segment by segment, table by table, each by one statement composed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+
+from dbsync.apply.judge import CLOCK
+from dbsync.apply.load import Load, Trouble
+from dbsync.apply.order import Step, write_order
+from dbsync.apply.resolve import target_table
+from dbsync.apply.share import RANGE, Share
+from dbsync.apply.skew import ignored_columns
+from dbsync.apply.span import Span
+from dbsync.apply.write import delete_statement, depart_statements, write_statement
+from dbsync.errors import Refusal
+from dbsync.model.batch import Count, Op
+from dbsync.model.catalog import Catalog
+from dbsync.model.layout import Layout
+from dbsync.model.names import TableName
+from dbsync.model.policy import Conflict, OnDelete, Policies
+from dbsync.postgres import primary
+from dbsync.statements import statement
+
+
+class Unapplicable(Exception):
+    """A span that PostgreSQL refused as a whole, and what is known of why."""
+
+    def __init__(self, reason: str, conflict: Conflict = Conflict.REFUSED, *, retry: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.conflict = conflict
+        self.retry = retry
+        """Another session may have had a hand in it: the same again may go."""
+
+
+class Writer:
+    """Writes spans of the stage into tables that stay as the catalog says; what it composes it keeps."""
+
+    def __init__(self, connection: psycopg.Connection, catalog: Catalog, policies: Policies) -> None:
+        self._connection = connection
+        self.catalog = catalog
+        self._policies = policies
+        self._composed: dict[tuple[object, ...], list[str]] = {}
+        self.by_origin = False
+        """Whether the first origin of each change is to be announced."""
+        self.clock_trusted = False
+
+    def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
+        """Write a span under a savepoint, constraints checked before it is kept.
+
+        Gives the changes that cannot be written now; then nothing was. Raises Unapplicable when PostgreSQL refuses.
+        """
+        troubles: list[Trouble] = []
+        try:
+            with self._connection.transaction() as savepoint:
+                for part in self._segments(load, span, counts):
+                    self._segment(load, part, counts if part is span else self.counts(part), troubles)
+                    if troubles:
+                        raise psycopg.Rollback(savepoint)
+        except (psycopg.OperationalError, errors.InsufficientPrivilege):
+            raise  # no fault of a row: deadlocks and serialization failures are among these
+        except psycopg.Error as error:
+            if not troubles:  # else those are the cause
+                raise _unapplicable(error) from error
+        except Refusal as error:
+            raise Unapplicable(str(error)) from error
+        return troubles
+
+    def counts(self, span: Span) -> tuple[Count, ...]:
+        """Count the staged changes of a span by layout and kind."""
+        rows = self._connection.execute(statement("apply", "counts").format(range=span.condition())).fetchall()
+        return tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r in rows)
+
+    def _segments(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Span]:
+        tables: dict[object, set[int]] = {}
+        for count in counts:
+            tables.setdefault(load.layouts[count.layout].table, set()).add(count.layout)
+        changing = sorted(i for ids in tables.values() if len(ids) > 1 for i in ids)
+        if not changing and not self.by_origin and not any(count.renames for count in counts):
+            return [span]
+        self._connection.execute(statement("apply", "index_stage"))
+        query = statement("apply", "segments").format(
+            range=span.condition(), changing=sql.Literal(changing), by_origin=sql.Literal(self.by_origin)
+        )
+        found: list[Span] = []
+        low = span.low
+        for tx, seq, renames, origin in self._connection.execute(query).fetchall():
+            found.append(Span(low=low, high=(tx, seq), renames=renames, origin=origin))
+            low = (tx, seq)
+        return found
+
+    def _segment(self, load: Load, span: Span, counts: Sequence[Count], troubles: list[Trouble]) -> None:
+        """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
+        ops: dict[int, set[Op]] = {}
+        for count in counts:
+            ops.setdefault(count.layout, set()).add(count.op)
+        steps = write_order({layout: load.layouts[layout] for layout in ops}, self._is_required)
+        writing = [step for step in steps if ops[step.layout] != {Op.DELETE}]
+        late = [step for step in writing if step.late]
+        deleting = [step for step in reversed(steps) if Op.DELETE in ops[step.layout]]
+
+        def share(step: Step, **kind: Any) -> Share:
+            return self._share(load.layouts[step.layout], step.layout, ops[step.layout], span, **kind)
+
+        if self.by_origin:
+            self._connection.execute(statement("apply", "origin"), {"origin": span.origin or load.node})
+        self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        for step in writing:
+            self._run(share(step, late=step.late), span, troubles)
+        if troubles:
+            return
+        for step in late:
+            self._run(share(step, catch_up=step.late), span, troubles)
+        for step in deleting:
+            self._run(share(step, deletes_only=True), span, troubles)
+        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
+        table = target_table(self.catalog, name)
+        known = [column for name in columns if (column := table.column(name)) is not None]
+        return not all(column.nullable for column in known)
+
+    def _share(self, layout: Layout, identity: int, ops: set[Op], span: Span, **kind: Any) -> Share:
+        return Share(
+            identity=identity,
+            layout=layout,
+            catalog=self.catalog,
+            policy=self._policies.of(layout.table),
+            ignored=ignored_columns(layout, self.catalog),
+            reduce=ops not in ({Op.INSERT}, {Op.DELETE}),  # then a key occurs once
+            updates=bool(ops & {Op.UPDATE, Op.DELETE}) and ops != {Op.DELETE},
+            renames=span.renames,
+            **kind,
+        )
+
+    def _run(self, share: Share, span: Span, troubles: list[Trouble]) -> None:
+        if share.deletes_only and share.policy.on_delete is OnDelete.IGNORE:
+            return
+        *before, last = self._statements(share)
+        for departed in before:
+            self._execute(departed, span)
+        row = self._execute(last, span).fetchone()
+        assert row is not None
+        *_, done, wanted, held = row
+        troubles += [_trouble(share, said) for said in held or ()]
+        if done != wanted and not troubles:
+            raise Unapplicable(
+                "others changed the same row at the same time, or a trigger upstream kept it as it was", retry=True
+            )
+
+    def _statements(self, share: Share) -> list[str]:
+        """Give the statements of a share, composed the first time it is seen."""
+        name = (
+            share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up
+        )  # fmt: skip
+        if name not in self._composed:
+            before = () if share.deletes_only else depart_statements(share)
+            last = delete_statement(share) if share.deletes_only else write_statement(share)
+            self._composed[name] = [query.as_string(self._connection) for query in (*before, last)]
+        return self._composed[name]
+
+    def _execute(self, text: str, span: Span) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run a composed statement over a span; the marks in it are our own, and what replaces them is numbers."""
+        filled = text.replace(RANGE.as_string(None), span.condition().as_string(None))
+        filled = filled.replace(CLOCK.as_string(None), "true" if self.clock_trusted else "false")
+        filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
+        return self._connection.execute(sql.SQL(filled))  # composed by us
+
+
+def _trouble(share: Share, said: Sequence[str]) -> Trouble:
+    tx, seq, conflict, place, asked = said
+    return Trouble(
+        tx=int(tx), seq=int(seq), layout=share.identity, conflict=conflict, place=int(place or 0), asked=asked
+    )
+
+
+_KINDS: tuple[tuple[type[psycopg.Error], Conflict], ...] = (
+    (errors.UniqueViolation, Conflict.MULTIPLE_UNIQUE_CONFLICTS),
+    (errors.NotNullViolation, Conflict.NOT_NULL),
+    (errors.CheckViolation, Conflict.CHECK),
+    (errors.ExclusionViolation, Conflict.EXCLUSION),
+    (errors.ForeignKeyViolation, Conflict.REFERENCE_MISSING),
+    (errors.RestrictViolation, Conflict.STILL_REFERENCED),
+    (psycopg.DataError, Conflict.INVALID_VALUE),
+)
+
+
+def _unapplicable(error: psycopg.Error) -> Unapplicable:
+    conflict = next((conflict for kind, conflict in _KINDS if isinstance(error, kind)), Conflict.REFUSED)
+    return Unapplicable(describe(error), conflict, retry=isinstance(error, errors.UniqueViolation))
+
+
+def describe(error: psycopg.Error) -> str:
+    """Say in words why PostgreSQL refused a row: the constraint, the table and the column, never a value."""
+    diag = error.diag
+    names = [
+        f"{kind} {name}"
+        for kind, name in (
+            ("constraint", diag.constraint_name),
+            ("column", diag.column_name),
+            ("table", diag.table_name),
+        )
+        if name and name not in (diag.message_primary or "")
+    ]
+    return ", ".join([primary(error), *names])

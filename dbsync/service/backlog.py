@@ -1,0 +1,89 @@
+"""What the change log holds and the room it takes, told without reading all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from dbsync.changelog.purge import SAMPLE_PAGES, live, size
+from dbsync.config.models import RetentionConfig
+from dbsync.statements import statement
+
+COUNTED = 200_000
+"""Pending changes that are counted; how many more there are is told from a sample of the log's pages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Changes of one table without a receipt."""
+
+    changes: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What a link has no receipt for, by ``schema.table``; ``exact`` unless it is too much to count."""
+
+    tables: Mapping[str, Waiting]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStatus:
+    """The change log on disk."""
+
+    bytes: int
+    """With the space it can use again."""
+    waiting_bytes: int
+    """Of these, changes without a receipt; an estimate for a large log."""
+    oldest: datetime | None
+    kept: int
+    """Acknowledged changes that are still there."""
+    keep: str
+    max_size: str | None
+    compact_over: str | None
+
+
+def backlog(connection: psycopg.Connection, link: str, enough: int = COUNTED) -> Backlog:
+    """Count what is pending, or estimate it from ``enough`` changes on."""
+    with connection.transaction():
+        connection.execute(statement("retention", "by_index"))
+        counted = _tables(connection, "pending", {"link": link, "enough": enough})
+    if sum(table.changes for table in counted.values()) < enough:
+        return Backlog(tables=counted, exact=True)
+    about = _tables(connection, "pending_about", {"link": link, "pages": SAMPLE_PAGES})
+    # What was counted is the oldest, and no less than that is there.
+    return Backlog(
+        tables={
+            name: Waiting(
+                changes=max(part[name].changes for part in (about, counted) if name in part),
+                oldest=min(part[name].oldest for part in (about, counted) if name in part),
+            )
+            for name in sorted(about.keys() | counted.keys())
+        },
+        exact=False,
+    )
+
+
+def log_status(connection: psycopg.Connection, link: str, retention: RetentionConfig) -> LogStatus:
+    """Say how large the log is and what stays in it."""
+    oldest = connection.execute(statement("retention", "oldest")).fetchone()
+    kept = connection.execute(statement("retention", "kept"), {"link": link}).fetchone()
+    return LogStatus(
+        bytes=size(connection),
+        waiting_bytes=live(connection, link).waiting_bytes,
+        oldest=oldest[0] if oldest else None,
+        kept=kept[0] if kept else 0,
+        keep=retention.keep,
+        max_size=retention.max_size,
+        compact_over=retention.compact_over,
+    )
+
+
+def _tables(connection: psycopg.Connection, name: str, wanted: Mapping[str, object]) -> dict[str, Waiting]:
+    rows = connection.execute(statement("retention", name), wanted).fetchall()
+    return {relation: Waiting(changes=changes, oldest=oldest) for relation, changes, oldest in rows}

@@ -1,0 +1,102 @@
+"""Upkeep of the change log beside shipping: what is done with goes, and a backlog that is too large is compacted."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import structlog
+
+from dbsync import schema
+from dbsync.changelog.compact import compact, prepare
+from dbsync.changelog.purge import Purge, live, size
+from dbsync.config.models import Config, RetentionConfig
+from dbsync.errors import Interrupted
+from dbsync.postgres import connect, translated
+from dbsync.statements import statement
+
+BUSY = 1.0
+"""Seconds between two turns while changes are shipped ..."""
+IDLE = 60.0
+"""... and while none are: changes get older all the same."""
+BITES = 5
+"""So much is deleted in one turn, that shipping does not wait."""
+PATIENCE = 2.0
+"""Seconds that compaction waits for others; the next attempt to reach the upstream brings the next one."""
+GROWN = 1.5
+"""A backlog that was compacted is so many times larger before it is worth doing again."""
+
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """Keeps the change log of one source small; asked by the service between two batches."""
+
+    def __init__(self) -> None:
+        self._purge: Purge | None = None
+        self._next = 0.0
+        self._tidied = -IDLE
+        self._left = 0
+        """Bytes of the backlog that compaction had left."""
+
+    def begin(self, connection: psycopg.Connection, retention: RetentionConfig) -> None:
+        """Work on the session of the reader from here on."""
+        self._purge = _purge(connection, retention)
+        self._next = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Say whether it is time for another turn."""
+        return time.monotonic() >= self._next
+
+    def purge(self, *, shipped: bool) -> None:
+        """Purge for a moment if it is time; soon again after something was ``shipped`` or while there is more."""
+        if shipped:
+            self._next = min(self._next, time.monotonic() + BUSY)
+        if self._purge is None or not self.is_due:
+            return
+        more = self._purge.run(BITES)
+        self._next = time.monotonic() + (BUSY if more else IDLE)
+
+    def finish(self) -> None:
+        """Purge all there is."""
+        if self._purge is not None:
+            self._purge.purge()
+
+    def tidy(self, config: Config) -> None:
+        """Do before a link is opened, also where there is no route, what keeps an offline node's log bounded."""
+        if time.monotonic() < self._tidied + IDLE:
+            return
+        self._tidied = time.monotonic()
+        with connect(config.node.source, name="source") as connection:
+            schema.require(connection, "source")
+            with translated("source"):
+                if not _is_at_home(connection):
+                    return
+                prepare(connection)
+                _purge(connection, config.retention).purge()
+                self._compact(connection, config)
+
+    def _compact(self, connection: psycopg.Connection, config: Config) -> None:
+        limit, link = config.retention.compact_bytes, config.upstream.label
+        if limit is None or size(connection) <= limit:
+            return
+        if live(connection, link).waiting_bytes <= max(limit, self._left * GROWN):
+            return
+        try:
+            done = compact(connection, link, patience=PATIENCE)
+        except Interrupted as error:
+            log.info("backlog_not_compacted", link=link, reason=str(error), why=error.why)
+            return
+        self._left = live(connection, link).waiting_bytes
+        log.info("backlog_compacted", link=link, before=done.changes_before, after=done.changes_after)
+
+
+def _is_at_home(connection: psycopg.Connection) -> bool:
+    """Say whether this database is no copy: what a copy may forget is decided when its link is opened."""
+    row = connection.execute(statement("retention", "at_home")).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _purge(connection: psycopg.Connection, retention: RetentionConfig) -> Purge:
+    return Purge(connection, keep=retention.keep_seconds, max_size=retention.max_bytes)

@@ -1,0 +1,266 @@
+-- name: make_names
+-- What a batch's changes are about, by key: made only where something waits or something is put aside. ``refers`` are the
+-- rows that a change's references run through; (arrival, place, seq) is the order in which the changes came.
+CREATE TEMP TABLE IF NOT EXISTS dbsync_named (
+    tx bigint NOT NULL, seq bigint NOT NULL, arrival bigint NOT NULL, place bigint NOT NULL,
+    relation text COLLATE "C" NOT NULL, key text[] COLLATE "C", refers boolean NOT NULL, former boolean NOT NULL
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS dbsync_accused (
+    tx bigint NOT NULL, seq bigint NOT NULL, conflict text NOT NULL, reason text NOT NULL,
+    awaits text, awaits_key text[], awaits_column text, behind bigint
+) ON COMMIT DELETE ROWS
+
+-- name: clear_names
+DELETE FROM pg_temp.dbsync_named
+
+-- name: clear_accused
+DELETE FROM pg_temp.dbsync_accused
+
+-- name: anything_waits
+SELECT EXISTS (SELECT FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.state = 'waiting')
+
+-- name: arrival
+SELECT nextval(pg_get_serial_sequence('dbsync.quarantine', 'id'))
+
+-- name: name_rows
+-- A change is about the row's key as it is after it, and as it was before a rename.
+INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, refers, former)
+SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), {relation}, named.key, false, named.former
+FROM pg_temp.dbsync_stage s
+LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
+CROSS JOIN LATERAL (
+    SELECT {key} AS key, false AS former UNION ALL SELECT {old_key}, true WHERE s.renames
+) named
+WHERE s.layout = {layout}
+
+-- name: name_references
+INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, refers, former)
+SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), named.relation, named.key, true, false
+FROM pg_temp.dbsync_stage s
+LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
+CROSS JOIN LATERAL (VALUES {references}) AS named (relation, key)
+WHERE s.layout = {layout} AND named.relation IS NOT NULL AND array_to_string(named.key, '') <> ''
+
+-- name: analyze_names
+ANALYZE pg_temp.dbsync_named
+
+-- name: accuse
+INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, awaits, awaits_key, awaits_column)
+VALUES (%(tx)s, %(seq)s, %(conflict)s, %(reason)s, %(awaits)s, %(awaits_key)s, %(awaits_column)s)
+
+-- name: accuse_many
+INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, awaits, awaits_key)
+SELECT a.tx, a.seq, a.conflict, a.reason, a.awaits, a.asked::text[]
+FROM unnest(%(tx)s::bigint[], %(seq)s::bigint[], %(conflict)s::text[], %(reason)s::text[], %(awaits)s::text[], %(asked)s::text[])
+     AS a (tx, seq, conflict, reason, awaits, asked)
+
+-- name: say_what_is_missing
+-- The key that a reference asked for is no secret: it is what a person needs to find the row.
+UPDATE pg_temp.dbsync_accused a
+SET reason = CASE WHEN a.awaits_key IS NULL OR array_to_string(a.awaits_key, '') = '' THEN a.reason
+                  ELSE format('there is no %s (%s) upstream', regexp_replace(a.awaits, '^public\.', ''),
+                              array_to_string(a.awaits_key, ', ', 'null')) END
+WHERE a.conflict = 'reference_missing' AND a.awaits IS NOT NULL
+
+-- name: accuse_layout
+INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, awaits, awaits_column)
+SELECT s.tx, s.seq, %(conflict)s, %(reason)s, %(awaits)s, %(awaits_column)s
+FROM pg_temp.dbsync_stage s WHERE s.layout = %(layout)s AND s.op::text = ANY (%(ops)s)
+
+-- name: accuse_all
+INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason)
+SELECT s.tx, s.seq, %(conflict)s, %(reason)s FROM pg_temp.dbsync_stage s WHERE {range} ORDER BY s.tx, s.seq LIMIT 1
+
+-- name: accuse_the_first_that_says_so
+-- Of a row's changes the last was found out, but an earlier one may be the one that brought the reference: from that one on
+-- they are held, and what was before it goes in.
+UPDATE pg_temp.dbsync_accused a
+SET tx = found.tx, seq = found.seq
+FROM (
+    SELECT a.tx AS last_tx, a.seq AS last_seq, first.tx, first.seq
+    FROM pg_temp.dbsync_accused a
+    JOIN pg_temp.dbsync_stage l ON l.tx = a.tx AND l.seq = a.seq AND l.layout = {layout}
+    JOIN pg_temp.dbsync_named n ON n.tx = a.tx AND n.seq = a.seq AND NOT n.refers
+    CROSS JOIN LATERAL (
+        SELECT s.tx, s.seq
+        FROM pg_temp.dbsync_named m JOIN pg_temp.dbsync_stage s ON s.tx = m.tx AND s.seq = m.seq
+        WHERE m.relation = n.relation AND m.key = n.key AND NOT m.refers AND s.layout = l.layout AND s.op <> 'D'
+          AND (s.tx, s.seq) < (l.tx, l.seq) AND s.refs[{first}:{last}] = l.refs[{first}:{last}] AND {range}
+        ORDER BY s.tx, s.seq LIMIT 1
+    ) first
+    WHERE a.awaits = {awaits} AND a.conflict = 'reference_missing'
+) found
+WHERE a.tx = found.last_tx AND a.seq = found.last_seq
+
+-- name: tables_of_accused
+SELECT DISTINCT s.layout FROM pg_temp.dbsync_accused a JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq
+
+-- name: first_accused
+SELECT a.tx, a.seq, a.conflict, a.reason, s.layout, s.op::text
+FROM pg_temp.dbsync_accused a JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq
+WHERE s.layout = ANY (%(layouts)s) ORDER BY a.tx, a.seq LIMIT 1
+
+-- name: hold
+-- Into quarantine with what was found out, once each.
+INSERT INTO dbsync.quarantine (node, lineage, incarnation, number, arrival, tx, seq, captured_at, relation, layout, op, renames,
+                               image, old_image, refs, old_refs, lost, origin, key, old_key, conflict, reason, behind,
+                               awaits, awaits_key, awaits_column)
+SELECT %(node)s, %(lineage)s, %(incarnation)s, %(number)s, n.arrival, n.place, s.seq, s.captured_at, n.relation, s.layout, s.op,
+       s.renames, s.image, s.old_image, s.refs, s.old_refs, s.lost, s.origin, n.key::text[], n.old_key::text[],
+       a.conflict, a.reason, a.behind, a.awaits, a.awaits_key, a.awaits_column
+FROM (SELECT DISTINCT ON (a.tx, a.seq) a.* FROM pg_temp.dbsync_accused a ORDER BY a.tx, a.seq, a.behind NULLS FIRST) a
+JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq AND s.case_id IS NULL
+CROSS JOIN LATERAL (
+    SELECT min(n.arrival) AS arrival, min(n.place) AS place, min(n.relation) AS relation,
+           max(n.key::text) FILTER (WHERE NOT n.former) AS key, max(n.key::text) FILTER (WHERE n.former) AS old_key
+    FROM pg_temp.dbsync_named n WHERE n.tx = a.tx AND n.seq = a.seq AND NOT n.refers
+) n
+ORDER BY s.tx, s.seq
+
+-- name: hold_again
+UPDATE dbsync.quarantine q
+SET conflict = a.conflict, reason = a.reason, behind = a.behind, awaits = a.awaits, awaits_key = a.awaits_key,
+    awaits_column = a.awaits_column, attempts = q.attempts + 1, tried_at = now()
+FROM (SELECT DISTINCT ON (a.tx, a.seq) a.* FROM pg_temp.dbsync_accused a ORDER BY a.tx, a.seq, a.behind NULLS FIRST) a
+JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq
+WHERE q.id = s.case_id
+
+-- name: take_held_out
+DELETE FROM pg_temp.dbsync_stage s USING pg_temp.dbsync_accused a WHERE s.tx = a.tx AND s.seq = a.seq
+
+-- name: accuse_dependents
+-- What depends on a change that waits, and came after it: another change of the same row, a change that refers to a row
+-- which is not there yet or has not its key yet, and the rest of a transaction that is to stay whole. A case that is being
+-- tried again stands in the stage and does not wait now.
+INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
+SELECT DISTINCT ON (n.tx, n.seq) n.tx, n.seq, 'waits', 'it depends on case ' || coalesce(q.behind, q.id), coalesce(q.behind, q.id)
+FROM dbsync.quarantine q
+JOIN pg_temp.dbsync_named n ON
+    (n.relation = q.relation AND (n.key = q.key OR n.key = q.old_key)
+     AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
+     AND (NOT n.refers OR q.op <> 'U' OR q.renames OR q.conflict = 'update_missing'))
+JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
+WHERE q.lineage = %(lineage)s AND q.state = 'waiting'
+  AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
+ORDER BY n.tx, n.seq, q.arrival, q.tx, q.seq
+
+-- name: accuse_companions
+INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
+SELECT DISTINCT ON (s.tx, s.seq) s.tx, s.seq, 'waits', 'its transaction waits with case ' || coalesce(q.behind, q.id),
+       coalesce(q.behind, q.id)
+FROM dbsync.quarantine q
+JOIN pg_temp.dbsync_named n ON n.arrival = q.arrival AND n.place = q.tx AND NOT n.refers
+JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
+WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.relation = ANY (%(together)s)
+  AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
+ORDER BY s.tx, s.seq, q.seq
+
+-- name: settle_causes
+-- A change that misses a row which itself waits is no case of its own.
+UPDATE dbsync.quarantine q
+SET conflict = 'waits', behind = cause.id, reason = 'it depends on case ' || cause.id
+FROM (
+    SELECT DISTINCT ON (q.id) q.id AS waiting, coalesce(c.behind, c.id) AS id
+    FROM dbsync.quarantine q
+    JOIN dbsync.quarantine c ON c.lineage = q.lineage AND c.state = 'waiting' AND c.relation = q.awaits AND c.key = q.awaits_key
+         AND (c.op <> 'U' OR c.renames OR c.conflict = 'update_missing') AND c.id <> q.id
+         AND coalesce(c.behind, c.id) <> q.id
+    WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.conflict = 'reference_missing' AND q.behind IS NULL
+    ORDER BY q.id, c.arrival DESC, c.tx DESC, c.seq DESC
+) cause
+WHERE q.id = cause.waiting
+
+-- name: note_layout
+INSERT INTO dbsync.layout (id, relation, definition)
+SELECT %(id)s, %(relation)s, %(definition)s WHERE NOT EXISTS (SELECT FROM dbsync.layout l WHERE l.id = %(id)s)
+
+-- name: layouts
+SELECT DISTINCT ON (l.id) l.id, l.definition FROM dbsync.layout l WHERE l.id = ANY (%(ids)s) ORDER BY l.id
+
+-- name: note_conflict
+-- The ledger knows of conflicts that a person is to decide, too.
+INSERT INTO dbsync.conflict (conflict, relation, key, node, incarnation, number, tx, seq, captured_at, origin, rule, decision)
+SELECT q.conflict, q.relation, q.key, q.node, q.incarnation, q.number, q.tx, q.seq, q.captured_at, q.origin, 'quarantine',
+       'quarantine'
+FROM dbsync.quarantine q
+WHERE q.lineage = %(lineage)s AND q.arrival = %(arrival)s AND q.attempts = 1 AND q.conflict = ANY (%(conflicts)s)
+  AND NOT EXISTS (SELECT FROM dbsync.conflict c WHERE c.node = q.node AND c.incarnation = q.incarnation AND c.number = q.number
+                  AND c.tx = q.tx AND c.seq = q.seq AND c.relation = q.relation)
+
+-- name: stage_again
+-- Cases and all that waits behind them, in the order in which they came.
+INSERT INTO pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin, case_id)
+SELECT dense_rank() OVER (ORDER BY q.arrival, q.tx), q.seq, q.captured_at, q.layout, q.op, q.renames, q.image, q.old_image, q.refs,
+       q.old_refs, q.lost, coalesce(q.origin, q.node), q.id
+FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND (q.id = ANY (%(cases)s) OR q.behind = ANY (%(cases)s))
+
+-- name: release
+UPDATE dbsync.quarantine q
+SET state = 'released', decided_at = now(), decided_by = session_user, image = NULL, old_image = NULL, refs = NULL, old_refs = NULL,
+    behind = NULL
+FROM pg_temp.dbsync_stage s WHERE s.case_id = q.id
+
+-- name: staged_layouts
+SELECT DISTINCT s.layout FROM pg_temp.dbsync_stage s
+
+-- name: count_staged
+SELECT count(*) FROM pg_temp.dbsync_stage
+
+-- name: empty_stage
+DELETE FROM pg_temp.dbsync_stage
+
+-- name: waiting_nodes
+SELECT DISTINCT q.lineage, q.node, q.incarnation FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND (%(cases)s::bigint[] IS NULL OR q.id = ANY (%(cases)s))
+
+-- name: waiting_cases
+SELECT q.id FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND q.behind IS NULL
+  AND (%(cases)s::bigint[] IS NULL OR q.id = ANY (%(cases)s))
+ORDER BY q.id
+
+-- name: heads_of
+-- Of any rows of the quarantine, the cases they belong to.
+SELECT DISTINCT coalesce(q.behind, q.id) FROM dbsync.quarantine q WHERE q.id = ANY (%(cases)s) AND q.state = 'waiting'
+
+-- name: take_turn
+-- One writer a node (and its copies) at a time: a second service, or one whose server has not noticed that it died, waits here.
+SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
+
+-- name: try_turn
+SELECT pg_try_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
+
+-- name: waiting_by_table
+SELECT q.relation, count(*) FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.state = 'waiting' GROUP BY q.relation
+
+-- name: count_waiting
+SELECT count(*) FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.state = 'waiting'
+
+-- name: awaited
+-- What cases wait for, by the layout that tells the key: asked anew now and then.
+SELECT DISTINCT q.layout, q.awaits FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'reference_missing' AND q.awaits_key IS NOT NULL
+
+-- name: arrived
+SELECT w.id FROM (SELECT q.id, q.awaits_key FROM dbsync.quarantine q
+    WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'reference_missing' AND q.layout = {layout}
+      AND q.awaits = {awaits} AND q.awaits_key IS NOT NULL OFFSET 0) w
+{joins} WHERE NOT ({is_missing})
+
+-- name: overdue
+-- What waits for nothing that can be asked for is tried now and then, more and more rarely: somebody may have mended it.
+SELECT q.id FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.behind IS NULL
+  AND NOT (q.conflict = 'reference_missing' AND q.awaits_key IS NOT NULL)
+  AND q.conflict NOT IN ('delete_held', 'insert_exists', 'update_origin_differs', 'delete_origin_differs', 'update_missing',
+                         'missing_column')
+  AND q.tried_at < now() - least(interval '1 minute' * power(2, least(q.attempts - 1, 12)), interval '1 day')
+
+-- name: parked_layouts
+SELECT DISTINCT q.layout FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'missing_column'
+
+-- name: parked
+SELECT q.id FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'missing_column' AND q.layout = ANY (%(layouts)s)

@@ -1,0 +1,143 @@
+-- name: begin_life
+-- Once, though two services of one node may find out at the same time.
+UPDATE dbsync.node SET incarnation = gen_random_uuid() WHERE incarnation = %(incarnation)s RETURNING incarnation
+
+-- name: number_anew
+-- Every link's: numbers belong to the incarnation. How far each one is, stays.
+UPDATE dbsync.link SET last_number = 0, last_hash = '\x'
+
+-- name: set_aside
+-- What was on its way under another incarnation: it is cut anew, and dropped upstream if it arrived.
+DELETE FROM dbsync.sent s USING dbsync.node n WHERE s.acknowledged_at IS NULL AND s.incarnation <> n.incarnation
+
+-- name: lives
+-- The incarnations whose acknowledged batches are on record, in their order.
+SELECT s.incarnation, min(s.number), max(s.number)
+FROM dbsync.sent s
+WHERE s.link = %(link)s AND s.acknowledged_at IS NOT NULL
+GROUP BY s.incarnation
+ORDER BY min(s.place)
+
+-- name: hash
+SELECT hash FROM dbsync.sent
+WHERE link = %(link)s AND incarnation = %(incarnation)s AND number = %(number)s AND acknowledged_at IS NOT NULL
+
+-- name: way_back
+-- The first batch on record from a number on, and what stands behind it: how many changes were acknowledged since, and how
+-- many of those are still in the log.
+SELECT t.number, t.place, s.last_number, s.changes, held.changes
+FROM (
+    SELECT s.* FROM dbsync.sent s
+    WHERE s.link = %(link)s AND s.incarnation = %(incarnation)s AND s.number >= %(first)s AND s.acknowledged_at IS NOT NULL
+    ORDER BY s.number LIMIT 1
+) t
+JOIN dbsync.link l ON l.name = t.link
+CROSS JOIN LATERAL (
+    SELECT max(s.number) AS last_number, sum(s.changes)::bigint AS changes
+    FROM dbsync.sent s WHERE s.link = t.link AND s.place >= t.place AND s.acknowledged_at IS NOT NULL
+) s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(x.changes), 0)::bigint AS changes
+    FROM (
+        SELECT c.xid, max(c.seq) AS last_seq, count(*) AS changes
+        FROM dbsync.change c
+        WHERE c.xid >= coalesce(pg_snapshot_xmin(t.window_start), '0'::xid8)
+        GROUP BY c.xid
+    ) x
+    WHERE (coalesce(pg_visible_in_snapshot(x.xid, l.cursor), false)
+           OR l.window_seq > 0 AND x.last_seq <= l.window_seq AND pg_visible_in_snapshot(x.xid, l.window_end))
+      AND NOT (coalesce(pg_visible_in_snapshot(x.xid, t.window_start), false)
+               OR t.after_seq > 0 AND x.last_seq <= t.after_seq
+                  AND pg_visible_in_snapshot(x.xid, coalesce(t.joint, t.window_end)))
+) held
+
+-- name: go_back
+-- To where the link was before a batch was cut.
+UPDATE dbsync.link l
+SET cursor = s.window_start, window_seq = s.after_seq,
+    window_end = CASE WHEN s.after_seq > 0 THEN coalesce(s.joint, s.window_end) END,
+    last_number = %(number)s, last_hash = %(hash)s
+FROM dbsync.sent s
+WHERE l.name = %(link)s AND s.link = l.name AND s.place = %(place)s
+
+-- name: forget_behind
+DELETE FROM dbsync.sent WHERE link = %(link)s AND place >= %(place)s
+
+-- name: record_event
+INSERT INTO dbsync.event (kind, link, what, hint) VALUES (%(kind)s, %(link)s, %(what)s, %(hint)s)
+
+-- name: events
+SELECT at, kind, link, what, hint FROM dbsync.event WHERE at > now() - make_interval(days => %(days)s) ORDER BY id
+
+-- name: reload_turn
+SELECT pg_advisory_xact_lock(hashtextextended('dbsync reload', 0))
+
+-- name: is_reloaded
+SELECT n.system_identifier <> c.system_identifier FROM dbsync.node n CROSS JOIN pg_control_system() c
+
+-- name: forget_restamps
+DELETE FROM dbsync.restamp
+
+-- name: sort_out
+-- The transaction ids of a reloaded log and the links' snapshots were made in another cluster, and agree with each other
+-- only. What was captured here has ids of this cluster, perhaps the same ones: it was written after the log's index was
+-- made, the last thing a reload does to a table, and no id of it is still to come. What every link had acknowledged goes; a number that no link had reached
+-- was never acknowledged, whatever an id seems to say. Of the rest, those need a new id whose old one is still to come in
+-- this cluster, or has been given twice.
+WITH origin AS (
+    SELECT age(x.xmin) AS made FROM pg_index x WHERE x.indexrelid = 'dbsync.change_xid_seq'::regclass
+),
+transactions AS MATERIALIZED (
+    SELECT c.xid, age(c.xmin) >= o.made OR c.xid >= pg_snapshot_xmax(pg_current_snapshot()) AS loaded, min(c.seq) AS first_seq, max(c.seq) AS last_seq, count(*) AS changes
+    FROM dbsync.change c CROSS JOIN origin o
+    GROUP BY 1, 2
+),
+acknowledged AS MATERIALIZED (
+    SELECT t.* FROM transactions t
+    WHERE t.loaded AND EXISTS (SELECT FROM dbsync.link) AND NOT EXISTS (
+        SELECT FROM dbsync.link l
+        WHERE NOT (t.last_seq <= l.reached_seq
+                   AND (coalesce(pg_visible_in_snapshot(t.xid, l.cursor), false)
+                        OR coalesce(l.window_seq > 0 AND t.last_seq <= l.window_seq
+                                    AND pg_visible_in_snapshot(t.xid, l.window_end), false)))
+    )
+),
+gone AS (
+    DELETE FROM dbsync.change c USING acknowledged a WHERE c.xid = a.xid AND c.seq BETWEEN a.first_seq AND a.last_seq
+),
+listed AS (
+    INSERT INTO dbsync.restamp (last_seq, first_seq, xid)
+    SELECT t.last_seq, t.first_seq, t.xid
+    FROM transactions t
+    WHERE t.loaded AND NOT EXISTS (SELECT FROM acknowledged a WHERE a.last_seq = t.last_seq)
+      AND (t.xid >= pg_snapshot_xmin(pg_current_snapshot())
+           OR EXISTS (SELECT FROM transactions twin WHERE twin.xid = t.xid AND NOT twin.loaded))
+)
+SELECT coalesce(sum(t.changes), 0)::bigint FROM transactions t
+WHERE NOT EXISTS (SELECT FROM acknowledged a WHERE a.last_seq = t.last_seq)
+
+-- name: begin_anew
+-- From the beginning of what is left; the upstream drops what only some of the links had acknowledged.
+UPDATE dbsync.link SET cursor = NULL, window_end = NULL, window_seq = 0, last_number = 0, last_hash = '\x'
+
+-- name: forget_sent
+-- Their snapshots are the other cluster's.
+DELETE FROM dbsync.sent
+
+-- name: move_in
+UPDATE dbsync.node
+SET incarnation = gen_random_uuid(), system_identifier = (SELECT c.system_identifier FROM pg_control_system() c)
+
+-- name: restamp
+-- In the order of the log, each transaction one of this cluster; a crash between any two goes on where it was.
+DO $$
+DECLARE
+    place bigint := -1;
+BEGIN
+    LOOP
+        place := dbsync.restamp_next(place);
+        COMMIT;
+        EXIT WHEN place IS NULL;
+    END LOOP;
+END
+$$
