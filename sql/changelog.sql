@@ -262,3 +262,9 @@ WHERE name = %(link)s AND window_end IS NOT NULL
 UPDATE dbsync.link
 SET state = %(state)s, reason = %(reason)s, state_since = CASE WHEN state = %(state)s THEN state_since ELSE now() END
 WHERE name = %(link)s AND (state, reason) IS DISTINCT FROM (%(state)s, %(reason)s)
+
+-- name: note_waiting
+UPDATE dbsync.link SET quarantined = %(quarantined)s WHERE name = %(link)s AND quarantined <> %(quarantined)s
+
+-- name: note_clock
+UPDATE dbsync.link SET clock_off = %(off)s, contact_at = now() WHERE name = %(link)s

@@ -3,10 +3,10 @@
 -- unless the log is over its size: then the oldest go, by whole windows. ``s`` is dbsync.sent, ``l`` its link.
 (s.acknowledged_at IS NULL
  OR (s.acknowledged_at > now() - make_interval(secs => %(keep)s)
-     AND s.number > CASE WHEN %(excess)s > 0 THEN coalesce((
+     AND s.place > CASE WHEN %(excess)s > 0 THEN coalesce((
          SELECT max(t.window_ends) FROM (
-             SELECT sum(a.changes) OVER (ORDER BY a.number) - a.changes AS before,
-                    max(a.number) OVER (PARTITION BY a.window_end::text) AS window_ends
+             SELECT sum(a.changes) OVER (ORDER BY a.place) - a.changes AS before,
+                    max(a.place) OVER (PARTITION BY a.window_end::text) AS window_ends
              FROM dbsync.sent a WHERE a.link = l.name AND a.acknowledged_at IS NOT NULL
          ) t WHERE t.before < %(excess)s), 0) ELSE 0 END))
 
@@ -23,7 +23,7 @@ seen_by AS (
     SELECT kept.window_start
     FROM held l
     CROSS JOIN LATERAL (
-        SELECT s.window_start FROM dbsync.sent s WHERE s.link = l.name AND {retained} ORDER BY s.number LIMIT 1
+        SELECT s.window_start FROM dbsync.sent s WHERE s.link = l.name AND {retained} ORDER BY s.place LIMIT 1
     ) kept
 ),
 reach AS (
@@ -38,16 +38,15 @@ SELECT CASE WHEN r.known THEN (
 FROM reach r
 
 -- name: forget_batches
--- Before their changes go, so that no batch is on record that cannot be read again. The newest stays always. What they
--- had shipped today is counted on.
+-- Before their changes go, so that no batch is on record that cannot be read again, though another link may hold on to some
+-- of them. The newest alone stays in any case. What they had shipped today is counted on.
 WITH gone AS (
     DELETE FROM dbsync.sent s USING dbsync.link l
-    WHERE s.link = l.name AND s.number < l.last_number AND s.acknowledged_at IS NOT NULL
-      AND s.number < coalesce((SELECT s.number FROM dbsync.sent s WHERE s.link = l.name AND {retained}
-                               ORDER BY s.number LIMIT 1), l.last_number)
-      AND pg_snapshot_xmax(s.window_end) <= pg_snapshot_xmax(%(horizon)s::pg_snapshot)
-      AND NOT EXISTS (SELECT FROM pg_snapshot_xip(%(horizon)s::pg_snapshot) AS running(xid)
-                      WHERE pg_visible_in_snapshot(running.xid, s.window_end))
+    WHERE s.link = l.name AND s.acknowledged_at IS NOT NULL
+      AND s.place < (SELECT max(newest.place) FROM dbsync.sent newest
+                     WHERE newest.link = l.name AND newest.acknowledged_at IS NOT NULL)
+      AND s.place < coalesce((SELECT s.place FROM dbsync.sent s WHERE s.link = l.name AND {retained}
+                              ORDER BY s.place LIMIT 1), s.place + 1)
     RETURNING s.link, s.counts, s.acknowledged_at
 )
 INSERT INTO dbsync.shipped AS n (link, day, relation, changes)
@@ -184,7 +183,7 @@ WITH floors AS MATERIALIZED (
     SELECT l.window_end FROM dbsync.link l WHERE l.window_end IS NOT NULL
     UNION ALL
     SELECT newest.window_end FROM dbsync.link l CROSS JOIN LATERAL (
-        SELECT s.window_end FROM dbsync.sent s WHERE s.link = l.name ORDER BY s.number DESC LIMIT 1
+        SELECT s.window_end FROM dbsync.sent s WHERE s.link = l.name ORDER BY s.place DESC LIMIT 1
     ) newest
 )
 SELECT c.xid, max(c.seq), count(*)
@@ -372,4 +371,4 @@ WHERE NOT f.vanishes
 DELETE FROM dbsync.change c USING pg_temp.dbsync_gone g WHERE c.xid = g.xid AND c.seq = g.seq
 
 -- name: join_transactions
-SELECT dbsync.join_transactions(array_agg(i.xid), array_agg(i.into_xid)) FROM pg_temp.dbsync_island i WHERE i.xid <> i.into_xid
+SELECT dbsync.join_transactions(array_agg(i.xid), array_agg(i.into_xid)) FROM pg_temp.dbsync_island i

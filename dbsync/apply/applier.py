@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -84,6 +85,13 @@ class Applier:
         self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
         return receipt
 
+    def now(self) -> datetime:
+        """Tell the upstream's time."""
+        row = self._connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+        assert row is not None
+        found: datetime = row[0]
+        return found
+
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Try again what may go now; give the changes of a node that wait still, by table."""
         self._release_arrived(None)
@@ -128,8 +136,8 @@ class Applier:
         dropped += self._connection.execute(statement("apply", "returned")).rowcount
         load = Load.of(header)
         self._announce(load)
-        self._write_all(load, self._policies, None if dropped else header.counts)
-        return receipt
+        held = self._write_all(load, self._policies, None if dropped else header.counts)
+        return replace(receipt, held=held)
 
     def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
         digest = hashlib.sha256()
@@ -149,8 +157,11 @@ class Applier:
 
     def _write_all(
         self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True
-    ) -> None:
-        """Write all that is staged, and hold what cannot be; ``counts`` tell what it is, where that is known."""
+    ) -> int:
+        """Write all that is staged, and hold what cannot be; give how many changes are held.
+
+        ``counts`` tell what is staged, where that is known.
+        """
         writer = self._writer_for(policies)
         counts = writer.counts(Span()) if counts is None else counts
         quarantine = Quarantine(self._connection, load, policies, halts=halts)
@@ -160,6 +171,7 @@ class Applier:
             connection=self._connection, load=load, policies=policies, writer=writer, quarantine=quarantine
         )
         attempt.write_all(None if quarantine.held else counts)
+        return quarantine.held
 
     def _writer_for(self, policies: Policies) -> Writer:
         """Give a writer for the tables as they are now: a migration must not be met with yesterday's columns."""

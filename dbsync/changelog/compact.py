@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
+from dbsync.changelog.purge import is_at_home
 from dbsync.changelog.stitch import stitch
 from dbsync.errors import Interrupted, Refusal
 from dbsync.keys.expression import qualified
@@ -56,6 +57,12 @@ def compact(
     Waits ``patience`` seconds for those who ship and for writers that have not ended; raises Interrupted if they do not.
     What is written meanwhile is left alone. With ``rehearse`` nothing is changed.
     """
+    if not is_at_home(connection):
+        raise Refusal(
+            "this database is a copy, or was reloaded, and has not met its upstream since",
+            where="source",
+            hint="dbsync run   (finds out what the upstream has), then again",
+        )
     prepare(connection)
     _claim(connection, link, patience)
     last = _quiet_point(connection, patience)

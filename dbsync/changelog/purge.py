@@ -47,6 +47,12 @@ def size(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
+def is_at_home(connection: psycopg.Connection) -> bool:
+    """Say whether transaction ids mean here what they meant when they were logged: not in a copy, nor after a reload."""
+    row = connection.execute(statement("retention", "at_home")).fetchone()
+    return row is not None and bool(row[0])
+
+
 class Purge:
     """Deletes acknowledged changes on a session of the reader (autocommit), a bite at a time.
 
@@ -96,7 +102,7 @@ class Purge:
             row = self._connection.execute(_retaining("horizon"), wanted).fetchone()
             horizon: str | None = row[0] if row else None
             if horizon is not None:
-                self._connection.execute(_retaining("forget_batches"), {**wanted, "horizon": horizon})
+                self._connection.execute(_retaining("forget_batches"), wanted)
                 self._connection.execute(statement("retention", "forget_days"))
         return horizon
 

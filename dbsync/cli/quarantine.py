@@ -229,7 +229,8 @@ def _show_list(listing: Listing, *, here: bool) -> None:
     unlisted = listing.total - len(listing.cases)
     if unlisted:
         output.talk(f"... and {counted(unlisted, 'older row')} (--limit)")
-    behind = f", and {counted(listing.behind, 'change')} behind them" if listing.behind else ""
+    them = "it" if listing.total == 1 else "them"
+    behind = f", and {counted(listing.behind, 'change')} behind {them}" if listing.behind else ""
     newest = listing.cases[-1].id
     where = " --here" if here else ""
     output.talk(f"{counted(listing.total, 'row')}{behind}: dbsync quarantine show {newest}{where}")

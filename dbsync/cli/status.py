@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 
@@ -14,17 +15,21 @@ from dbsync.cli.settings import settings
 from dbsync.service.status import LinkStatus, Status, TableStatus
 from dbsync.service.status import status as gather
 
+CLOCK_WORTH_A_WORD = 2.0
+"""Seconds; below that a clock is right."""
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 
 def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show the node, its link and its tables: from the node's own database, whether or not the service runs.
 
-    JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state, since, reason,
-    last_batch, last_changes, last_at}, pending (changes without a receipt), lag (seconds, null when nothing is pending), tables
-    [{table, pending, oldest, today, trigger}], exact (false: pending is an estimate, there is too much to count), log {bytes
-    (on disk), waiting_bytes (without a receipt), oldest, kept (acknowledged changes still there), keep, max_size, compact_over}, events of the last days [{at, kind, link,
-    what, hint}]: restored, copied, reloaded, upstream_restored.
+    JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state, since,
+    reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's)}, pending (changes without a
+    receipt), quarantined (changes waiting upstream at the last contact), lag (seconds, null when nothing is pending),
+    tables [{table, pending, oldest, today, trigger, quarantined}], exact (false: pending is an estimate, there is too
+    much to count), log {bytes (on disk), waiting_bytes (without a receipt), oldest, kept (acknowledged changes still
+    there), keep, max_size, compact_over}, events of the last days [{kind, what, hint, link, at}]: restored, copied,
+    reloaded, upstream_restored.
     """
     found = gather(settings(config))
     if json:
@@ -37,30 +42,51 @@ def show(found: Status) -> None:
     """Print a status as a person reads it."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(_headline(found))
-    if found.link.reason:
-        console.print(Text(f"  {found.link.reason}", style="red" if found.link.state == "halted" else "yellow"))
-    if found.node.capture_off_since:
-        since = f"{found.node.capture_off_since:%Y-%m-%d %H:%M}"
-        console.print(
-            Text(f"  capture is OFF since {since}: changes made now never reach the upstream", style="bold red")
-        )
-    for event in found.events:
-        at = f"{event.at:%Y-%m-%d %H:%M}  " if event.at else ""
-        console.print(Text(f"  {at}{event.kind.value}: {event.what}", style="yellow"))
-        console.print(f"    {event.hint}")
-    if found.node.reloaded:
-        console.print(Text("  reloaded in another PostgreSQL cluster: dbsync run takes its changes over", style="yellow"))
+    for line in (*_remarks(found), *_happened(found)):
+        console.print(line)
     output.table(
-        ["  TABLE", "PENDING", "OLDEST", "TODAY", "TRIGGER"],
+        ["  TABLE", "PENDING", "OLDEST", "TODAY", "QUARANTINED", "TRIGGER"],
         [_row(table, found) for table in found.tables],
-        right=["PENDING", "OLDEST", "TODAY"],
+        right=["PENDING", "OLDEST", "TODAY", "QUARANTINED"],
     )
     console.print(_log(found))
+    for line in _closing(found):
+        console.print(line)
+
+
+def _remarks(found: Status) -> Iterator[Text]:
+    """Say what is unusual about the link and the node."""
+    link, node = found.link, found.node
+    if link.reason:
+        yield Text(f"  {link.reason}", style="red" if link.state == "halted" else "yellow")
+    if link.clock_off is not None and abs(link.clock_off) >= CLOCK_WORTH_A_WORD:
+        side = "ahead of" if link.clock_off > 0 else "behind"
+        yield Text(f"  this clock is {ago(abs(link.clock_off))} {side} the upstream's", style="yellow")
+    if node.capture_off_since:
+        since = f"{node.capture_off_since:%Y-%m-%d %H:%M}"
+        yield Text(f"  capture is OFF since {since}: changes made now never reach the upstream", style="bold red")
+
+
+def _happened(found: Status) -> Iterator[Text]:
+    """Tell what happened to this database or its upstream in the last days."""
+    for event in found.events:
+        at = f"{event.at:%Y-%m-%d %H:%M}  " if event.at else ""
+        yield Text(f"  {at}{event.kind.value}: {event.what}", style="yellow")
+        yield Text(f"    {event.hint}")
+    if found.node.reloaded:
+        yield Text("  reloaded in another PostgreSQL cluster: dbsync run takes its changes over", style="yellow")
+
+
+def _closing(found: Status) -> Iterator[Text]:
+    """Say what waits, and what needs somebody."""
     if found.pending and found.link.state != "streaming":
-        console.print(f"{_about(found)}{found.pending:,} changes wait safely in the source")
+        yield Text(f"{_about(found)}{found.pending:,} changes wait safely in the source")
+    if found.quarantined:
+        rows = "1 row needs" if found.quarantined == 1 else f"{found.quarantined:,} rows need"
+        yield Text(f"{rows} you: dbsync quarantine list", style="bold yellow")
     wrong = [str(table.table) for table in found.tables if table.trigger not in {"installed", "removed"}]
     if wrong:
-        console.print(Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red"))
+        yield Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red")
 
 
 def ago(seconds: float) -> str:
@@ -128,7 +154,14 @@ def _about(found: Status) -> str:
 def _row(table: TableStatus, found: Status) -> list[str]:
     oldest = ago((found.now - table.oldest).total_seconds()) if table.oldest else "-"
     about = "~" if not found.exact and table.pending else ""
-    return [f"  {table.table}", f"{about}{table.pending:,}", oldest, f"{table.today:,}", table.trigger]
+    return [
+        f"  {table.table}",
+        f"{about}{table.pending:,}",
+        oldest,
+        f"{table.today:,}",
+        f"{table.quarantined:,}",
+        table.trigger,
+    ]
 
 
 def _json(found: Status) -> dict[str, object]:
@@ -136,6 +169,7 @@ def _json(found: Status) -> dict[str, object]:
         "node": asdict(found.node),
         "link": asdict(found.link),
         "pending": found.pending,
+        "quarantined": found.quarantined,
         "lag": found.lag,
         "exact": found.exact,
         "log": asdict(found.log),

@@ -23,6 +23,7 @@ from dbsync.model.findings import Severity
 from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
 from dbsync.postgres import Connection, connect, translated
+from dbsync.service.backlog import backlog
 from dbsync.service.resend import repairing
 from dbsync.statements import statement
 from dbsync.verify import words
@@ -145,10 +146,10 @@ def _pending(source: Connection, link: str) -> int | None:
     try:
         if source.execute(statement("changelog", "link"), {"link": link}).fetchone() is None:
             return None
-        counts = source.execute(statement("changelog", "pending"), {"link": link}).fetchall()
+        waiting = backlog(source, link)
     except psycopg.Error:
         return None  # not installed yet, or not for this role: the comparison does not need it
-    return sum(int(str(row[1])) for row in counts)
+    return sum(table.changes for table in waiting.tables.values())
 
 
 def _progress(table: TableName, position: int, total: int) -> None:

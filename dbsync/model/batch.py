@@ -106,3 +106,5 @@ class Receipt:
     hash: bytes
     """SHA-256 of the payload."""
     applied_at: datetime
+    held: int = 0
+    """Changes of it that went into quarantine."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 
 from dbsync.changelog.lives import Kind
 from dbsync.changelog.reader import Reader
@@ -48,6 +50,8 @@ class Link:
     reader: Reader
     transport: Transport
     max_changes: int
+    held: bool = field(default=False, init=False)
+    """Whether the last batch left something in quarantine."""
     _open: Cut | None = field(default=None, init=False)
     """A batch that was recorded and has no receipt. It may be on its way into the upstream even now: nothing else may be
     sent under its number until it was refused."""
@@ -126,6 +130,26 @@ class Link:
             shipped += cut.changes
         return shipped
 
+    def tend(self) -> None:
+        """Let the upstream try again what waits there, and leave word of what waits still."""
+        waiting = self.transport.tend(self.node.lineage)
+        self._leave_word("note_waiting", quarantined=Jsonb(dict(waiting)))
+
+    def meet(self) -> None:
+        """Compare the clocks of both ends, and leave word of the difference."""
+        self._leave_word("note_clock", off=self.transport.meet(self._now))
+
+    def _now(self) -> datetime:
+        with translated("source"):
+            row = self.reader.connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+        assert row is not None
+        found: datetime = row[0]
+        return found
+
+    def _leave_word(self, name: str, **said: object) -> None:
+        with translated("source"):
+            self.reader.connection.execute(statement("changelog", name), {"link": self.name, **said})
+
     def _next_cut(self, max_changes: int) -> Cut | None:
         with translated("source"):
             return self.reader.next_cut(max_changes)
@@ -145,7 +169,12 @@ class Link:
         with translated("source"):
             self.reader.acknowledge(cut, receipt)
         self._open = None
+        self.held = receipt.held > 0
         log.info("batch_applied", link=self.name, batch=cut.number, changes=cut.changes, transactions=cut.transactions)
+        if receipt.held:
+            log.warning(
+                "changes_held", link=self.name, batch=cut.number, changes=receipt.held, hint="dbsync quarantine list"
+            )
         return receipt
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from dbsync.transport.direct import Direct
 
 IDLE_FIRST = 0.01
 """Seconds to the first look after something was shipped; each further look waits twice as long."""
+TEND = 5.0
+"""Seconds between two looks at what waits in quarantine upstream."""
 CLAIM_PATIENCE = 5.0
 """Seconds in which the server notices that a service before this one was killed."""
 
@@ -57,6 +60,7 @@ class Service:
             with self._link() as link:
                 self._refuse_if_paused(link)
                 shipped = link.ship(self.stop.is_set)
+                link.tend()
                 with translated("source"):
                     self._upkeep.finish()
         except DbsyncError as error:
@@ -136,17 +140,23 @@ class Service:
         """Ship whatever comes; yield whenever nothing is left."""
         begun = self.config
         pause = IDLE_FIRST
+        tended = -math.inf
+        shipped = 0
         while not self.stop.is_set():
             self._reread()
-            if (self.config.node, self.config.upstream, self.config.batch) != (begun.node, begun.upstream, begun.batch):
+            if self.config != begun:
                 return
-            shipped = self._ship(link)
-            with translated("source"):
+            with translated("source"):  # before shipping, which stops when the next turn is due
                 self._upkeep.purge(shipped=shipped > 0)
+            shipped = self._ship(link)
             if shipped:
                 pause = IDLE_FIRST
+                tended = -math.inf if link.held else tended
                 continue
             yield
+            if time.monotonic() >= tended + TEND:
+                link.tend()
+                tended = time.monotonic()
             self.stop.wait(pause)
             pause = min(pause * 2, self.config.service.poll_interval)
 
@@ -156,7 +166,9 @@ class Service:
         state = LinkState.PAUSED if paused else LinkState.STREAMING
         if self._trouble is None or self._trouble.try_again:
             self._on(state)
-        shipped = 0 if paused else link.ship(lambda: self._interrupted() or self._upkeep.is_due or self._is_paused(link))
+        shipped = (
+            0 if paused else link.ship(lambda: self._interrupted() or self._upkeep.is_due or self._is_paused(link))
+        )
         self._on(state)
         return shipped
 
@@ -202,6 +214,7 @@ class Service:
                 max_changes=config.batch.max_changes,
             )
             link.settle()
+            link.meet()
             yield link
 
     def _interrupted(self) -> bool:

@@ -36,6 +36,8 @@ class TableStatus:
     oldest: datetime | None
     today: int
     trigger: str
+    quarantined: int = 0
+    """Changes that waited upstream at the last contact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class LinkStatus:
     last_batch: int
     last_changes: int | None
     last_at: datetime | None
+    clock_off: float | None = None
+    """Seconds by which this node's clock was ahead of the upstream's at the last contact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,11 @@ class Status:
         return sum(table.pending for table in self.tables)
 
     @property
+    def quarantined(self) -> int:
+        """Count the changes that waited in quarantine upstream at the last contact."""
+        return sum(table.quarantined for table in self.tables)
+
+    @property
     def lag(self) -> float | None:
         """Give the age of the oldest change without a receipt, in seconds; None when there is none."""
         oldest = [table.oldest for table in self.tables if table.oldest is not None]
@@ -83,15 +92,17 @@ def status(config: Config) -> Status:
         schema.require(connection, "source")
         with translated("source"):
             node = nodes.read(connection)
-            link = _link(connection, config.upstream.label)
+            link, held = _link(connection, config.upstream.label)
             waiting = backlog(connection, config.upstream.label)
-            today = {str(row[0]): int(str(row[1])) for row in _rows(connection, "retention", "shipped_today", link.name)}
+            today = {
+                str(row[0]): int(str(row[1])) for row in _rows(connection, "retention", "shipped_today", link.name)
+            }
             log = log_status(connection, link.name, config.retention)
             states = _trigger_states(config, connection)
             happened = events(connection, EVENT_DAYS)
             now = connection.execute("SELECT clock_timestamp()").fetchone()
     names = {qualified(table): table for table in states}
-    names.update({relation: _name(relation) for relation in waiting.tables if relation not in names})
+    names.update({relation: _name(relation) for relation in (*waiting.tables, *held) if relation not in names})
     return Status(
         node=node,
         link=link,
@@ -102,6 +113,7 @@ def status(config: Config) -> Status:
                 oldest=waiting.tables[relation].oldest if relation in waiting.tables else None,
                 today=today.get(relation, 0),
                 trigger=states.get(table, "removed"),
+                quarantined=held.get(relation, 0),
             )
             for relation, table in sorted(names.items())
         ),
@@ -112,13 +124,14 @@ def status(config: Config) -> Status:
     )
 
 
-def _link(connection: psycopg.Connection, label: str) -> LinkStatus:
+def _link(connection: psycopg.Connection, label: str) -> tuple[LinkStatus, dict[str, int]]:
+    """Give the link, and the changes that waited upstream at the last contact, by table."""
     rows = [row for row in connection.execute(statement("service", "links")).fetchall() if row[0] == label]
     if not rows:
         return LinkStatus(
             name=label, state="new", since=None, reason=None, last_batch=0, last_changes=None, last_at=None
-        )
-    name, state, since, reason, number, changes, acknowledged, _contact = rows[0]
+        ), {}
+    name, state, since, reason, number, changes, acknowledged, _contact, held, off = rows[0]
     return LinkStatus(
         name=name,
         state=state,
@@ -127,7 +140,8 @@ def _link(connection: psycopg.Connection, label: str) -> LinkStatus:
         last_batch=number,
         last_changes=changes,
         last_at=acknowledged,
-    )
+        clock_off=off,
+    ), held
 
 
 def _rows(connection: psycopg.Connection, file: str, name: str, link: str) -> list[tuple[object, ...]]:

@@ -9,11 +9,10 @@ import structlog
 
 from dbsync import schema
 from dbsync.changelog.compact import compact, prepare
-from dbsync.changelog.purge import Purge, live, size
+from dbsync.changelog.purge import Purge, is_at_home, live, size
 from dbsync.config.models import Config, RetentionConfig
 from dbsync.errors import Interrupted
 from dbsync.postgres import connect, translated
-from dbsync.statements import statement
 
 BUSY = 1.0
 """Seconds between two turns while changes are shipped ..."""
@@ -71,7 +70,7 @@ class Upkeep:
         with connect(config.node.source, name="source") as connection:
             schema.require(connection, "source")
             with translated("source"):
-                if not _is_at_home(connection):
+                if not is_at_home(connection):
                     return
                 prepare(connection)
                 _purge(connection, config.retention).purge()
@@ -90,12 +89,6 @@ class Upkeep:
             return
         self._left = live(connection, link).waiting_bytes
         log.info("backlog_compacted", link=link, before=done.changes_before, after=done.changes_after)
-
-
-def _is_at_home(connection: psycopg.Connection) -> bool:
-    """Say whether this database is no copy: what a copy may forget is decided when its link is opened."""
-    row = connection.execute(statement("retention", "at_home")).fetchone()
-    return row is not None and bool(row[0])
 
 
 def _purge(connection: psycopg.Connection, retention: RetentionConfig) -> Purge:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -26,6 +28,14 @@ class Transport(Protocol):
         """
         ...
 
+    def meet(self, now: Callable[[], datetime]) -> float:
+        """Compare the clocks: give by how many seconds ``now`` is ahead of the other side, which remembers it."""
+        ...
+
+    def tend(self, lineage: UUID) -> Mapping[str, int]:
+        """Let what waits in quarantine be tried again; give how many changes of a node wait still, by table."""
+        ...
+
 
 class Destination(Protocol):
     """The far end of a transport: what applies batches and gives receipts."""
@@ -36,4 +46,15 @@ class Destination(Protocol):
 
     def apply(self, batch: Batch) -> Receipt:
         """Apply a batch and commit it together with its receipt."""
+        ...
+
+    clock_off: float | None
+    """By how many seconds the source's clock is ahead; None where nobody measured it."""
+
+    def now(self) -> datetime:
+        """Tell the time there."""
+        ...
+
+    def tend(self, lineage: UUID) -> Mapping[str, int]:
+        """Try again what may go now; give the changes of a node that wait still, by table."""
         ...

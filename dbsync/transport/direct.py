@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from uuid import UUID
 
 from dbsync.model.batch import Batch, Receipt
@@ -24,3 +26,18 @@ class Direct:
         """Let the destination apply the batch."""
         with translated("upstream"):
             return self._destination.apply(batch)
+
+    def meet(self, now: Callable[[], datetime]) -> float:
+        """Ask the time there between two looks at our own clock: in the middle of them, as NTP assumes (RFC 5905)."""
+        before = now()
+        with translated("upstream"):
+            there = self._destination.now()
+        here = before + (now() - before) / 2
+        off = (here - there).total_seconds()
+        self._destination.clock_off = off
+        return off
+
+    def tend(self, lineage: UUID) -> Mapping[str, int]:
+        """Let the destination tend its quarantine."""
+        with translated("upstream"):
+            return self._destination.tend(lineage)

@@ -51,11 +51,13 @@ $$;
 
 -- An application can set dbsync.origin as well as the service can, and so give its changes out for another node's. It counts
 -- only in a session that the service logged in to; session_user stays what it was inside a SECURITY DEFINER function.
+-- Nested, so that roles are asked only where an origin is set: this is computed for each row.
 ALTER TABLE dbsync.change ALTER origin SET DEFAULT
-    CASE WHEN pg_catalog.current_setting('dbsync.origin', true) OPERATOR(pg_catalog.<>) ''
-              AND (pg_catalog.pg_has_role(session_user, 'dbsync_replicator', 'MEMBER')
-                   OR pg_catalog.pg_has_role(session_user, 'dbsync', 'MEMBER'))
-         THEN pg_catalog.current_setting('dbsync.origin', true) END;
+    CASE WHEN pg_catalog.current_setting('dbsync.origin', true) OPERATOR(pg_catalog.<>) '' THEN
+        CASE WHEN pg_catalog.pg_has_role(session_user, 'dbsync_replicator', 'MEMBER')
+                  OR pg_catalog.pg_has_role(session_user, 'dbsync', 'MEMBER')
+             THEN pg_catalog.current_setting('dbsync.origin', true) END
+    END;
 
 -- As before, but asks what dbsync_capture may do: that is who looks the keys up now. A name is quoted only where it has to
 -- be, whatever the session says.

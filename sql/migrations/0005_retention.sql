@@ -74,8 +74,16 @@ DECLARE
 BEGIN
     UPDATE dbsync.change c SET xid = j.into_xid
     FROM unnest(xids, into_xids) AS j(xid, into_xid)
-    WHERE c.xid = j.xid AND EXISTS (SELECT FROM dbsync.change t WHERE t.xid = j.into_xid);
+    WHERE c.xid = j.xid AND j.xid <> j.into_xid AND EXISTS (SELECT FROM dbsync.change t WHERE t.xid = j.into_xid);
     GET DIAGNOSTICS joined = ROW_COUNT;
+    -- An upstream knows a transaction by its last number and that change's moment, and drops it when it comes again. One
+    -- that tells more than it did must not be taken for what it was; changes of one moment stay changes of one moment.
+    UPDATE dbsync.change c SET captured_at = c.captured_at + interval '1 microsecond'
+    FROM (SELECT DISTINCT into_xid FROM unnest(into_xids) AS j(into_xid)) j
+    CROSS JOIN LATERAL (
+        SELECT m.captured_at FROM dbsync.change m WHERE m.xid = j.into_xid ORDER BY m.xid DESC, m.seq DESC LIMIT 1
+    ) last
+    WHERE c.xid = j.into_xid AND c.captured_at = last.captured_at;
     RETURN joined;
 END
 $$;

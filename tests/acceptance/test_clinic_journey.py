@@ -91,8 +91,10 @@ def test_tables_and_status_have_the_shape_that_their_help_describes(clinic_pair:
 
     orm_code(place.source.dsn, "Tag.objects.create(name='red')")
     status = place.status()
-    assert set(status) == {"node", "link", "pending", "lag", "tables"}
-    assert set(status["node"]) == {"name", "lineage", "incarnation", "capture_off_since", "paused_since"}
+    assert set(status) >= {"node", "link", "pending", "lag", "tables", "events"}
+    assert set(status["node"]) == {
+        "name", "lineage", "incarnation", "capture_off_since", "paused_since", "reloaded"
+    }  # fmt: skip
     assert set(status["link"]) == {"name", "state", "since", "reason", "last_batch", "last_changes", "last_at"}
     assert (status["pending"], status["link"]["state"], status["link"]["last_batch"]) == (1, "new", 0)
     assert status["lag"] > 0

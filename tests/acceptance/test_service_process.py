@@ -64,10 +64,11 @@ def test_no_row_value_is_in_the_logs(here: Place) -> None:
             INSERT INTO subject (identifier, initials) VALUES ('S-1', 'secret one');
             INSERT INTO visit (subject_id, code, note) VALUES (1, 1000, 'secret two');
         """)
-        service.wait_for("link_halted")
+        service.wait_for("changes_held")
         assert service.terminate() == 0
     assert "secret" not in service.log.read_text()
     assert "secret" not in here.must("status").out
+    assert "secret" not in here.must("quarantine", "list").out
 
 
 def test_systemd_hears_when_the_service_is_ready_and_when_it_stops(here: Place, tmp_path: Path) -> None:
@@ -225,7 +226,25 @@ def test_capture_switched_off_loses_what_is_written_and_status_says_since_when(h
     here.must("verify")
 
 
-def test_a_change_that_cannot_be_applied_halts_the_link_until_its_cause_is_mended(here: Place) -> None:
+def test_a_change_that_cannot_be_applied_waits_alone_and_status_says_so(here: Place) -> None:
+    here.upstream.sql("ALTER TABLE visit ADD CONSTRAINT plausible CHECK (code < 2000)")
+    insert(here, "S-1")
+    with here.service() as service:
+        here.source.sql("INSERT INTO visit (subject_id, code) VALUES (1, 9000)")
+        service.wait_for("changes_held")
+        insert(here, "S-2")
+        here.see("subject", 2)
+        until(lambda: here.status()["quarantined"] == 1, "status does not know")
+        assert "1 row needs you: dbsync quarantine list" in here.must("status").out
+        here.upstream.sql("ALTER TABLE visit DROP CONSTRAINT plausible")
+        here.must("quarantine", "retry", "--all")
+        until(lambda: here.status()["quarantined"] == 0, "status does not know")
+        assert service.terminate() == 0
+    here.must("verify")
+
+
+def test_where_nothing_may_go_aside_the_link_halts_until_the_cause_is_mended(here: Place) -> None:
+    here.configure(TABLES + 'on_error = "stop"\n')
     here.upstream.sql("ALTER TABLE visit ADD CONSTRAINT plausible CHECK (code < 2000)")
     insert(here, "S-1")
     here.must("run", "--once")

@@ -11,6 +11,7 @@ import orjson
 from typer.testing import CliRunner
 
 from dbsync.cli.main import app
+from dbsync.cli.options import CONFIG_VARIABLE
 from tests.support.pipeline import Pipeline
 
 
@@ -36,8 +37,10 @@ class Person:
 
     def type(self, *words: str, stdin: str | None = None) -> Said:
         """Run a command; raise what it raises."""
-        os.environ.pop("DBSYNC_CONFIG", None)
-        done = CliRunner().invoke(app, [*words, "--config", str(self.config)], input=stdin)
+        try:
+            done = CliRunner().invoke(app, ["--config", str(self.config), *words], input=stdin)
+        finally:
+            os.environ.pop(CONFIG_VARIABLE, None)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Said(code=done.exit_code, out=done.stdout, err=done.stderr)

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
+from dbsync.capture import install as capture
 from tests.support.databases import ONE_MIXTURE, Database, Pair
 from tests.support.pipeline import Pipeline
 
@@ -64,7 +65,7 @@ class Ground:
         """Open a session of a login on the source."""
         return self.source.connect(user=role, **parameters)
 
-    def refused(self, role: str, statement: sql.Composable | LiteralString) -> None:
+    def refused(self, role: str, statement: sql.Composed | LiteralString) -> None:
         """Hold that a login may not do something on the source."""
         with self.as_role(role) as session, pytest.raises(errors.InsufficientPrivilege), session.transaction():
             session.execute(sql.SQL(statement) if isinstance(statement, str) else statement)
@@ -345,8 +346,6 @@ def test_the_owner_of_a_table_gains_nothing_from_code_that_its_reader_runs(groun
 
 @ONE_MIXTURE
 def test_a_trigger_switched_off_by_the_owner_of_the_table_is_shown(ground: Ground) -> None:
-    from dbsync.capture import install as capture
-
     with ground.as_role(ground.owner) as session:
         session.execute("ALTER TABLE visit DISABLE TRIGGER dbsync_insert")
     with ground.as_role(ground.service) as session:
@@ -358,12 +357,10 @@ def test_a_trigger_switched_off_by_the_owner_of_the_table_is_shown(ground: Groun
 
 @ONE_MIXTURE
 def test_a_function_that_somebody_loosened_is_shown(ground: Ground) -> None:
-    from dbsync.capture import install as capture
-
     name = ground.source.value("SELECT tgfoid::regproc::text FROM pg_trigger WHERE tgname = 'dbsync_insert' LIMIT 1")
     ground.source.sql(sql.SQL(f"ALTER FUNCTION {name}() SET search_path = public"))
     with ground.as_role(ground.service) as session:
-        assert [trigger.genuine for trigger in capture.installed(session)].count(False) == 3  # noqa: PLR2004
+        assert [trigger.genuine for trigger in capture.installed(session)].count(False) == 3
 
 
 def test_the_service_can_neither_forge_nor_change_what_was_captured(ground: Ground) -> None:

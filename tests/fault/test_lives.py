@@ -1,0 +1,505 @@
+"""A node or its upstream is restored, copied, reloaded or upgraded: nothing lost, nothing doubled, and the person told."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.places import SCHEMA, TABLES, Place, place
+from tests.fault.forks import Forks
+from tests.support.databases import Database, Databases
+from tests.support.lives import back_up, copied, dump_and_reload, restore, upgrade
+from tests.support.servers import own_cluster
+from tests.support.service import until
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+
+SMALL = "[batch]\nmax_changes = 2\n"
+
+
+@contextmanager
+def own(version: int, name: str) -> Iterator[Database]:
+    """Give a database in a cluster of its own."""
+    with own_cluster(version) as cluster:
+        cluster.create_database(name)
+        yield Database(cluster=cluster, name=name)
+
+
+def laptop(folder: Path, source: Database, upstream: Database, *, tables: str = SMALL + TABLES) -> Place:
+    """Give a laptop with dbsync installed at both ends."""
+    made = place(folder, source, upstream, tables=tables)
+    made.install()
+    return made
+
+
+def at(there: Place, source: Database, folder: Path, *, tables: str = SMALL + TABLES) -> Place:
+    """Give the same laptop as another database of its own has it."""
+    folder.mkdir()
+    found = Place(folder=folder, source=source, upstream=there.upstream)
+    found.configure(tables)
+    return found
+
+
+def add(database: Database, *names: str) -> None:
+    """Add subjects, a transaction each."""
+    with database.connect() as session:
+        for name in names:
+            session.execute("INSERT INTO subject (identifier, initials) VALUES (%s, 'AA')", (name,))
+
+
+def edit(database: Database, name: str, initials: str) -> None:
+    database.sql("UPDATE subject SET initials = %s WHERE identifier = %s", (initials, name))
+
+
+def subjects(database: Database) -> dict[str, str]:
+    return dict(database.sql("SELECT identifier, initials FROM subject ORDER BY identifier"))
+
+
+def kinds(there: Place) -> list[str]:
+    """Give what status says has happened, and hold that it tells a person so."""
+    events = there.status()["events"]
+    shown = there.must("status").out
+    assert all(event["what"] in shown and event["hint"] in shown for event in events)
+    return [event["kind"] for event in events]
+
+
+def applied(upstream: Database) -> int:
+    """Count the changes that were applied: what came again was dropped."""
+    return int(upstream.value("SELECT coalesce(sum(changes - dropped), 0) FROM dbsync.receipt"))
+
+
+def hold_calm(upstream: Database) -> None:
+    """Hold that applying met nothing unexpected: no conflict, nothing in quarantine."""
+    assert upstream.sql("SELECT conflict, relation, key FROM dbsync.conflict") == []
+    assert upstream.sql("SELECT conflict, reason FROM dbsync.quarantine") == []
+
+
+def incarnations(upstream: Database) -> dict[Any, int]:
+    return dict(upstream.sql("SELECT incarnation, count(*) FROM dbsync.receipt GROUP BY incarnation"))
+
+
+class TestARestoredLaptop:
+    def test_goes_on_and_what_was_pending_arrives_once(self, databases: Databases, tmp_path: Path) -> None:
+        with own(15, "clinic") as source:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped")
+            here.must("run", "--once")
+            add(source, "pending 1", "pending 2", "pending 3")
+            edit(source, "pending 1", "BB")
+            saved = back_up(source.cluster)
+            add(source, "lost")
+            edit(source, "shipped", "lost")
+            here.must("run", "--once")
+            here.upstream.sql("UPDATE subject SET initials = 'upstream' WHERE identifier = 'pending 2'")
+            restore(source.cluster, saved)
+            add(source, "after")
+
+            here.must("run", "--once")
+
+            assert subjects(here.upstream) == {
+                "after": "AA", "lost": "AA", "pending 1": "BB", "pending 2": "upstream", "pending 3": "AA",
+                "shipped": "lost",
+            }  # fmt: skip
+            assert applied(here.upstream) == 8
+            hold_calm(here.upstream)
+            assert kinds(here) == ["restored"]
+            verified = here.run("verify")
+            assert verified.code == 1
+            assert "lost" in verified.out
+            add(source, "later")
+            here.must("run", "--once")
+            assert "later" in subjects(here.upstream)
+            assert kinds(here) == ["restored"]
+            assert len(incarnations(here.upstream)) == 2
+
+    def test_is_noticed_by_a_batch_of_the_same_number_with_other_content(
+        self, databases: Databases, tmp_path: Path
+    ) -> None:
+        """As far as numbers go both remember the same: the batch that is open arrived as another one."""
+        with own(15, "clinic") as source:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped")
+            here.must("run", "--once")
+            saved = back_up(source.cluster)
+            add(source, "lost")
+            here.must("run", "--once")
+            restore(source.cluster, saved)
+            add(source, "instead")
+            upstream = here.upstream.sql("SELECT number, hash FROM dbsync.receipt ORDER BY number DESC LIMIT 1")
+            assert upstream[0][0] == 2
+            here.must("run", "--once")
+            assert set(subjects(here.upstream)) == {"shipped", "lost", "instead"}
+            assert kinds(here) == ["restored"]
+            hold_calm(here.upstream)
+
+    def test_that_lost_nothing_is_not_spoken_of(self, databases: Databases, tmp_path: Path) -> None:
+        with own(15, "clinic") as source:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "a", "b", "c")
+            here.must("run", "--once")
+            saved = back_up(source.cluster)
+            add(source, "never shipped")
+            restore(source.cluster, saved)
+            add(source, "d")
+            here.must("run", "--once")
+            assert set(subjects(here.upstream)) == {"a", "b", "c", "d"}
+            assert kinds(here) == []
+            assert len(incarnations(here.upstream)) == 1
+            here.must("verify")
+
+
+class TestACopyOfALaptop:
+    @pytest.mark.parametrize("first", ["original", "copy"])
+    def test_and_the_original_both_ship_what_was_pending_once(
+        self, databases: Databases, tmp_path: Path, first: str
+    ) -> None:
+        with own(15, "clinic") as source:
+            one = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped")
+            one.must("run", "--once")
+            add(source, "pending 1", "pending 2", "pending 3")
+            edit(source, "pending 1", "BB")
+            with copied(source.cluster, back_up(source.cluster)) as twin:
+                two = at(one, Database(cluster=twin, name="clinic"), tmp_path / "copy")
+                places = [one, two] if first == "original" else [two, one]
+                for there in places:
+                    add(there.source, f"only {places.index(there)}")
+                    there.must("run", "--once")
+                    there.upstream.sql("UPDATE subject SET initials = 'upstream' WHERE identifier = 'pending 2'")
+                for turn in range(2):
+                    for there in places:
+                        add(there.source, f"turn {turn} of {places.index(there)}")
+                        there.must("run", "--once")
+                assert subjects(one.upstream) == {
+                    "only 0": "AA", "only 1": "AA", "pending 1": "BB", "pending 2": "upstream", "pending 3": "AA",
+                    "shipped": "AA", "turn 0 of 0": "AA", "turn 0 of 1": "AA", "turn 1 of 0": "AA", "turn 1 of 1": "AA",
+                }  # fmt: skip
+                assert applied(one.upstream) == 11
+                hold_calm(one.upstream)
+                assert [kinds(there) for there in places] == [[], ["restored"]]
+
+    def test_and_the_original_ship_at_the_same_time(self, databases: Databases, tmp_path: Path) -> None:
+        with own(15, "clinic") as source:
+            one = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped")
+            one.must("run", "--once")
+            add(source, *(f"pending {i}" for i in range(100)))
+            with copied(source.cluster, back_up(source.cluster)) as twin:
+                two = at(one, Database(cluster=twin, name="clinic"), tmp_path / "copy")
+                with one.service() as first, two.service() as second:
+                    for service in (first, second):
+                        service.wait_for("batch_applied")
+                    writers = [
+                        threading.Thread(target=add, args=(there.source, *(f"{name} {i}" for i in range(60))))
+                        for there, name in ((one, "one"), (two, "two"))
+                    ]
+                    for writer in writers:
+                        writer.start()
+                    for writer in writers:
+                        writer.join()
+                    one.see("subject", 221)
+                    assert first.terminate() == 0
+                    assert second.terminate() == 0
+                assert applied(one.upstream) == 221
+                hold_calm(one.upstream)
+                assert len(incarnations(one.upstream)) == 2
+                assert Counter(kinds(one) + kinds(two)) in (Counter(["copied"]), Counter(["restored"]))
+
+
+class TestAReloadedLaptop:
+    @pytest.mark.parametrize("style", ["custom", "inserts"])
+    def test_sends_what_was_pending_and_what_was_captured_since(
+        self, databases: Databases, tmp_path: Path, style: str
+    ) -> None:
+        """Transaction ids of both clusters are the same numbers here, and mean different transactions."""
+        with own(15, "clinic") as source, own_cluster(18) as new:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, *(f"shipped {i}" for i in range(5)))
+            here.must("run", "--once")
+            _burn_ids(source, 1_500)
+            add(source, *(f"pending {i}" for i in range(400)))
+            edit(source, "shipped 1", "BB")
+            reloaded = dump_and_reload(source, new, tmp_path, style=style)
+            _burn_ids(reloaded, 1_400, reach=True)
+            add(reloaded, *(f"since {i}" for i in range(50)))
+            with reloaded.connect() as session:  # with savepoints: rows are written under ids of their own
+                for name in ("saved 1", "saved 2"):
+                    with session.transaction(), session.transaction():
+                        session.execute("INSERT INTO subject (identifier) VALUES (%s)", (name,))
+            pending = _ids(reloaded)
+            assert len(pending) > len(set(pending)), "the test wants ids that were given in both clusters"
+            there = at(here, reloaded, tmp_path / "reloaded")
+            assert there.status()["node"]["reloaded"]
+            assert "another PostgreSQL cluster" in there.must("status").out
+
+            there.must("run", "--once")
+
+            there.must("verify")
+            assert applied(there.upstream) == 5 + 400 + 1 + 50 + 2
+            assert there.upstream.value("SELECT sum(dropped) FROM dbsync.receipt") == 0
+            hold_calm(there.upstream)
+            assert kinds(there) == ["reloaded"]
+            assert "453 pending changes" in there.must("status").out
+            assert not there.status()["node"]["reloaded"]
+            add(reloaded, "later")
+            there.must("run", "--once")
+            there.must("verify")
+
+    def test_is_taken_over_though_the_service_is_killed_again_and_again(
+        self, databases: Databases, tmp_path: Path
+    ) -> None:
+        with own(15, "clinic") as source, own_cluster(15) as new:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"), tables=TABLES)
+            add(source, "shipped")
+            here.must("run", "--once")
+            _burn_ids(source, 3_000)
+            add(source, *(f"pending {i}" for i in range(4_000)))
+            reloaded = dump_and_reload(source, new, tmp_path)
+            there = at(here, reloaded, tmp_path / "reloaded", tables=TABLES)
+            left: list[int] = []
+            with Forks(there.folder) as services:
+                while not left or left[-1]:
+                    before = reloaded.value("SELECT count(*) FROM dbsync.restamp")
+                    service = services.start()
+                    until(lambda before=before: _has_moved(reloaded, before), "nothing is taken over")  # type: ignore[misc]
+                    services.kill(service)
+                    until(lambda: _is_alone(reloaded), "the killed service's session lingers")
+                    left.append(reloaded.value("SELECT count(*) FROM dbsync.restamp"))
+                    add(reloaded, f"meanwhile {len(left)}")
+            print(f"\nkilled {len(left)} times with {left} transactions to go")
+            assert len(left) > 1
+            there.must("run", "--once")
+            there.must("verify")
+            assert applied(there.upstream) == 4_001 + len(left)
+            hold_calm(there.upstream)
+            assert kinds(there) == ["reloaded"]
+
+    def test_and_the_one_it_was_dumped_from_both_ship_what_was_pending_once(
+        self, databases: Databases, tmp_path: Path
+    ) -> None:
+        with own(15, "clinic") as source, own_cluster(18) as new:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped")
+            here.must("run", "--once")
+            add(source, "pending 1", "pending 2")
+            reloaded = dump_and_reload(source, new, tmp_path)
+            add(source, "old")
+            add(reloaded, "new")
+            there = at(here, reloaded, tmp_path / "reloaded")
+            for one in (here, there, here, there):
+                one.must("run", "--once")
+                here.upstream.sql("UPDATE subject SET initials = 'upstream' WHERE identifier LIKE 'pending%'")
+            assert subjects(here.upstream) == {
+                "new": "AA", "old": "AA", "pending 1": "upstream", "pending 2": "upstream", "shipped": "AA"
+            }  # fmt: skip
+            assert applied(here.upstream) == 5
+            assert (kinds(here), kinds(there)) == ([], ["reloaded"])
+
+    def test_that_was_upgraded_in_place_sends_what_was_pending(self, databases: Databases, tmp_path: Path) -> None:
+        with own(15, "clinic") as source, own_cluster(18) as new:
+            here = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped 1", "shipped 2", "shipped 3")
+            here.must("run", "--once")
+            add(source, *(f"pending {i}" for i in range(20)))
+            upgrade(source.cluster, new)
+            upgraded = Database(cluster=new, name="clinic")
+            there = at(here, upgraded, tmp_path / "upgraded")
+            add(upgraded, "since")
+            there.must("run", "--once")
+            there.must("verify")
+            assert applied(there.upstream) == 24
+            assert there.upstream.value("SELECT sum(dropped) FROM dbsync.receipt") == 0
+            assert kinds(there) == ["reloaded"]
+
+
+class TestAnUpstreamThatWentBackInTime:
+    def test_gets_again_what_it_lost(self, databases: Databases, tmp_path: Path) -> None:
+        with own(18, "upstream") as upstream:
+            here = laptop(tmp_path, databases.create(15, name="source"), upstream)
+            with here.source.connect() as slow:
+                add(here.source, "a", "b", "c", "d", "e")
+                slow.execute("BEGIN; INSERT INTO subject (identifier, initials) VALUES ('slow', 'AA')")
+                here.must("run", "--once")
+                saved = back_up(upstream.cluster)
+                add(here.source, "f", "g", "h", "i")
+                edit(here.source, "a", "BB")
+                here.must("run", "--once")
+                slow.execute("COMMIT")
+            add(here.source, "j")
+            here.must("run", "--once")
+            here.source.sql("DELETE FROM subject WHERE identifier = 'b'")
+            restore(upstream.cluster, saved)
+            before = here.status()["link"]["last_batch"]
+
+            here.must("run", "--once")
+
+            here.must("verify")
+            assert subjects(upstream) == subjects(here.source)
+            assert applied(upstream) == 13
+            hold_calm(upstream)
+            assert kinds(here) == ["upstream_restored"]
+            assert "8 changes" not in here.must("status").out
+            assert before >= 4
+            assert len(incarnations(upstream)) == 1
+            assert "nothing is to be decided" in here.must("status").out
+
+    def test_in_the_middle_of_a_window_gets_again_what_it_lost(self, databases: Databases, tmp_path: Path) -> None:
+        """A backup from between two batches of what was pending together."""
+        with own(18, "upstream") as upstream:
+            here = laptop(tmp_path, databases.create(15, name="source"), upstream)
+            upstream.script(
+                "CREATE TABLE stop (id int); CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN IF EXISTS (SELECT FROM stop) THEN RAISE SQLSTATE '40001'; END IF; RETURN NULL; END $$;"
+                "CREATE TRIGGER stop AFTER INSERT ON subject FOR EACH ROW WHEN (NEW.identifier = 'e') EXECUTE FUNCTION stop();"
+                "INSERT INTO stop VALUES (1)"
+            )
+            add(here.source, "a", "b", "c", "d", "e", "f", "g")
+            assert here.run("run", "--once").code == 75
+            assert set(subjects(upstream)) == {"a", "b", "c", "d"}
+            upstream.sql("DELETE FROM stop")
+            saved = back_up(upstream.cluster)
+            here.must("run", "--once")
+            add(here.source, "h")
+            here.must("run", "--once")
+            restore(upstream.cluster, saved)
+            here.must("run", "--once")
+            here.must("verify")
+            assert applied(upstream) == 8
+            hold_calm(upstream)
+            assert kinds(here) == ["upstream_restored"]
+
+    def test_to_before_the_node_was_known_gets_everything_again(self, databases: Databases, tmp_path: Path) -> None:
+        with own(18, "upstream") as upstream:
+            here = place(tmp_path, databases.create(15, name="source"), upstream, tables=SMALL + TABLES)
+            here.must("install-upstream")
+            saved = back_up(upstream.cluster)
+            here.install()
+            add(here.source, "a", "b", "c")
+            here.must("run", "--once")
+            restore(upstream.cluster, saved)
+            here.must("install-upstream")
+            here.must("run", "--once")
+            here.must("verify")
+            assert kinds(here) == ["upstream_restored"]
+
+    def test_further_than_changes_are_held_is_mended_by_verify_repair(
+        self, databases: Databases, tmp_path: Path
+    ) -> None:
+        with own(18, "upstream") as upstream:
+            tables = SMALL + '[retention]\nkeep = "0"\n' + TABLES
+            here = laptop(tmp_path, databases.create(15, name="source"), upstream, tables=tables)
+            add(here.source, "a")
+            here.must("run", "--once")
+            saved = back_up(upstream.cluster)
+            add(here.source, "b", "c", "d")
+            here.must("run", "--once")
+            add(here.source, "e")
+            here.must("run", "--once")
+            restore(upstream.cluster, saved)
+            add(here.source, "f")
+            here.must("run", "--once")
+            assert "f" in subjects(upstream)
+            assert kinds(here) == ["upstream_restored"]
+            assert "dbsync verify --repair" in here.must("status").out
+            assert here.run("verify", "--repair").code == 1
+            here.must("run", "--once")
+            here.must("verify")
+            assert subjects(upstream) == subjects(here.source)
+
+    def test_and_a_laptop_that_did_too_come_together(self, tmp_path: Path) -> None:
+        with own(18, "upstream") as upstream, own(15, "clinic") as source:
+            here = laptop(tmp_path, source, upstream)
+            add(source, "a")
+            here.must("run", "--once")
+            add(source, "pending")
+            older, laptops = back_up(upstream.cluster), back_up(source.cluster)
+            add(source, "b", "c", "d")
+            here.must("run", "--once")
+            restore(source.cluster, laptops)
+            add(source, "e")
+            here.must("run", "--once")
+            restore(upstream.cluster, older)
+            add(source, "f")
+            here.must("run", "--once")
+            here.must("verify")
+            assert set(subjects(upstream)) == {"a", "pending", "e", "f"}
+            hold_calm(upstream)
+            assert kinds(here) == ["restored", "upstream_restored"]
+
+
+class TestAMiddleTier:
+    def test_restored_from_a_backup_heals_towards_both_sides(self, databases: Databases, tmp_path: Path) -> None:
+        with own(15, "community") as community:
+            central = databases.create(18, name="central")
+            field = laptop(tmp_path, databases.create(15, name="field"), community)
+            (tmp_path / "community").mkdir()
+            middle = Place(folder=tmp_path / "community", source=community, upstream=central)
+            central.script(SCHEMA)
+            middle.configure(SMALL + TABLES, node="community")
+            middle.install()
+
+            def ship() -> None:
+                for there in (field, middle):
+                    there.must("run", "--once")
+
+            add(field.source, "a", "b")
+            ship()
+            add(field.source, "pending in the middle")
+            field.must("run", "--once")
+            saved = back_up(community.cluster)
+            add(field.source, "c", "d")
+            edit(field.source, "a", "BB")
+            ship()
+            restore(community.cluster, saved)
+            add(field.source, "e")
+            add(community, "of the community")
+            ship()
+
+            field.must("verify", "--ignore-extra")
+            middle.must("verify")
+            expected = subjects(field.source) | {"of the community": "AA"}
+            assert subjects(community) == subjects(central) == expected
+            assert kinds(field) == ["upstream_restored"]
+            assert kinds(middle) == ["restored"]
+            assert community.sql("SELECT state FROM dbsync.quarantine") == []
+            assert central.sql("SELECT state FROM dbsync.quarantine") == []
+
+
+def _burn_ids(database: Database, up_to: int, *, reach: bool = False) -> None:
+    """Use up transaction ids, so many, or until one is reached."""
+    begin = 0 if reach else int(database.value("SELECT pg_current_xact_id()::text::bigint"))
+    with database.connect() as session:
+        while True:
+            row = session.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+            assert row is not None
+            if row[0] >= begin + up_to:
+                return
+
+
+def _ids(database: Database) -> list[str]:
+    """Give the ids of the log's transactions, one for each that was written."""
+    return [xid for (xid, _) in database.sql("SELECT xid::text, seq FROM dbsync.change WHERE op = 'I' ORDER BY seq")]
+
+
+def _has_moved(database: Database, before: int) -> bool:
+    left = int(database.value("SELECT count(*) FROM dbsync.restamp"))
+    return left != before or (before == 0 and left == 0 and not _is_reloaded(database))
+
+
+def _is_reloaded(database: Database) -> bool:
+    return bool(
+        database.value("SELECT n.system_identifier <> c.system_identifier FROM dbsync.node n, pg_control_system() c")
+    )
+
+
+def _is_alone(database: Database) -> bool:
+    return not database.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND application_name LIKE 'dbsync%'"
+    )

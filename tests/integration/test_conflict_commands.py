@@ -1,0 +1,260 @@
+"""Two people changed the same row: the ledger shows it, and the decision can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import LiteralString
+
+import pytest
+
+from dbsync.errors import Refusal, UsageError
+from tests.integration.people import Person, person
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import Pipeline, prepared
+
+pytestmark = ONE_MIXTURE
+
+SCHEMA = """
+CREATE TABLE site (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
+CREATE TABLE subject (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, identifier text NOT NULL UNIQUE,
+    initials character(5), weight numeric(6, 2), answers json, site_id int REFERENCES site,
+    shouted text GENERATED ALWAYS AS (upper(identifier)) STORED);
+CREATE TABLE visit (id serial PRIMARY KEY, subject_id int NOT NULL REFERENCES subject ON DELETE CASCADE
+    DEFERRABLE INITIALLY DEFERRED, code int NOT NULL, UNIQUE (subject_id, code));
+CREATE TABLE note (id serial PRIMARY KEY, text text);
+"""
+TABLES = """
+[[tables]]
+name = "site"
+[[tables]]
+name = "visit"
+[[tables]]
+name = "note"
+key = "row_id"
+on_conflict = "{0}"
+[[tables]]
+name = "subject"
+on_conflict = "{0}"
+"""
+ROW = "SELECT initials, weight::text, answers::text, (SELECT code FROM site WHERE id = site_id) FROM subject"
+FIRST = ("AB   ", "70.00", '{"a": 1}', "G")
+CHANGED = ("SO   ", "71.50", '{"b" : 2}', "M")
+MINE: LiteralString = """
+UPDATE subject SET initials = 'SO', weight = 71.5, answers = '{"b" : 2}',
+    site_id = (SELECT id FROM site WHERE code = 'M')
+"""
+THEIRS: LiteralString = """UPDATE subject SET initials = 'UP', weight = 80, answers = 'null', site_id = NULL"""
+
+
+def made(databases: Databases, pair: Pair, rule: str) -> Pipeline:
+    ready = prepared(databases, pair, SCHEMA)
+    pipeline = Pipeline(ready.source, ready.upstream, TABLES.format(rule))
+    pipeline.source.script("""
+        INSERT INTO site (code) VALUES ('G'), ('M');
+        INSERT INTO subject (identifier, initials, weight, answers, site_id) VALUES ('S-1', 'AB', 70, '{"a": 1}', 1);
+        INSERT INTO note (text) VALUES ('a note')
+    """)
+    pipeline.agree()
+    return pipeline
+
+
+@pytest.fixture
+def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
+    """Give a pipeline in which the source wins."""
+    with made(databases, pair, "source") as ready:
+        yield ready
+
+
+@pytest.fixture
+def yielding(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
+    """Give a pipeline in which the upstream wins."""
+    with made(databases, pair, "upstream") as ready:
+        yield ready
+
+
+def dba(pipeline: Pipeline, folder: Path) -> Person:
+    return person(pipeline, folder, TABLES.format("source"))
+
+
+def both_changed(pipeline: Pipeline, mine: LiteralString = MINE, theirs: LiteralString = THEIRS) -> None:
+    pipeline.source.script(mine)
+    pipeline.upstream.script(theirs)
+    pipeline.ship()
+
+
+def number(who: Person) -> str:
+    (conflict,) = who.must("conflicts", "list", "--json").json["conflicts"]
+    return str(conflict["id"])
+
+
+def test_no_conflict_is_said(pipeline: Pipeline, tmp_path: Path) -> None:
+    assert dba(pipeline, tmp_path).must("conflicts", "list").out == "no conflicts\n"
+
+
+def test_the_ledger_lists_and_filters_what_was_decided(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    said = who.must("conflicts", "list")
+    assert said.out.splitlines()[0].split()[:4] == ["ID", "TABLE", "KEY", "CONFLICT"]
+    assert said.out.splitlines()[1].split()[1:5] == ["subject", "(S-1)", "update_origin_differs", "field-01"]
+    for words, count in (
+        (("sub*",), 1),
+        (("site",), 0),
+        (("--node", "field-02"), 0),
+        (("--conflict", "update_origin_differs"), 1),
+        (("--conflict", "insert_exists"), 0),
+        (("--since", "1h"), 1),
+        (("--since", "2100-01-01"), 0),
+    ):
+        assert who.must("conflicts", "list", *words, "--json").json["total"] == count, words
+    with pytest.raises(UsageError, match="no time"):
+        who.type("conflicts", "list", "--since", "yesterday-ish")
+
+
+def test_a_conflict_is_shown_without_values_unless_asked(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    plain = who.must("conflicts", "show", number(who)).out
+    assert "Differ initials, weight, answers, site_id" in plain
+    assert 'Rule   on_conflict = "source": what the source wanted was written' in plain
+    assert "SO" not in plain
+    shown = who.must("conflicts", "show", number(who), "--show-values").out.splitlines()
+    assert ["*", "weight", "'71.50'", "'80.00'"] in [line.split() for line in shown]
+
+
+def test_undo_gives_the_row_back_what_upstream_had(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    assert pipeline.upstream.sql(ROW) == [CHANGED]
+    said = who.must("conflicts", "undo", number(who), "--dry-run").out
+    assert said == "subject (S-1): initials, weight, answers, site_id would be given back what the loser wanted\n"
+    assert pipeline.upstream.sql(ROW) == [CHANGED]
+    who.must("conflicts", "undo", number(who), "--by", "Neema")
+    assert pipeline.upstream.sql(ROW) == [("UP   ", "80.00", "null", None)]
+    assert "Undone by Neema" in who.must("conflicts", "show", number(who)).out
+
+
+def test_undo_gives_the_row_what_the_source_wanted_where_upstream_won(yielding: Pipeline, tmp_path: Path) -> None:
+    both_changed(yielding)
+    who = dba(yielding, tmp_path)
+    assert yielding.upstream.sql(ROW) == [("UP   ", "80.00", "null", None)]
+    who.must("conflicts", "undo", number(who))
+    yielding.agree()
+
+
+def test_only_the_columns_that_both_changed_are_undone(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline, theirs="UPDATE subject SET initials = 'UP'")
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    assert pipeline.upstream.sql(ROW) == [("UP   ", *CHANGED[1:])]
+
+
+def test_undo_is_done_once(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    with pytest.raises(Refusal, match="was undone before"):
+        who.type("conflicts", "undo", number(who), "--force")
+
+
+def test_a_row_that_changed_since_is_left_alone_unless_forced(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    pipeline.upstream.sql("UPDATE subject SET initials = 'NEW'")
+    who = dba(pipeline, tmp_path)
+    with pytest.raises(Refusal, match="has changed since"):
+        who.type("conflicts", "undo", number(who))
+    assert pipeline.upstream.value("SELECT initials FROM subject") == "NEW  "
+    who.must("conflicts", "undo", number(who), "--force")
+    assert pipeline.upstream.value("SELECT initials FROM subject") == "UP   "
+
+
+def test_another_change_of_the_row_does_not_hinder_an_undo(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline, theirs="UPDATE subject SET initials = 'UP'")
+    pipeline.upstream.sql("UPDATE subject SET weight = 99")
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    assert pipeline.upstream.sql("SELECT initials, weight::text FROM subject") == [("UP   ", "99.00")]
+
+
+def test_a_row_that_the_source_deleted_comes_back_under_its_id(pipeline: Pipeline, tmp_path: Path) -> None:
+    before = pipeline.upstream.value("SELECT id FROM subject")
+    both_changed(pipeline, mine="DELETE FROM subject")
+    assert pipeline.upstream.value("SELECT count(*) FROM subject") == 0
+    who = dba(pipeline, tmp_path)
+    assert who.must("conflicts", "undo", number(who)).out == "subject (S-1) was inserted again\n"
+    assert pipeline.upstream.sql("SELECT id, initials, shouted FROM subject") == [(before, "UP   ", "S-1")]
+
+
+def test_a_row_known_by_its_uuid_only_comes_back_as_the_same_row(pipeline: Pipeline, tmp_path: Path) -> None:
+    uuid = pipeline.source.value("SELECT row_key FROM dbsync.row_key")
+    both_changed(pipeline, mine="DELETE FROM note", theirs="UPDATE note SET text = 'better'")
+    assert pipeline.upstream.value("SELECT count(*) FROM dbsync.row_key") == 0
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    assert pipeline.upstream.sql(
+        "SELECT n.text, k.row_key FROM note n JOIN dbsync.row_key k ON k.local_id = n.id::text"
+    ) == [("better", uuid)]
+
+
+def test_a_delete_that_upstream_did_not_take_is_done_after_all(yielding: Pipeline, tmp_path: Path) -> None:
+    both_changed(yielding, mine="DELETE FROM subject")
+    who = dba(yielding, tmp_path)
+    assert who.must("conflicts", "undo", number(who)).out == "subject (S-1) was deleted\n"
+    yielding.agree()
+
+
+def test_a_row_that_others_refer_to_is_not_deleted(yielding: Pipeline, tmp_path: Path) -> None:
+    both_changed(yielding, mine="DELETE FROM subject")
+    yielding.upstream.sql("INSERT INTO visit (subject_id, code) SELECT id, 1000 FROM subject")
+    who = dba(yielding, tmp_path)
+    with pytest.raises(Refusal, match="is referred to by now") as error:
+        who.type("conflicts", "undo", number(who), "--force")
+    assert "visit" in error.value.why
+    assert yielding.upstream.value("SELECT count(*) FROM visit") == 1
+
+
+def test_a_row_that_the_source_made_anew_is_taken_away_again(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline, theirs="DELETE FROM subject")
+    assert pipeline.upstream.sql(ROW) == [CHANGED]
+    who = dba(pipeline, tmp_path)
+    assert who.must("conflicts", "undo", number(who)).out == "subject (S-1) was deleted\n"
+    assert pipeline.upstream.sql(ROW) == []
+
+
+def test_a_row_made_anew_and_changed_since_is_not_taken_away(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline, theirs="DELETE FROM subject")
+    pipeline.upstream.sql("UPDATE subject SET weight = 99")
+    who = dba(pipeline, tmp_path)
+    with pytest.raises(Refusal, match="is not there as it was left"):
+        who.type("conflicts", "undo", number(who))
+    assert pipeline.upstream.value("SELECT count(*) FROM subject") == 1
+
+
+def test_a_row_that_upstream_did_not_want_back_comes_with_a_new_id(yielding: Pipeline, tmp_path: Path) -> None:
+    both_changed(yielding, theirs="DELETE FROM subject")
+    assert yielding.upstream.sql(ROW) == []
+    who = dba(yielding, tmp_path)
+    assert who.must("conflicts", "undo", number(who)).out == "subject (S-1) was inserted again\n"
+    yielding.agree()
+
+
+def test_an_undo_that_the_upstream_refuses_changes_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    pipeline.upstream.sql("ALTER TABLE subject ADD CONSTRAINT light CHECK (weight < 75)")
+    who = dba(pipeline, tmp_path)
+    with pytest.raises(Refusal, match="cannot be undone") as error:
+        who.type("conflicts", "undo", number(who))
+    assert "light" in error.value.why
+    assert pipeline.upstream.sql(ROW) == [CHANGED]
+    assert not who.must("conflicts", "list", "--json").json["conflicts"][0]["undone_at"]
+
+
+def test_what_waits_in_quarantine_is_not_undone_but_decided(databases: Databases, pair: Pair, tmp_path: Path) -> None:
+    with made(databases, pair, "quarantine") as waiting:
+        both_changed(waiting)
+        who = dba(waiting, tmp_path)
+        assert "it waits for a person" in who.must("conflicts", "show", number(who)).out
+        with pytest.raises(Refusal) as error:
+            who.type("conflicts", "undo", number(who))
+        assert error.value.hint == "dbsync quarantine list"
