@@ -50,3 +50,6 @@ WHERE (%(relation)s::text IS NULL
                   WHERE (l.cursor IS NULL OR NOT pg_visible_in_snapshot(c.xid, l.cursor))
                     AND NOT (l.window_seq > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
                              AND (SELECT max(m.seq) FROM dbsync.change m WHERE m.xid = c.xid) <= l.window_seq)))
+
+-- name: captures_anything
+SELECT EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')

@@ -91,6 +91,7 @@ class Capture:
             self.shape,
             self.table.truncate.value,
             *sorted(self.table.excluded),
+            *(str(self.catalog.tables[name].oid) for name in (self.table.name, *tables)),  # others after a reload
             *(repr(column) for column in (*self.table.table.columns, *beside)),
             _maker(),
         )

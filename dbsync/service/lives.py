@@ -191,7 +191,8 @@ def _reloaded(pending: int) -> Event:
         kind=Kind.RELOADED,
         what="this database was reloaded from a dump, or went through pg_upgrade: it is in another PostgreSQL cluster now."
         f" It goes on as a new incarnation, with {pending:,} pending changes",
-        hint="nothing is to be decided; if the database it was taken from is still in use, stop dbsync on one of them",
+        hint="dbsync install-triggers   (after a reload capture is slower until then); if the database it was taken from"
+        " is still in use, only one of them should go on",
     )
 
 

@@ -20,6 +20,7 @@ from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, LinkHalted, Refusal
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
+from dbsync.service.care import Care
 from dbsync.service.flags import SLICE, Flag
 from dbsync.service.link import Link, LinkState, set_state
 from dbsync.service.lives import bring_home
@@ -50,6 +51,7 @@ class Service:
     reread: Flag = field(default_factory=Flag)
     _state: LinkState = LinkState.NEW
     _upkeep: Upkeep = field(default_factory=Upkeep)
+    _care: Care = field(default_factory=Care)
     _trouble: DbsyncError | None = None
     """What is in the way now, as it was said."""
 
@@ -57,6 +59,7 @@ class Service:
         """Ship everything pending; give the number of changes. Raises what stood in the way, having left word of it."""
         try:
             self._upkeep.tidy(self.config)
+            self._care.take(self.config)
             with self._link() as link:
                 self._refuse_if_paused(link)
                 shipped = link.ship(self.stop.is_set)
@@ -154,6 +157,7 @@ class Service:
                 tended = -math.inf if link.held else tended
                 continue
             yield
+            self._care.take(self.config)
             if time.monotonic() >= tended + TEND:
                 link.tend()
                 tended = time.monotonic()

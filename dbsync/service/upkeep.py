@@ -33,7 +33,9 @@ class Upkeep:
 
     def __init__(self) -> None:
         self._purge: Purge | None = None
-        self._next = 0.0
+        self._turned = -IDLE
+        self._unsettled = True
+        """Something was shipped since the last turn, or there was more to purge."""
         self._tidied = -IDLE
         self._left = 0
         """Bytes of the backlog that compaction had left."""
@@ -41,21 +43,20 @@ class Upkeep:
     def begin(self, connection: psycopg.Connection, retention: RetentionConfig) -> None:
         """Work on the session of the reader from here on."""
         self._purge = _purge(connection, retention)
-        self._next = 0.0
+        self._turned = -IDLE
 
     @property
     def is_due(self) -> bool:
-        """Say whether it is time for another turn."""
-        return time.monotonic() >= self._next
+        """Say whether shipping, which may go on for ever, should pause for a turn."""
+        return time.monotonic() >= self._turned + BUSY
 
     def purge(self, *, shipped: bool) -> None:
         """Purge for a moment if it is time; soon again after something was ``shipped`` or while there is more."""
-        if shipped:
-            self._next = min(self._next, time.monotonic() + BUSY)
-        if self._purge is None or not self.is_due:
+        self._unsettled = self._unsettled or shipped
+        if self._purge is None or time.monotonic() < self._turned + (BUSY if self._unsettled else IDLE):
             return
-        more = self._purge.run(BITES)
-        self._next = time.monotonic() + (BUSY if more else IDLE)
+        self._unsettled = self._purge.run(BITES)
+        self._turned = time.monotonic()
 
     def finish(self) -> None:
         """Purge all there is."""

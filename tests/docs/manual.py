@@ -14,7 +14,7 @@ _WIDTH = 100
 _PROGRAM = (
     f"import os; os.environ |= {{'COLUMNS': '{_WIDTH}', 'TERMINAL_WIDTH': '{_WIDTH}'}}\n"
     "from typer.testing import CliRunner; from dbsync.cli.main import app; import sys\n"
-    "for words in [[], *([word] for word in sys.argv[1:])]:\n"
+    "for words in [[], *(word.split() for word in sys.argv[1:])]:\n"
     "    print(CliRunner().invoke(app, [*words, '--help'], prog_name='dbsync').stdout.rstrip(), end='\\0')\n"
 )
 _LEAD = """\
@@ -37,7 +37,7 @@ Every command ends with one of these exit codes:
 
 
 def helps(*commands: str) -> list[str]:
-    """Give the help of the program and of some of its commands, all at one width."""
+    """Give the help of the program and of some of its commands (``quarantine``, ``quarantine show``), all at one width."""
     asked = [sys.executable, "-c", _PROGRAM, *commands]
     shown = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return [re.sub(r" +$", "", text, flags=re.MULTILINE) for text in shown.split("\0")[:-1]]
@@ -56,8 +56,13 @@ def names(help_text: str) -> list[str]:
 def page() -> str:
     """Make the page."""
     (overview,) = helps()
-    commands = names(overview)
+    commands = [name for command in _with_subcommands(names(overview)) for name in command]
     return "\n".join([_LEAD, *_block("dbsync", overview), *_blocks(commands, helps(*commands)[1:])])
+
+
+def _with_subcommands(commands: list[str]) -> Iterator[list[str]]:
+    for command, text in zip(commands, helps(*commands)[1:], strict=True):
+        yield [command, *(f"{command} {name}" for name in names(text))]
 
 
 def _blocks(commands: list[str], texts: list[str]) -> Iterator[str]:
