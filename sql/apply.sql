@@ -4,11 +4,12 @@ SELECT set_config('jit', 'off', false), set_config('work_mem', '64MB', false),
        set_config('idle_in_transaction_session_timeout', '0', false)
 
 -- name: make_stage
--- One a session, emptied at each commit. Large rows are not compressed again: they live for one batch.
+-- One a session, emptied at each commit. Large rows are not compressed again: they live for one batch. ``place`` numbers the
+-- changes in the source's order: of a range of numbers the planner knows how many there are.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_stage (
     tx bigint NOT NULL, seq bigint NOT NULL, captured_at timestamptz NOT NULL, layout bigint NOT NULL, op "char" NOT NULL,
     renames boolean NOT NULL, image text[], old_image text[], refs text[], old_refs text[], lost boolean[], origin text,
-    case_id bigint
+    case_id bigint, place bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)
 ) ON COMMIT DELETE ROWS
 
 -- name: store_plainly
@@ -16,7 +17,9 @@ ALTER TABLE pg_temp.dbsync_stage ALTER image SET STORAGE EXTERNAL, ALTER old_ima
 
 -- name: index_stage
 -- Only for batches that are applied in parts.
-CREATE INDEX IF NOT EXISTS dbsync_stage_place ON pg_temp.dbsync_stage (tx, seq)
+CREATE INDEX IF NOT EXISTS dbsync_stage_place ON pg_temp.dbsync_stage (place);
+CREATE INDEX IF NOT EXISTS dbsync_stage_change ON pg_temp.dbsync_stage (tx, seq);
+ANALYZE pg_temp.dbsync_stage
 
 -- name: stage
 COPY pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
@@ -46,24 +49,24 @@ ANALYZE pg_temp.dbsync_stage
 -- Runs of changes between renames (and between two layouts of one table): in each, a natural key means one row.
 -- Renames by one statement happen at once and are one run; the moment of capture tells one statement from the next.
 -- Where the changes are captured again, those of one first origin are a run too.
-SELECT max(tx), (array_agg(seq ORDER BY tx DESC, seq DESC))[1], bool_or(renames), max(origin)
+SELECT max(place), bool_or(renames), max(origin)
 FROM (
-    SELECT tx, seq, renames, origin, count(*) FILTER (WHERE breaks) OVER (ORDER BY tx, seq) AS run
+    SELECT place, renames, origin, count(*) FILTER (WHERE breaks) OVER (ORDER BY place) AS run
     FROM (
-        SELECT tx, seq, renames, origin,
-               (class IS DISTINCT FROM lag(class) OVER place OR origin IS DISTINCT FROM lag(origin) OVER place) AS breaks
+        SELECT place, renames, origin,
+               (class IS DISTINCT FROM lag(class) OVER before OR origin IS DISTINCT FROM lag(origin) OVER before) AS breaks
         FROM (
-            SELECT s.tx, s.seq, s.renames, CASE WHEN {by_origin} THEN s.origin END AS origin,
+            SELECT s.place, s.renames, CASE WHEN {by_origin} THEN s.origin END AS origin,
                    CASE WHEN s.renames THEN 'rename ' || s.layout || ' ' || s.tx || ' ' || s.captured_at
                         WHEN s.layout = ANY ({changing}::bigint[]) THEN s.layout::text END AS class
             FROM pg_temp.dbsync_stage s
             WHERE {range}
         ) classed
-        WINDOW place AS (ORDER BY tx, seq)
+        WINDOW before AS (ORDER BY place)
     ) marked
 ) runs
 GROUP BY run
-ORDER BY 1, 2
+ORDER BY 1
 
 -- name: counts
 SELECT s.layout, s.op::text, count(*), count(*) FILTER (WHERE s.renames)
@@ -72,20 +75,12 @@ FROM pg_temp.dbsync_stage s WHERE {range} GROUP BY s.layout, s.op
 -- name: middle
 -- Where to part a range: after the transaction that ends nearest before its middle, else after its first transaction; a
 -- single one after the change in its middle.
-SELECT p.tx, p.seq FROM (
-    (SELECT 1 AS choice, s.tx, s.seq FROM pg_temp.dbsync_stage s
-     WHERE {range}
-       AND s.tx < (SELECT m.tx FROM pg_temp.dbsync_stage m WHERE {range_m} ORDER BY m.tx, m.seq OFFSET {half} LIMIT 1)
-     ORDER BY s.tx DESC, s.seq DESC LIMIT 1)
-    UNION ALL
-    (SELECT 2, s.tx, s.seq FROM pg_temp.dbsync_stage s
-     WHERE {range} AND s.tx = (SELECT min(m.tx) FROM pg_temp.dbsync_stage m WHERE {range_m})
-       AND s.tx < (SELECT max(m.tx) FROM pg_temp.dbsync_stage m WHERE {range_m})
-     ORDER BY s.tx DESC, s.seq DESC LIMIT 1)
-    UNION ALL
-    (SELECT 3, s.tx, s.seq FROM pg_temp.dbsync_stage s WHERE {range} ORDER BY s.tx, s.seq OFFSET {half} LIMIT 1)
-) p
-ORDER BY p.choice LIMIT 1
+WITH part AS MATERIALIZED (SELECT s.tx, s.place FROM pg_temp.dbsync_stage s WHERE {range}),
+middle AS (SELECT p.tx, p.place FROM part p ORDER BY p.place OFFSET {half} LIMIT 1)
+SELECT coalesce(
+    (SELECT max(p.place) FROM part p, middle WHERE p.tx < middle.tx),
+    (SELECT max(p.place) FROM part p WHERE p.tx = (SELECT min(tx) FROM part) AND p.tx < (SELECT max(tx) FROM part)),
+    (SELECT middle.place FROM middle))
 
 -- name: parsed
 SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op = 'D' THEN s.image ELSE s.old_image END AS old_image, s.refs,
@@ -189,6 +184,44 @@ bound AS ({bound}),
 judged AS MATERIALIZED ({judged}),
 deleted AS (DELETE FROM {table} t USING judged b WHERE {doomed} AND {same_row} AND t.xmin = b.version RETURNING 1){more}
 SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM judged b WHERE {doomed}), {troubles}
+
+-- name: make_doomed
+-- Rows that a segment is about to delete, each by where it stands: it is locked and stays there.
+CREATE TEMP TABLE IF NOT EXISTS dbsync_doomed (
+    relation oid NOT NULL, place tid NOT NULL, layout bigint NOT NULL, tx bigint NOT NULL, seq bigint NOT NULL
+) ON COMMIT DELETE ROWS
+
+-- name: clear_doomed
+DELETE FROM pg_temp.dbsync_doomed
+
+-- name: doom
+-- Locked, so that nobody makes a row that refers to it between the look for such rows and the delete.
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}),
+judged AS MATERIALIZED ({judged})
+INSERT INTO pg_temp.dbsync_doomed (relation, place, layout, tx, seq)
+SELECT t.tableoid, t.ctid, {layout}, b.tx, b.seq
+FROM judged b JOIN {table} t ON {same_row}
+WHERE {doomed}
+ORDER BY {order}
+FOR UPDATE OF t
+
+-- name: spared
+-- Deletes that would take along, or change, a row which nobody named: the constraint acts, and the row that refers is not
+-- itself to be deleted.
+SELECT DISTINCT d.tx, d.seq, d.layout
+FROM pg_temp.dbsync_doomed d
+JOIN {target} p ON p.tableoid = d.relation AND p.ctid = d.place
+JOIN {table} c ON {refers}
+WHERE NOT EXISTS (SELECT FROM pg_temp.dbsync_doomed e WHERE e.relation = c.tableoid AND e.place = c.ctid)
+ORDER BY d.tx, d.seq LIMIT 20000
+
+-- name: doomed
+SELECT d.tx, d.seq, d.layout FROM pg_temp.dbsync_doomed d WHERE d.layout = ANY ({layouts}) ORDER BY d.tx, d.seq LIMIT 20000
+
+-- name: may_look
+SELECT coalesce(bool_and(has_column_privilege(%(table)s::oid, u.name, 'SELECT')), false) FROM unnest(%(columns)s::text[]) AS u(name)
 
 -- name: ledger
 -- Each row that two sides had changed, as each wanted it, and what was decided. Of a change that waited in quarantine its own

@@ -8,7 +8,9 @@ CREATE TEMP TABLE IF NOT EXISTS dbsync_named (
 CREATE TEMP TABLE IF NOT EXISTS dbsync_accused (
     tx bigint NOT NULL, seq bigint NOT NULL, conflict text NOT NULL, reason text NOT NULL,
     awaits text, awaits_key text[], awaits_column text, behind bigint
-) ON COMMIT DELETE ROWS
+) ON COMMIT DELETE ROWS;
+CREATE INDEX IF NOT EXISTS dbsync_named_change ON pg_temp.dbsync_named (tx, seq);
+CREATE INDEX IF NOT EXISTS dbsync_named_key ON pg_temp.dbsync_named USING hash (key)
 
 -- name: clear_names
 DELETE FROM pg_temp.dbsync_named
@@ -140,7 +142,7 @@ JOIN pg_temp.dbsync_named n ON
      AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
      AND (NOT n.refers OR q.op <> 'U' OR q.renames OR q.conflict = 'update_missing'))
 JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
-WHERE q.lineage = %(lineage)s AND q.state = 'waiting'
+WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
   AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
 ORDER BY n.tx, n.seq, q.arrival, q.tx, q.seq
 
@@ -152,6 +154,7 @@ FROM dbsync.quarantine q
 JOIN pg_temp.dbsync_named n ON n.arrival = q.arrival AND n.place = q.tx AND NOT n.refers
 JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
 WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.relation = ANY (%(together)s)
+  AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
   AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
 ORDER BY s.tx, s.seq, q.seq
 
@@ -166,9 +169,13 @@ FROM (
          AND (c.op <> 'U' OR c.renames OR c.conflict = 'update_missing') AND c.id <> q.id
          AND coalesce(c.behind, c.id) <> q.id
     WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.conflict = 'reference_missing' AND q.behind IS NULL
+      AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
     ORDER BY q.id, c.arrival DESC, c.tx DESC, c.seq DESC
 ) cause
 WHERE q.id = cause.waiting
+
+-- name: newest_case
+SELECT coalesce(max(q.id), 0) FROM dbsync.quarantine q
 
 -- name: note_layout
 INSERT INTO dbsync.layout (id, relation, definition)

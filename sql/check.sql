@@ -23,7 +23,7 @@ SELECT version_num::text FROM dbsync.alembic_version
 
 -- name: table_privileges
 -- Owners and superusers have every privilege. ``given_on``: whether capture may read the table and lock its rows already, or
--- can be let.
+-- can be let; ``read_on``: only read it.
 SELECT n.nspname::text AS schema, c.relname::text AS name,
        has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRIGGER']) p
@@ -31,6 +31,8 @@ SELECT n.nspname::text AS schema, c.relname::text AS name,
        has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION') AND has_table_privilege(c.oid, 'UPDATE WITH GRANT OPTION')
            OR coalesce(has_table_privilege(to_regrole('dbsync_capture')::oid, c.oid, 'SELECT')
                        AND has_any_column_privilege(to_regrole('dbsync_capture')::oid, c.oid, 'UPDATE'), false) AS given_on,
+       has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION')
+           OR coalesce(has_table_privilege(to_regrole('dbsync_capture')::oid, c.oid, 'SELECT'), false) AS read_on,
        row_security_active(c.oid) AS filtered
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema

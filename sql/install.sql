@@ -57,7 +57,7 @@ FROM (
     FROM unnest(%(sequences)s::text[]) wanted (sequence)
     JOIN pg_class c ON c.oid = wanted.sequence::regclass
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT has_sequence_privilege('dbsync_replicator', c.oid, 'USAGE')
+    WHERE NOT has_sequence_privilege('dbsync_replicator', wanted.sequence, 'USAGE')
 ) missing
 ORDER BY place, schema, name
 

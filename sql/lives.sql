@@ -128,13 +128,17 @@ DELETE FROM dbsync.sent
 UPDATE dbsync.node
 SET incarnation = gen_random_uuid(), system_identifier = (SELECT c.system_identifier FROM pg_control_system() c)
 
+-- name: has_restamps
+SELECT EXISTS (SELECT FROM dbsync.restamp)
+
 -- name: restamp
--- In the order of the log, each transaction one of this cluster; a crash between any two goes on where it was.
+-- In the order of the log, each transaction one of this cluster; a crash between any two goes on where it was. A few
+-- thousand at a time: a server does not notice in the middle of a statement that its client is gone.
 DO $$
 DECLARE
     place bigint := -1;
 BEGIN
-    LOOP
+    FOR turn IN 1..5000 LOOP
         place := dbsync.restamp_next(place);
         COMMIT;
         EXIT WHEN place IS NULL;

@@ -5,8 +5,8 @@
 SELECT DISTINCT r.relation FROM {table} r
 
 -- name: cases
--- Cases by what is asked for, newest first, each with the number of changes that wait behind it. One more than the limit, to
--- know whether there are more. Rows behind a case are asked for by its id.
+-- Cases by what is asked for, newest first, each with the number of changes that wait behind it. What waits behind a case is
+-- asked for by its id, and comes oldest first: that is the order in which it is applied.
 SELECT q.id, q.state, q.node, q.number, q.relation, q.layout, q.op::text AS op, q.renames, q.key, q.old_key, q.conflict, q.reason,
        q.behind, q.awaits, q.awaits_key, q.awaits_column, q.captured_at, q.quarantined_at, q.attempts, q.tried_at,
        q.decided_at, q.decided_by, q.decision,
@@ -20,7 +20,7 @@ WHERE (%(id)s::bigint IS NULL OR q.id = %(id)s)
   AND (%(relations)s::text[] IS NULL OR q.relation = ANY (%(relations)s))
   AND (%(node)s::text IS NULL OR q.node = %(node)s)
   AND (%(conflict)s::text IS NULL OR q.conflict = %(conflict)s)
-ORDER BY q.id DESC
+ORDER BY CASE WHEN %(behind)s::bigint IS NULL THEN -q.id ELSE q.id END
 LIMIT %(limit)s::bigint
 
 -- name: count_cases

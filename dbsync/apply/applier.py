@@ -65,6 +65,7 @@ class Applier:
         connection.execute(statement("session", "promise"))
         connection.execute(statement("apply", "make_stage"))
         connection.execute(statement("apply", "store_plainly"))
+        connection.execute(statement("apply", "make_doomed"))
         connection.execute(statement("aside", "make_names"))
 
     def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
@@ -171,6 +172,7 @@ class Applier:
             connection=self._connection, load=load, policies=policies, writer=writer, quarantine=quarantine
         )
         attempt.write_all(None if quarantine.held else counts)
+        quarantine.note_conflicts()
         return quarantine.held
 
     def _writer_for(self, policies: Policies) -> Writer:
@@ -292,13 +294,11 @@ class _Attempt:
             except Unapplicable as found:
                 self._part(part, found)
 
-    def _middle(self, span: Span, half: int) -> tuple[int, int]:
-        query = statement("apply", "middle").format(
-            range=span.condition(), range_m=span.condition("m"), half=sql.Literal(half)
-        )
+    def _middle(self, span: Span, half: int) -> int:
+        query = statement("apply", "middle").format(range=span.condition(), half=sql.Literal(half))
         row = self.connection.execute(query).fetchone()
         assert row is not None
-        return row[0], row[1]
+        return int(row[0])
 
     def _is_one(self, span: Span, counts: Sequence[Count]) -> bool:
         """Say whether a span is one transaction that a table's rule keeps whole."""

@@ -46,3 +46,5 @@ class Trouble:
     place: int
     """Which reference finds nothing; 0 for another cause."""
     asked: str | None
+    reason: str | None = None
+    """Why in words, where the conflict's name does not say enough."""

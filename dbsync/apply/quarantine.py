@@ -95,6 +95,14 @@ class Quarantine:
         self._connection.execute(statement("aside", "say_what_is_missing"))
         self._take_aside()
 
+    def note_conflicts(self) -> None:
+        """Write down the conflicts among what was held: a person is to decide them."""
+        if self.held:
+            self._connection.execute(
+                statement("aside", "note_conflict"),
+                {**self._lineage, "arrival": self._arrival, "conflicts": [c.value for c in TO_BE_DECIDED]},
+            )
+
     def suspects(self) -> list[int]:
         """Give the cases of this load that may be none once all the rest is there."""
         rows = self._connection.execute(
@@ -126,6 +134,8 @@ class Quarantine:
     def _reason(self, trouble: Trouble) -> tuple[str, str | None]:
         """Say why a change is in trouble, and the table it waits for."""
         layout = self._load.layouts[trouble.layout]
+        if trouble.reason is not None:
+            return trouble.reason, None
         if trouble.conflict != Conflict.REFERENCE_MISSING:
             return _WORDS[Conflict(trouble.conflict)], None
         if trouble.place > len(layout.references):
@@ -151,24 +161,28 @@ class Quarantine:
 
     def _take_aside(self) -> None:
         """Move the accused into quarantine, then whatever depends on them, until nothing more does."""
+        since = self._newest_case()
         if self._move():
-            self._connection.execute(statement("aside", "settle_causes"), self._lineage)
-            self._follow()
-            self._connection.execute(
-                statement("aside", "note_conflict"),
-                {**self._lineage, "arrival": self._arrival, "conflicts": [c.value for c in TO_BE_DECIDED]},
-            )
+            self._connection.execute(statement("aside", "settle_causes"), {**self._lineage, "since": since})
+            self._follow(since)
 
-    def _follow(self) -> None:
+    def _follow(self, since: int = 0) -> None:
+        """Hold what depends on cases that came after ``since``, and what depends on that."""
+        together = self._whole_transactions()
         while True:
-            self._connection.execute(statement("aside", "accuse_dependents"), self._lineage)
-            together = self._whole_transactions()
+            newest = self._newest_case()
+            asked = {**self._lineage, "since": since, "together": together}
+            self._connection.execute(statement("aside", "accuse_dependents"), asked)
             if together:
-                self._connection.execute(
-                    statement("aside", "accuse_companions"), {**self._lineage, "together": together}
-                )
+                self._connection.execute(statement("aside", "accuse_companions"), asked)
             if not self._move():
                 return
+            since = newest
+
+    def _newest_case(self) -> int:
+        row = self._connection.execute(statement("aside", "newest_case")).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def _move(self) -> int:
         layouts = [row[0] for row in self._connection.execute(statement("aside", "tables_of_accused")).fetchall()]

@@ -70,6 +70,23 @@ def delete_statement(share: Share) -> Query:
     )
 
 
+def doom_statement(share: Share) -> Query:
+    """Compose what locks a share's rows that are to be deleted, and notes where they stand."""
+    judge = Judgement(share=share)
+    order = [column_sql("t", name) for name in share.table.primary_key]
+    return statement("apply", "doom").format(
+        net=share.net(),
+        typed=share.typed(),
+        bound=share.bound(judge.written),
+        judged=judge.judged(sql.Identifier("bound")),
+        layout=sql.Literal(share.identity),
+        table=table_sql(share.table.name),
+        same_row=judge.same_row,
+        doomed=judge.doomed,
+        order=sql.SQL(", ").join(order),
+    )
+
+
 def _listed(parts: Sequence[Sql]) -> Sql:
     return sql.SQL("").join(sql.SQL(",\n{}").format(part) for part in parts)
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from dbsync.apply.bystanders import Acting
 from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import Step, write_order
@@ -15,7 +16,7 @@ from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
-from dbsync.apply.write import delete_statement, depart_statements, write_statement
+from dbsync.apply.write import delete_statement, depart_statements, doom_statement, write_statement
 from dbsync.errors import Refusal
 from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
@@ -45,6 +46,7 @@ class Writer:
         self.catalog = catalog
         self._policies = policies
         self._composed: dict[tuple[object, ...], list[str]] = {}
+        self._acting = Acting(catalog)
         self.by_origin = False
         """Whether the first origin of each change is to be announced."""
         self.clock_trusted = False
@@ -88,9 +90,9 @@ class Writer:
         )
         found: list[Span] = []
         low = span.low
-        for tx, seq, renames, origin in self._connection.execute(query).fetchall():
-            found.append(Span(low=low, high=(tx, seq), renames=renames, origin=origin))
-            low = (tx, seq)
+        for place, renames, origin in self._connection.execute(query).fetchall():
+            found.append(Span(low=low, high=place, renames=renames, origin=origin))
+            low = place
         return found
 
     def _segment(self, load: Load, span: Span, counts: Sequence[Count], troubles: list[Trouble]) -> None:
@@ -100,7 +102,6 @@ class Writer:
             ops.setdefault(count.layout, set()).add(count.op)
         steps = write_order({layout: load.layouts[layout] for layout in ops}, self._is_required)
         writing = [step for step in steps if ops[step.layout] != {Op.DELETE}]
-        late = [step for step in writing if step.late]
         deleting = [step for step in reversed(steps) if Op.DELETE in ops[step.layout]]
 
         def share(step: Step, **kind: Any) -> Share:
@@ -113,11 +114,18 @@ class Writer:
             self._run(share(step, late=step.late), span, troubles)
         if troubles:
             return
-        for step in late:
-            self._run(share(step, catch_up=step.late), span, troubles)
-        for step in deleting:
-            self._run(share(step, deletes_only=True), span, troubles)
+        for step in writing:
+            if step.late:
+                self._run(share(step, catch_up=step.late), span, troubles)
+        self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
         self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _delete(self, shares: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
+        """Delete the gone rows of some shares, but for those that a constraint would carry on to rows nobody named."""
+        applied = [share for share in shares if share.policy.on_delete is not OnDelete.IGNORE]
+        self._spare(applied, span, troubles)
+        for share in () if troubles else applied:
+            self._run(share, span, troubles)
 
     def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
         table = target_table(self.catalog, name)
@@ -138,8 +146,6 @@ class Writer:
         )
 
     def _run(self, share: Share, span: Span, troubles: list[Trouble]) -> None:
-        if share.deletes_only and share.policy.on_delete is OnDelete.IGNORE:
-            return
         *before, last = self._statements(share)
         for departed in before:
             self._execute(departed, span)
@@ -151,6 +157,18 @@ class Writer:
             raise Unapplicable(
                 "others changed the same row at the same time, or a trigger upstream kept it as it was", retry=True
             )
+
+    def _spare(self, dying: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
+        """Find the deletes that a constraint of the upstream would carry on to rows which the source did not name."""
+        acting = self._acting.over({share.table.name for share in dying})
+        if not acting:
+            return
+        self._connection.execute(statement("apply", "clear_doomed"))
+        for share in dying:
+            self._execute(doom_statement(share).as_string(self._connection), span)
+        for constraint in acting:
+            layouts = [share.identity for share in dying if share.table.name == constraint.target]
+            troubles += constraint.carried_on(self._connection, layouts)
 
     def _statements(self, share: Share) -> list[str]:
         """Give the statements of a share, composed the first time it is seen."""

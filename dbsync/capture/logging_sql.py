@@ -186,14 +186,19 @@ def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, generics
     known = {reference.columns for reference in looked_up}
     for i, reference in enumerate(table.references):
         nulls = null_array(reference.width)
-        found: Sql = sql.Identifier("q", f"r{i}")
-        if alias == "o":
-            found = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
-                sql.Identifier("q", f"d{i}"), sql.Identifier("q", f"o{i}"), found
-            )
-        parts.append(_leaves_or(found, nulls, reference) if reference.columns in known else nulls)
+        parts.append(_leaves_or(_found(alias, i), nulls, reference) if reference.columns in known else nulls)
     parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
     return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
+
+
+def _found(alias: str, place: int) -> Sql:
+    """Say the key that a reference was found to mean; that of the old row is looked up only where it is another."""
+    new = sql.Identifier("q", f"r{place}")
+    if alias == "n":
+        return new
+    return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+        sql.Identifier("q", f"d{place}"), sql.Identifier("q", f"o{place}"), new
+    )
 
 
 def _refers_elsewhere(table: RegisteredTable) -> Sql:
@@ -232,23 +237,21 @@ def _generic(generic: GenericReference, alias: str) -> Sql:
 def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = False) -> Sql:
     """Say the local ids of references that gave no key, one element a reference; null where all did.
 
-    For an update those of the old row follow (``both``), where the reference changed.
+    For an update those of the old row follow (``both``), where any reference changed: then all that it referred to is told.
     """
     if not form.keyed:
         return sql.SQL("ARRAY[]::pg_catalog.text[]")
     known = {reference.columns for reference in references}
     missing: list[Sql] = []
     elements: list[Sql] = []
-    for alias, found in (("n", "r"), ("o", "o"))[: 1 + both]:
+    for alias in ("n", "o")[: 1 + both]:
         for i, reference in enumerate(form.table.references):
             if reference.columns not in known:
                 elements.append(sql.NULL)
                 continue
-            given: list[Sql] = [sql.Identifier("q", f"d{i}")] if alias == "o" else []
+            given: list[Sql] = [_refers_elsewhere(form.table)] if alias == "o" else []
             given += [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
-            lost = sql.SQL("({} IS NULL AND {})").format(
-                sql.Identifier("q", f"{found}{i}"), sql.SQL(" AND ").join(given)
-            )
+            lost = sql.SQL("({} AND {} IS NULL)").format(sql.SQL(" AND ").join(given), _found(alias, i))
             missing.append(lost)
             elements.append(_case(lost, local_id(alias, reference.columns)))
     return _case(sql.SQL(" OR ").join(missing), text_array(elements)) if missing else sql.NULL

@@ -117,6 +117,7 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target=TableName(row.target_schema, row.target_name),
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
+        acts_on_delete=row.acts_on_delete,
     )
 
 
@@ -199,3 +200,4 @@ class _ForeignKeyRow:
     target_name: str
     target_columns: Sequence[str]
     deferrable: bool
+    acts_on_delete: bool

@@ -141,6 +141,12 @@ def restamp(connection: psycopg.Connection) -> None:
     """
     connection.execute("SET synchronous_commit = off")
     try:
-        connection.execute(statement("lives", "restamp"))
+        while _has_restamps(connection):
+            connection.execute(statement("lives", "restamp"))
     finally:
         connection.execute("RESET synchronous_commit")
+
+
+def _has_restamps(connection: psycopg.Connection) -> bool:
+    row = connection.execute(statement("lives", "has_restamps")).fetchone()
+    return row is not None and bool(row[0])

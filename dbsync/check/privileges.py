@@ -31,6 +31,7 @@ class Rights:
     schema_usage: bool
     held: Sequence[str]
     given_on: bool
+    read_on: bool
     filtered: bool
 
     @property
@@ -135,11 +136,13 @@ def _of_tables(
 
 def _of_looked_up(registry: Registry, rights: Sequence[Rights]) -> Iterator[Finding]:
     """Find tables that the capture functions, which run as the role dbsync_capture, could not read."""
-    needed = {name for one in registry.shipped() for reference in one.references for name in _along(reference)}
-    needed |= {
-        tree.table for one in registry.shipped() for generic in one.generics for tree in generic.targets.values()
-    }
-    closed = [one.table for one in rights if one.table in needed and not one.given_on]
+    locked = {name for one in registry.shipped() for reference in one.references for name in _along(reference)}
+    read = {tree.table for one in registry.shipped() for generic in one.generics for tree in generic.targets.values()}
+    closed = [
+        one.table
+        for one in rights
+        if (one.table in locked and not one.given_on) or (one.table in read and not one.read_on)
+    ]
     if closed:
         yield error(
             "privilege_lookup",

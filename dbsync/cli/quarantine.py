@@ -138,6 +138,10 @@ def retry(
     """
     if bool(numbers) == all_:
         raise UsageError("say which: one or more ids, or --all", hint="dbsync quarantine list")
+    if numbers and node:
+        raise UsageError(
+            "--node goes with --all; an id says its node", hint="dbsync quarantine retry --all --node NAME"
+        )
     with desk(settings(config), here=here) as found:
         before = {number: found.case(number) for number in numbers or ()}
         done = found.retry(numbers or None, node=node, source_wins=source_wins)

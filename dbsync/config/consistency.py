@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dbsync.config.locate import Loc
 from dbsync.config.models import NodeConfig, TableConfig, UpstreamConfig
 from dbsync.config.problems import Fault
+from dbsync.model.policy import OnConflict
 
 
 def contradictions(entries: Mapping[int, TableConfig]) -> Iterator[Fault]:
@@ -17,6 +18,7 @@ def contradictions(entries: Mapping[int, TableConfig]) -> Iterator[Fault]:
         yield from _column_twice(entry, loc)
         yield from _excluded_but_needed(entry, loc)
         yield from _generics(entry, loc)
+        yield from _newest(entry, loc)
         if entry.excepted and not entry.is_pattern:
             yield Fault(
                 loc=(*loc, "except"), message="'except' belongs to a pattern; this entry names one table", at="key"
@@ -36,6 +38,19 @@ def _named_twice(entries: Mapping[int, TableConfig]) -> Iterator[Fault]:
         if seen != index:
             message = f"a second entry for '{entry.name}'; the first is entry {seen + 1} of [[tables]]"
             yield Fault(loc=("tables", index, "name"), message=message, hint="write one entry with both settings")
+
+
+def _newest(entry: TableConfig, loc: Loc) -> Iterator[Fault]:
+    if entry.on_conflict is OnConflict.NEWEST and entry.newest_by is None:
+        yield Fault(
+            loc=(*loc, "on_conflict"),
+            message="'newest' needs 'newest_by': the column that says when a row was last changed",
+            hint='write newest_by = "modified", or whatever the column is called',
+        )
+    if entry.newest_by is not None and entry.newest_by in entry.exclude:
+        yield Fault(
+            loc=(*loc, "newest_by"), message=f"column '{entry.newest_by}' is excluded and decides who is newest"
+        )
 
 
 def _column_twice(entry: TableConfig, loc: Loc) -> Iterator[Fault]:

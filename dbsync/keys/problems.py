@@ -60,7 +60,14 @@ def of_columns(table: Table, entry: TableConfig) -> Iterator[Finding]:
     if entry.is_pattern:
         return
     generic = [column for one in entry.generic for column in (one.type, one.id)]
-    for setting, columns in (("exclude", entry.exclude), ("references", entry.references), ("generic", generic)):
+    newest = () if entry.newest_by is None else (entry.newest_by,)
+    named = (
+        ("exclude", entry.exclude),
+        ("references", entry.references),
+        ("generic", generic),
+        ("newest_by", newest),
+    )
+    for setting, columns in named:
         for column in columns:
             if table.column(column) is None:
                 yield _unknown_column(table, column, setting)

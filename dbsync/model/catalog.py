@@ -57,6 +57,8 @@ class ForeignKey:
     target: TableName
     target_columns: tuple[str, ...]
     deferrable: bool = False
+    acts_on_delete: bool = False
+    """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,7 @@ class Desk:
     def behind(self, case: Case, limit: int) -> list[Case]:
         """Give the first changes that wait behind a case."""
         with translated(self.where):
-            return self._cases(behind=case.id)[::-1][:limit]
+            return self._cases(behind=case.id, limit=limit)
 
     def values(self, cases: Sequence[Case]) -> dict[int, Values]:
         """Give what changes hold; those already released hold nothing any more."""

@@ -17,7 +17,7 @@ from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, LinkHalted, Refusal
+from dbsync.errors import DbsyncError, IdentityConflict, LinkHalted, Refusal
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.service.care import Care
@@ -75,7 +75,7 @@ class Service:
     def run(self) -> None:
         """Ship until stopped, trying again with growing pauses whatever is away or in the way.
 
-        Raises what no waiting mends, having left word of it: rights, another schema version, another past upstream.
+        Raises what no waiting mends, having left word of it: rights, another schema version.
         """
         notify("READY=1")
         try:
@@ -170,8 +170,11 @@ class Service:
         state = LinkState.PAUSED if paused else LinkState.STREAMING
         if self._trouble is None or self._trouble.try_again:
             self._on(state)
+        begun = time.monotonic()
         shipped = (
-            0 if paused else link.ship(lambda: self._interrupted() or self._upkeep.is_due or self._is_paused(link))
+            0
+            if paused
+            else link.ship(lambda: self._interrupted() or self._upkeep.is_due(begun) or self._is_paused(link))
         )
         self._on(state)
         return shipped
@@ -289,4 +292,4 @@ class Service:
 
 
 def _worth_waiting(error: BaseException) -> bool:
-    return isinstance(error, DbsyncError) and (error.try_again or isinstance(error, LinkHalted))
+    return isinstance(error, DbsyncError) and (error.try_again or isinstance(error, LinkHalted | IdentityConflict))

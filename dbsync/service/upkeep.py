@@ -45,10 +45,9 @@ class Upkeep:
         self._purge = _purge(connection, retention)
         self._turned = -IDLE
 
-    @property
-    def is_due(self) -> bool:
+    def is_due(self, shipping_since: float) -> bool:
         """Say whether shipping, which may go on for ever, should pause for a turn."""
-        return time.monotonic() >= self._turned + BUSY
+        return time.monotonic() >= max(self._turned, shipping_since) + BUSY
 
     def purge(self, *, shipped: bool) -> None:
         """Purge for a moment if it is time; soon again after something was ``shipped`` or while there is more."""

@@ -44,7 +44,7 @@ GRANT EXECUTE ON FUNCTION dbsync.shape(regclass, regclass[], text[]) TO dbsync_r
 DO $$
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::int >= 170000 THEN
-        GRANT MAINTAIN ON dbsync.change TO dbsync_replicator;
+        GRANT MAINTAIN ON dbsync.change, dbsync.sent TO dbsync_replicator;
     END IF;
 END
 $$;

@@ -25,4 +25,4 @@ def test_commands_shown_exist_with_their_options() -> None:
 def test_every_conflict_that_a_person_may_meet_is_explained() -> None:
     text = PAGE.read_text()
     unexplained = {conflict for conflict in Conflict if f"`{conflict.value}`" not in text}
-    assert unexplained == {Conflict.DELETE_MISSING, Conflict.WAITS, Conflict.REFUSED}
+    assert unexplained == {Conflict.DELETE_MISSING, Conflict.WAITS}

@@ -197,6 +197,19 @@ def test_a_row_known_by_its_uuid_only_comes_back_as_the_same_row(pipeline: Pipel
     ) == [("better", uuid)]
 
 
+def test_a_server_passes_an_undo_on_to_its_own_upstream(
+    pipeline: Pipeline, databases: Databases, tmp_path: Path
+) -> None:
+    central = databases.create(pipeline.upstream.version, name="central")
+    central.script(SCHEMA)
+    with Pipeline(pipeline.upstream, central, TABLES.format("source"), node="community") as onward:
+        both_changed(pipeline)
+        who = dba(pipeline, tmp_path)
+        who.must("conflicts", "undo", number(who))
+        captured = onward.source.sql("SELECT op::text, origin FROM dbsync.change ORDER BY seq")
+        assert captured == [("U", None), ("U", "field-01"), ("U", None)]  # by hand, by apply, by the undo
+
+
 def test_a_delete_that_upstream_did_not_take_is_done_after_all(yielding: Pipeline, tmp_path: Path) -> None:
     both_changed(yielding, mine="DELETE FROM subject")
     who = dba(yielding, tmp_path)

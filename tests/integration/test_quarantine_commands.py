@@ -229,7 +229,7 @@ class TestRetry:
         with pytest.raises(Refusal, match=f"waits behind row {child}"):
             dba.type("quarantine", "retry", str(behind))
 
-    @pytest.mark.parametrize("words", [(), ("1", "--all")])
+    @pytest.mark.parametrize("words", [(), ("1", "--all"), ("1", "--node", "field-01")])
     def test_one_or_all_has_to_be_said(self, dba: Person, words: tuple[str, ...]) -> None:
         with pytest.raises(UsageError):
             dba.type("quarantine", "retry", *words)

@@ -50,6 +50,24 @@ INSERT INTO remark (note_id, line, text) VALUES (2, 1, 'so it is');
 INSERT INTO bed (ward, number, state) VALUES (NULL, 1, 'free'), ('A', 1, 'taken');
 """
 
+GENERIC = """
+CREATE TABLE django_content_type (id int PRIMARY KEY, app_label text NOT NULL, model text NOT NULL, UNIQUE (app_label, model));
+INSERT INTO django_content_type VALUES (10, 'clinic', 'person');
+CREATE TABLE clinic_person (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
+CREATE TABLE tag (id serial PRIMARY KEY, label text NOT NULL UNIQUE, object_id text NOT NULL,
+    content_type_id int NOT NULL REFERENCES django_content_type);
+"""
+GENERIC_TABLES = """
+[[tables]]
+name = "clinic_person"
+[[tables]]
+name = "tag"
+generic = [{ type = "content_type_id", id = "object_id" }]
+[[tables]]
+name = "django_content_type"
+mode = "lookup"
+"""
+
 
 @pytest.fixture
 def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
@@ -155,6 +173,23 @@ class TestByKey:
         dba.must("resend", "remark", "--key", answer, "1", "--with-parents")
         pipeline.ship()
         assert pipeline.compare("note", "remark", "site").agrees()
+
+    def test_with_parents_follows_a_generic_reference(self, databases: Databases, pair: Pair, tmp_path: Path) -> None:
+        ready = prepared(databases, pair, GENERIC)
+        with Pipeline(ready.source, ready.upstream, GENERIC_TABLES) as pipeline:
+            pipeline.source.script("""
+                INSERT INTO clinic_person (name) VALUES ('Neema'), ('Thabo');
+                INSERT INTO tag (label, content_type_id, object_id) VALUES ('red', 10, '2')
+            """)
+            pipeline.agree()
+            pipeline.upstream.script("DELETE FROM tag; DELETE FROM clinic_person")
+            dba = person(pipeline, tmp_path, GENERIC_TABLES)
+            said = dba.must("resend", "tag", "--key", "red", "--with-parents")
+            assert [line.partition(":")[0] for line in said.out.splitlines()] == ["clinic_person", "tag"]
+            pipeline.ship()
+            assert pipeline.upstream.sql("SELECT name FROM tag JOIN clinic_person p ON p.id::text = object_id") == [
+                ("Thabo",)
+            ]
 
     def test_a_row_that_is_being_changed_is_sent_as_it_will_be(self, pipeline: Pipeline, dba: Person) -> None:
         with pipeline.source.connect() as other, other.transaction():

@@ -195,11 +195,13 @@ def test_nothing_is_granted_to_everybody_and_values_only_to_the_service(ground: 
 
 @ONE_MIXTURE
 def test_capture_runs_as_a_role_that_can_only_add_to_the_log(ground: Ground) -> None:
-    definers = ground.source.sql("""
-        SELECT DISTINCT p.proowner::regrole::text FROM pg_proc p
-        WHERE p.pronamespace = 'dbsync'::regnamespace AND p.prosecdef
+    functions = ground.source.sql("""
+        SELECT p.proname::text, p.prorettype = 'trigger'::regtype, p.proowner::regrole::text,
+               'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
+        FROM pg_proc p WHERE p.pronamespace = 'dbsync'::regnamespace AND p.prosecdef
     """)
-    assert definers == [("dbsync_capture",)]
+    assert {owner for name, fires, owner, _ in functions if fires or name == "key_of"} == {"dbsync_capture"}
+    assert [name for name, _, _, pinned in functions if not pinned] == []
     held = ground.source.sql("""
         SELECT a.attname::text FROM pg_attribute a
         WHERE a.attrelid = 'dbsync.change'::regclass AND a.attnum > 0 AND NOT a.attisdropped

@@ -170,6 +170,19 @@ class LinkMachine(RuleBasedStateMachine):
             self.under_way = (self.cut.number, self._content(self.cut))
         self._forget()
 
+    @precondition(lambda self: self.cut is None and self.log.last_number > 0)
+    @rule(data=st.data())
+    def the_upstream_is_restored_to_an_older_backup(self, data: st.DataObject) -> None:
+        """What was on its way is gone with it; the link goes back to before the first batch that is missing."""
+        kept = data.draw(st.integers(0, self.log.last_number - 1))
+        del self.upstream.batches[kept:]
+        self.under_way = None
+        lost = self.log.sent[kept + 1]
+        self.log.cursor, self.log.window_seq = lost.start, lost.after
+        self.log.window_end = (lost.joint or lost.end) if lost.after else None
+        self.log.last_number = kept
+        self.log.sent = {number: sent for number, sent in self.log.sent.items() if number <= kept}
+
     @precondition(lambda self: self.under_way is not None)
     @rule()
     def what_was_under_way_arrives(self) -> None:

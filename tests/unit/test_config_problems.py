@@ -368,3 +368,15 @@ def test_any_text_gives_a_configuration_or_problems_with_a_place(text: str) -> N
         assert "\n\n" not in explain(error.problems)
     else:
         assert isinstance(config, Config)
+
+
+def test_the_newest_needs_a_column_that_says_so() -> None:
+    problem = table('name = "visit"\non_conflict = "newest"')
+    assert "newest_by" in problem.message
+    assert parse(
+        f'{HEAD}[[tables]]\nname = "visit"\non_conflict = "newest"\nnewest_by = "modified"\n',
+        path="dbsync.toml",
+        environ={},
+    )
+    excluded = table('name = "visit"\nnewest_by = "modified"\nexclude = ["modified"]')
+    assert excluded.message == "column 'modified' is excluded and decides who is newest"
