@@ -51,5 +51,9 @@ WHERE (%(relation)s::text IS NULL
                     AND NOT (l.window_seq > 0 AND pg_visible_in_snapshot(c.xid, l.window_end)
                              AND (SELECT max(m.seq) FROM dbsync.change m WHERE m.xid = c.xid) <= l.window_seq)))
 
+-- name: waiting_here
+-- Changes of other nodes that could not be applied in this very database.
+SELECT count(*) FROM dbsync.quarantine q WHERE q.state = 'waiting'
+
 -- name: captures_anything
 SELECT EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')

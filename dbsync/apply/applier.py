@@ -173,7 +173,7 @@ class Applier:
         )
         attempt.write_all(None if quarantine.held else counts)
         quarantine.note_conflicts()
-        return quarantine.held
+        return quarantine.count_held() if quarantine.held else 0
 
     def _writer_for(self, policies: Policies) -> Writer:
         """Give a writer for the tables as they are now: a migration must not be met with yesterday's columns."""
@@ -317,6 +317,7 @@ class _Attempt:
         quarantine.hold_dependents()
         replace(self, quarantine=quarantine).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
+        self.connection.execute(statement("aside", "forget_released"), {"lineage": self.load.lineage})
 
 
 def _hold_unfit(

@@ -103,6 +103,11 @@ class Quarantine:
                 {**self._lineage, "arrival": self._arrival, "conflicts": [c.value for c in TO_BE_DECIDED]},
             )
 
+    def count_held(self) -> int:
+        """Count the changes that this load left waiting."""
+        row = self._connection.execute(statement("aside", "count_held"), self._lineage).fetchone()
+        return int(row[0]) if row is not None else 0
+
     def suspects(self) -> list[int]:
         """Give the cases of this load that may be none once all the rest is there."""
         rows = self._connection.execute(

@@ -25,9 +25,10 @@ def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
 
     JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state, since,
     reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's)}, pending (changes without a
-    receipt), quarantined (changes waiting upstream at the last contact), lag (seconds, null when nothing is pending),
-    tables [{table, pending, oldest, today, trigger, quarantined}], exact (false: pending is an estimate, there is too
-    much to count), log {bytes (on disk), waiting_bytes (without a receipt), oldest, kept (acknowledged changes still
+    receipt), quarantined (changes waiting upstream at the last contact), waiting_here (changes of other nodes in this
+    database's own quarantine), lag (seconds, null when nothing is pending), tables [{table, pending, oldest, today,
+    trigger, quarantined}], exact (false: pending is an estimate, there is too much to count), log {bytes (on disk),
+    waiting_bytes (without a receipt), oldest, kept (acknowledged changes still
     there), keep, max_size, compact_over}, events of the last days [{kind, what, hint, link, at}]: restored, copied,
     reloaded, upstream_restored.
     """
@@ -84,6 +85,11 @@ def _closing(found: Status) -> Iterator[Text]:
     if found.quarantined:
         rows = "1 row needs" if found.quarantined == 1 else f"{found.quarantined:,} rows need"
         yield Text(f"{rows} you: dbsync quarantine list", style="bold yellow")
+    if found.waiting_here:
+        yield Text(
+            f"{found.waiting_here:,} changes of other nodes wait here: dbsync quarantine list --here",
+            style="bold yellow",
+        )
     wrong = [str(table.table) for table in found.tables if table.trigger not in {"installed", "removed"}]
     if wrong:
         yield Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red")
@@ -170,6 +176,7 @@ def _json(found: Status) -> dict[str, object]:
         "link": asdict(found.link),
         "pending": found.pending,
         "quarantined": found.quarantined,
+        "waiting_here": found.waiting_here,
         "lag": found.lag,
         "exact": found.exact,
         "log": asdict(found.log),

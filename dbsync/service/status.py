@@ -68,6 +68,8 @@ class Status:
     now: datetime
     events: tuple[Event, ...] = ()
     """What happened to this database or its upstream in the last days."""
+    waiting_here: int = 0
+    """Changes of other nodes that wait in this database's own quarantine."""
 
     @property
     def pending(self) -> int:
@@ -100,6 +102,7 @@ def status(config: Config) -> Status:
             log = log_status(connection, link.name, config.retention)
             states = _trigger_states(config, connection)
             happened = events(connection, EVENT_DAYS)
+            here = connection.execute(statement("service", "waiting_here")).fetchone()
             now = connection.execute("SELECT clock_timestamp()").fetchone()
     names = {qualified(table): table for table in states}
     names.update({relation: _name(relation) for relation in (*waiting.tables, *held) if relation not in names})
@@ -121,6 +124,7 @@ def status(config: Config) -> Status:
         exact=waiting.exact,
         now=now[0] if now else datetime.now(UTC),
         events=happened,
+        waiting_here=here[0] if here else 0,
     )
 
 

@@ -373,7 +373,7 @@ def test_any_text_gives_a_configuration_or_problems_with_a_place(text: str) -> N
 def test_the_newest_needs_a_column_that_says_so() -> None:
     problem = table('name = "visit"\non_conflict = "newest"')
     assert "newest_by" in problem.message
-    assert parse(
+    parse(
         f'{HEAD}[[tables]]\nname = "visit"\non_conflict = "newest"\nnewest_by = "modified"\n',
         path="dbsync.toml",
         environ={},
