@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import errors
 
 from dbsync.errors import DbsyncError, Interrupted, PrivilegeError, Refusal, SchemaVersionError, Unreachable
+from dbsync.silence import SILENCE, WatchedConnection
 
 CONNECT_TIMEOUT = 10
 """Seconds; a libpq ``connect_timeout`` in the connection string wins."""
+ALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A machine that is gone is noticed in a minute, whether or not something was on its way to it; libpq's own words, and those
+in the connection string win. The server's side is in sql/session.sql."""
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -40,23 +50,27 @@ SETTINGS = {
 read. JIT is off because compiling takes longer than any of our statements over the catalogue."""
 
 
-def connect(dsn: str, *, name: str, application: str = "dbsync") -> psycopg.Connection:
+def connect(
+    dsn: str, *, name: str, application: str = "dbsync", silence: float = SILENCE
+) -> psycopg.Connection[tuple[Any, ...]]:
     """Open a connection in autocommit with dbsync's settings; ``name`` is ``source`` or ``upstream``.
 
-    Raises :class:`Unreachable` when there is no route, :class:`PrivilegeError` when the server says no.
+    Raises :class:`Unreachable` when there is no route, :class:`PrivilegeError` when the server says no. It breaks when
+    there was no answer for ``silence`` seconds and the server is not at work on one.
     Settings are made after connecting, not in startup options: a pooler may refuse those.
     """
     with translated(name):
-        settings = psycopg.conninfo.conninfo_to_dict(dsn)
-        settings.setdefault("connect_timeout", CONNECT_TIMEOUT)
-        settings.setdefault("application_name", application)
-        settings.setdefault("keepalives_idle", 30)
-        connection = psycopg.connect(autocommit=True, **settings)  # type: ignore[arg-type]  # libpq's own words
-        connection.execute(
-            "SELECT pg_catalog.set_config(name, value, false)"
+        settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
+        for word, value in {"connect_timeout": CONNECT_TIMEOUT, "application_name": application, **ALIVE}.items():
+            settings.setdefault(word, value)
+        connection = WatchedConnection.connect(autocommit=True, **settings)
+        row = connection.execute(
+            "SELECT pg_catalog.pg_backend_pid(), pg_catalog.count(pg_catalog.set_config(name, value, false))"
             " FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) s(name, value)",
             (list(SETTINGS), list(SETTINGS.values())),
-        )
+        ).fetchone()
+        assert row is not None
+        connection.watch(settings, row[0], silence)
         return connection
 
 

@@ -25,6 +25,11 @@ ANALYZE pg_temp.dbsync_stage
 COPY pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
 FROM STDIN (FORMAT binary)
 
+-- name: open_path
+-- Triggers of the upstream's application run in our session and may use names without a schema: they get the search_path that
+-- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first.
+SELECT set_config('search_path', s.reset_val, true) FROM pg_settings s WHERE s.name = 'search_path'
+
 -- name: announce
 -- Whose changes these are, for the ledger, and for the triggers of an upstream that passes them on.
 SELECT set_config('dbsync.origin', %(node)s, true), set_config('dbsync.node', %(node)s, true),
@@ -240,9 +245,13 @@ LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
 WHERE {recorded}
 RETURNING 1
 
+-- name: forget_dangling_row_keys
+-- A row that somebody deleted here by hand left its UUID behind; the row that has it comes back now.
+DELETE FROM dbsync.row_key k USING judged b WHERE {absent} AND k.row_key = b.{leaf} RETURNING 1
+
 -- name: remember_row_keys
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, {local_id}, b.{leaf} FROM judged b WHERE {absent}
+SELECT {relation}, {local_id}, b.{leaf} FROM judged b WHERE {absent} AND (SELECT count(*) FROM dangling) >= 0
 ON CONFLICT (relation, local_id) DO UPDATE SET row_key = excluded.row_key
 RETURNING 1
 

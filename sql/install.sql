@@ -35,25 +35,27 @@ SET LOCAL ROLE dbsync;
 
 -- name: missing_rights
 -- What the replicator lacks to write the shipped tables and to read the lookups, one row a GRANT. What it has beyond that
--- is left alone: another node may ship it.
-SELECT kind, schema, name, privileges
+-- is left alone: another node may ship it. ``own``: this role has it for itself.
+SELECT kind, schema, name, privileges, own
 FROM (
-    SELECT 1 AS place, 'SCHEMA' AS kind, n.nspname::text AS schema, NULL::text AS name, ARRAY['USAGE'] AS privileges
+    SELECT 1 AS place, 'SCHEMA' AS kind, n.nspname::text AS schema, NULL::text AS name, ARRAY['USAGE'] AS privileges,
+           has_schema_privilege(n.oid, 'USAGE') AS own
     FROM pg_namespace n
     WHERE n.nspname = ANY (%(schemas)s::text[]) AND NOT has_schema_privilege('dbsync_replicator', n.oid, 'USAGE')
     UNION ALL
-    SELECT 2, 'TABLE', n.nspname::text, c.relname::text, lacking.privileges
+    SELECT 2, 'TABLE', n.nspname::text, c.relname::text, lacking.privileges, lacking.own
     FROM unnest(%(schemas)s::text[], %(names)s::text[], %(shipped)s::bool[]) wanted (schema, name, shipped)
     JOIN pg_namespace n ON n.nspname = wanted.schema
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
     CROSS JOIN LATERAL (
-        SELECT array_agg(p) AS privileges
+        SELECT array_agg(p) AS privileges, bool_and(has_table_privilege(c.oid, p)) AS own
         FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
         WHERE (wanted.shipped OR p = 'SELECT') AND NOT has_table_privilege('dbsync_replicator', c.oid, p)
     ) lacking
     WHERE lacking.privileges IS NOT NULL
     UNION ALL
-    SELECT 3, 'SEQUENCE', n.nspname::text, c.relname::text, ARRAY['USAGE']
+    SELECT 3, 'SEQUENCE', n.nspname::text, c.relname::text, ARRAY['USAGE'],
+           has_sequence_privilege(wanted.sequence, 'USAGE')
     FROM unnest(%(sequences)s::text[]) wanted (sequence)
     JOIN pg_class c ON c.oid = wanted.sequence::regclass
     JOIN pg_namespace n ON n.oid = c.relnamespace

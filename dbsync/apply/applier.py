@@ -126,9 +126,10 @@ class Applier:
     # A batch.
 
     def _apply(self, header: Header, payload: Iterable[bytes]) -> Receipt:
+        # Staged before the turn is taken: a service that goes silent in the middle of a batch keeps nobody waiting.
+        digest = self._stage(payload, header.changes)
         self._connection.execute(statement("aside", "take_turn"), {"lineage": str(header.lineage)})
         last = self.last_receipt(header.node, header.incarnation, header.link)
-        digest = self._stage(payload, header.changes)
         known = receipts.seen(last, header, digest)
         if known is not None:
             return known
@@ -164,6 +165,7 @@ class Applier:
         ``counts`` tell what is staged, where that is known.
         """
         writer = self._writer_for(policies)
+        self._connection.execute(statement("apply", "open_path"))
         counts = writer.counts(Span()) if counts is None else counts
         quarantine = Quarantine(self._connection, load, policies, halts=halts)
         quarantine.hold_dependents()
@@ -256,7 +258,7 @@ class _Attempt:
             self._write(whole, counts)
         except Unapplicable as problem:
             self.connection.execute(statement("apply", "index_stage"))
-            self._part(whole, problem)
+            self._part(whole, problem.counts, problem)
         else:
             return
         suspects = self.quarantine.suspects() if again else []
@@ -271,6 +273,7 @@ class _Attempt:
                 troubles = self.writer.write(self.load, span, counts)
             except Unapplicable as problem:
                 attempts += 1
+                problem.counts = counts
                 if not problem.retry or attempts == ATTEMPTS:
                     raise
                 continue
@@ -279,20 +282,42 @@ class _Attempt:
             self.quarantine.hold_troubles(troubles, span)
             counts = None
 
-    def _part(self, span: Span, problem: Unapplicable) -> None:
-        """Write a span that was refused in two parts, down to the change that is the cause."""
-        counts = self.writer.counts(span)
+    def _part(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
+        """Write a span in two parts, down to the change that is the cause.
+
+        ``refused`` says that the whole of it was tried. A second part whose first one went in holds the cause: it is
+        parted at once (binary splitting, F. K. Hwang, A method for detecting all defective members, 1972).
+        """
         changes = sum(count.changes for count in counts)
         if changes <= 1 or self._is_one(span, counts):
-            self.quarantine.hold_first(span, _kind(problem, counts), problem.reason)
-            self._write(span)
+            self._single(span, counts, refused)
             return
         middle = self._middle(span, (changes - 1) // 2)
-        for part in (replace(span, high=middle), replace(span, low=middle)):
+        second = replace(span, low=middle)
+        if self._goes_in(replace(span, high=middle)):
+            self._part(second, self.writer.counts(second), None)
+        else:
+            self._goes_in(second)
+
+    def _goes_in(self, span: Span) -> bool:
+        """Write a span, in parts where it is refused; say whether it went in at once."""
+        try:
+            self._write(span)
+        except Unapplicable as problem:
+            self._part(span, problem.counts, problem)
+            return False
+        return True
+
+    def _single(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
+        """Write what is not parted any more, or hold it."""
+        if refused is None:
             try:
-                self._write(part)
-            except Unapplicable as found:
-                self._part(part, found)
+                self._write(span, counts)
+            except Unapplicable as problem:
+                refused = problem
+        if refused is not None:
+            self.quarantine.hold_first(span, _kind(refused, counts), refused.reason)
+            self._write(span)
 
     def _middle(self, span: Span, half: int) -> int:
         query = statement("apply", "middle").format(range=span.condition(), half=sql.Literal(half))

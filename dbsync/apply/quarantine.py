@@ -191,6 +191,8 @@ class Quarantine:
 
     def _move(self) -> int:
         layouts = [row[0] for row in self._connection.execute(statement("aside", "tables_of_accused")).fetchall()]
+        if not layouts:
+            return 0
         self._refuse_to_stop(layouts)
         for identity in layouts:
             self._note_layout(identity, self._load.layouts[identity])

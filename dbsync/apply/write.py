@@ -31,6 +31,7 @@ def write_statement(share: Share) -> Query:
     writes: list[Sql] = []
     after: Sql = sql.SQL("")
     if share.layout.keyed_by_row_id:
+        writes.append(sql.SQL("dangling AS ({})").format(_forget_dangling(judge)))
         writes.append(sql.SQL("remembered AS ({})").format(_remember(judge, drawn)))
         after = sql.SQL("AND (SELECT count(*) FROM remembered) >= 0")
     writes.append(sql.SQL("inserted AS ({})").format(_insert(judge, drawn, after)))
@@ -228,6 +229,10 @@ def _update(judge: Judgement) -> Sql:
         ),
         same_row=judge.same_row,
     )
+
+
+def _forget_dangling(judge: Judgement) -> Sql:
+    return statement("apply", "forget_dangling_row_keys").format(absent=judge.absent, leaf=sql.Identifier("own_key"))
 
 
 def _remember(judge: Judgement, drawn: list[str]) -> Sql:

@@ -34,6 +34,8 @@ class Unapplicable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.conflict = conflict
+        self.counts: Sequence[Count] = ()
+        """What was in the span."""
         self.retry = retry
         """Another session may have had a hand in it: the same again may go."""
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import psycopg
 from psycopg import sql
 
+from dbsync.capture.layouts import know_layout
 from dbsync.capture.logging_sql import BACKFILL, Form, log_insert
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.model.catalog import Catalog
@@ -83,6 +84,7 @@ def backfill(
 
 def _whole(connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog, progress: Progress) -> int:
     total = 0
+    know_layout(connection, table)
     for rows in _chunks(connection, table, catalog):
         total += rows
         progress(table.name, rows)

@@ -12,6 +12,7 @@ from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from dbsync.capture.layouts import know_layout
 from dbsync.capture.trigger import (
     EVENTS,
     Capture,
@@ -242,10 +243,7 @@ def _register(connection: psycopg.Connection, capture: Capture) -> None:
     layout = capture.layout
     relation = qualified(capture.table.name)
     connection.execute("SET LOCAL ROLE dbsync")
-    connection.execute(
-        statement("capture", "register_layout"),
-        {"id": layout.identity, "relation": relation, "definition": Jsonb(layout.definition())},
-    )
+    know_layout(connection, capture.table)
     connection.execute(
         statement("capture", "register_relation"),
         {

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
+from dbsync.capture.layouts import know_layout
 from dbsync.capture.logging_sql import BACKFILL, Form, log_insert
 from dbsync.keys.expression import (
     Query,
@@ -26,7 +26,6 @@ from dbsync.keys.expression import (
     value_of,
 )
 from dbsync.model.catalog import Catalog, Column, Table
-from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.registration import GenericReference, KeyColumn, KeyReference, KeyTree, RegisteredTable
 from dbsync.statements import statement
@@ -64,7 +63,7 @@ def log(connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog
 
     They are locked against changes until the caller's transaction ends.
     """
-    _know_layout(connection, table)
+    know_layout(connection, table)
     logged = 0
     for chunk in _chunks(rows):
         if table.key.row_id:
@@ -208,15 +207,6 @@ def _log(table: RegisteredTable, catalog: Catalog, rows: Sequence[Place]) -> Que
     form = Form(table=table, catalog=catalog)
     return statement("resend", "log").format(
         log=log_insert(form, op=BACKFILL, rows=sql.Identifier("chunk")), **_at(table.table, rows)
-    )
-
-
-def _know_layout(connection: psycopg.Connection, table: RegisteredTable) -> None:
-    """Enter the layout of the table as it is now: it may have been altered since its triggers were installed."""
-    layout = Layout.of(table)
-    connection.execute(
-        statement("capture", "register_layout"),
-        {"id": layout.identity, "relation": qualified(table.name), "definition": Jsonb(layout.definition())},
     )
 
 

@@ -38,6 +38,8 @@ def install_upstream(*, sql: SqlOption = False, dry_run: DryRunOption = False, c
         output.line(f"upstream: {done.granted:,} rights granted to {upstream.REPLICATOR}")
     if not (done.schema_changed or done.granted):
         output.line("upstream: nothing to do")
+    if done.left:
+        output.talk(f"for other logins of the service, as the tables' owner: {' '.join(done.left)}")
 
 
 def _in_words(planned: Sequence[str]) -> Iterator[str]:

@@ -274,6 +274,9 @@ class ServiceConfig(_Section):
     """How long installing a trigger waits for its table before it steps back and tries again."""
     clock_limit: Seconds = 60.0
     """How far this node's clock may be off the upstream's before ``on_conflict = "newest"`` does not believe it."""
+    silence: Seconds = 60.0
+    """How long no answer is waited for before the server is asked whether it is at work on one; and how long a server
+    keeps the service's transaction open without hearing of it."""
 
 
 class RetentionConfig(_Section):

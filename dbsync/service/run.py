@@ -26,6 +26,7 @@ from dbsync.service.link import Link, LinkState, set_state
 from dbsync.service.lives import bring_home
 from dbsync.service.notify import notify
 from dbsync.service.upkeep import Upkeep
+from dbsync.silence import let_server_notice
 from dbsync.transport.direct import Direct
 
 IDLE_FIRST = 0.01
@@ -189,7 +190,10 @@ class Service:
     def _link(self) -> Iterator[Link]:
         config = self.config
         with ExitStack() as stack:
-            source = stack.enter_context(connect(config.node.source, name="source", application="dbsync reader"))
+            silence = config.service.silence
+            source = stack.enter_context(
+                connect(config.node.source, name="source", application="dbsync reader", silence=silence)
+            )
             schema.require(source, "source")
             with translated("source"):
                 node = nodes.read(source)
@@ -198,7 +202,7 @@ class Service:
                 with translated("source"):
                     node = nodes.read(source)
             upstream = stack.enter_context(
-                connect(config.upstream.url, name="upstream", application=f"dbsync {node.name}")
+                connect(config.upstream.url, name="upstream", application=f"dbsync {node.name}", silence=silence)
             )
             schema.require(upstream, "upstream")
             with translated("source"):
@@ -210,9 +214,11 @@ class Service:
                     link=config.upstream.label,
                 )
                 reader.claim(CLAIM_PATIENCE)
+                let_server_notice(source, silence)
                 self._upkeep.begin(source, config.retention)
             with translated("upstream"):
                 transport = Direct(Applier(upstream, config.policies))
+                let_server_notice(upstream, silence)
             link = Link(
                 node=node,
                 name=config.upstream.label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -28,6 +29,8 @@ class Installed:
     schema_changed: bool
     granted: int
     """Rights that the role dbsync_replicator did not have before."""
+    left: tuple[str, ...] = ()
+    """Grants for the owner of the tables to make, where this role can do for itself what the service does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,8 @@ class Right:
     schema: str
     name: str | None
     privileges: Sequence[str]
+    own: bool
+    """The role that installs has it for itself: where it also runs the service, nothing is missing."""
 
     def grant(self) -> Query:
         """Compose the GRANT."""
@@ -55,9 +60,12 @@ def install(config: Config) -> Installed:
     with connect(config.upstream.url, name="upstream") as connection:
         changed = schema.upgrade(config.upstream.url, "upstream")
         with translated("upstream"):
-            granted = _grant(connection, missing(connection, config))
-            _refuse(missing(connection, config))
-    return Installed(schema_changed=changed, granted=granted)
+            before = missing(connection, config)
+            _grant(connection, before)
+            lacking = missing(connection, config)
+            _refuse([right for right in lacking if not right.own])
+    left = tuple(f"{right.grant().as_string(None)};" for right in lacking)
+    return Installed(schema_changed=changed, granted=len(before) - len(lacking), left=left)
 
 
 def plan(config: Config) -> Iterator[str]:
@@ -88,7 +96,9 @@ def missing(connection: psycopg.Connection, config: Config) -> list[Right]:
             "sequences": sorted(sequences),
         },
     ).fetchall()
-    return [Right(kind=kind, schema=within, name=name, privileges=what) for kind, within, name, what in rows]
+    return [
+        Right(kind=kind, schema=within, name=name, privileges=what, own=own) for kind, within, name, what, own in rows
+    ]
 
 
 def _registered(connection: psycopg.Connection, config: Config) -> list[tuple[Table, Mode]]:
@@ -97,16 +107,14 @@ def _registered(connection: psycopg.Connection, config: Config) -> list[tuple[Ta
     return [(table, entry.mode) for table in tables if (entry := config.table_for(table.name)) is not None]
 
 
-def _grant(connection: psycopg.Connection, rights: Sequence[Right]) -> int:
-    """Grant what this role can; what it cannot is asked for afterwards, all of it at once."""
-    granted = 0
+def _grant(connection: psycopg.Connection, rights: Sequence[Right]) -> None:
+    """Grant what this role can; what it cannot is asked for afterwards, all of it at once.
+
+    PostgreSQL refuses a grant by somebody with no right at all, and only warns somebody who may not pass his on.
+    """
     for right in rights:
-        try:
+        with suppress(errors.InsufficientPrivilege):
             connection.execute(right.grant())
-        except errors.InsufficientPrivilege:
-            continue
-        granted += 1
-    return granted
 
 
 def _refuse(lacking: Sequence[Right]) -> None:

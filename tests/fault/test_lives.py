@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from dbsync.config.load import load
+from dbsync.config.models import Config
+from dbsync.service.run import Service
+from dbsync.service.status import status
 from tests.acceptance.places import SCHEMA, TABLES, Place, place
 from tests.fault.forks import Forks
 from tests.support.databases import Database, Databases
@@ -72,15 +76,27 @@ def subjects(database: Database) -> dict[str, str]:
     return dict(database.sql("SELECT identifier, initials FROM subject ORDER BY identifier"))
 
 
+def config(there: Place) -> Config:
+    """Read the place's dbsync.toml."""
+    return load(there.folder / "dbsync.toml", {})
+
+
+def ship(there: Place) -> int:
+    """Do what ``dbsync run --once`` does, without the time it takes to start the program."""
+    return Service(config=config(there)).run_once()
+
+
 def kinds(there: Place) -> list[str]:
     """Give what status says has happened."""
-    return [event["kind"] for event in there.status()["events"]]
+    return [event.kind.value for event in status(config(there)).events]
 
 
 def told(there: Place) -> str:
     """Give what status tells a person, and hold that it tells all that has happened."""
     shown = there.must("status").out
-    assert all(event["what"] in shown and event["hint"] in shown for event in there.status()["events"])
+    events = there.status()["events"]
+    assert [event["kind"] for event in events] == kinds(there)
+    assert all(event["what"] in shown and event["hint"] in shown for event in events)
     return shown
 
 
@@ -141,15 +157,15 @@ class TestARestoredLaptop:
         with own(15, "clinic") as source:
             here = laptop(tmp_path, source, databases.create(18, name="upstream"))
             add(source, "shipped")
-            here.must("run", "--once")
+            ship(here)
             saved = back_up(source.cluster)
             add(source, "lost")
-            here.must("run", "--once")
+            ship(here)
             restore(source.cluster, saved)
             add(source, "instead")
             upstream = here.upstream.sql("SELECT number, hash FROM dbsync.receipt ORDER BY number DESC LIMIT 1")
             assert upstream[0][0] == 2
-            here.must("run", "--once")
+            ship(here)
             assert set(subjects(here.upstream)) == {"shipped", "lost", "instead"}
             assert kinds(here) == ["restored"]
             hold_calm(here.upstream)
@@ -158,12 +174,12 @@ class TestARestoredLaptop:
         with own(15, "clinic") as source:
             here = laptop(tmp_path, source, databases.create(18, name="upstream"))
             add(source, "a", "b", "c")
-            here.must("run", "--once")
+            ship(here)
             saved = back_up(source.cluster)
             add(source, "never shipped")
             restore(source.cluster, saved)
             add(source, "d")
-            here.must("run", "--once")
+            ship(here)
             assert set(subjects(here.upstream)) == {"a", "b", "c", "d"}
             assert kinds(here) == []
             assert len(incarnations(here.upstream)) == 1
@@ -178,7 +194,7 @@ class TestACopyOfALaptop:
         with own(15, "clinic") as source:
             one = laptop(tmp_path, source, databases.create(18, name="upstream"))
             add(source, "shipped")
-            one.must("run", "--once")
+            ship(one)
             add(source, "pending 1", "pending 2", "pending 3")
             edit(source, "pending 1", "BB")
             with copied(source.cluster, back_up(source.cluster)) as twin:
@@ -186,12 +202,12 @@ class TestACopyOfALaptop:
                 places = [one, two] if first == "original" else [two, one]
                 for there in places:
                     add(there.source, f"only {places.index(there)}")
-                    there.must("run", "--once")
+                    ship(there)
                     there.upstream.sql("UPDATE subject SET initials = 'upstream' WHERE identifier = 'pending 2'")
                 for turn in range(2):
                     for there in places:
                         add(there.source, f"turn {turn} of {places.index(there)}")
-                        there.must("run", "--once")
+                        ship(there)
                 assert subjects(one.upstream) == {
                     "only 0": "AA", "only 1": "AA", "pending 1": "BB", "pending 2": "upstream", "pending 3": "AA",
                     "shipped": "AA", "turn 0 of 0": "AA", "turn 0 of 1": "AA", "turn 1 of 0": "AA", "turn 1 of 1": "AA",
@@ -200,11 +216,33 @@ class TestACopyOfALaptop:
                 hold_calm(one.upstream)
                 assert [kinds(there) for there in places] == [[], ["restored"]]
 
+    def test_that_begins_to_send_in_the_middle_of_a_session_is_found_out(
+        self, databases: Databases, tmp_path: Path
+    ) -> None:
+        with own(15, "clinic") as source:
+            one = laptop(tmp_path, source, databases.create(18, name="upstream"))
+            add(source, "shipped")
+            ship(one)
+            add(source, "pending")
+            with copied(source.cluster, back_up(source.cluster)) as twin:
+                two = at(one, Database(cluster=twin, name="clinic"), tmp_path / "copy")
+                services = [Service(config=config(there)) for there in (one, two)]
+                with services[0]._link() as first, services[1]._link() as second:
+                    for turn in range(2):
+                        for there, link in ((one, first), (two, second)):
+                            add(there.source, f"{there.folder.name} {turn}")
+                            link.ship(lambda: False)
+                assert applied(one.upstream) == 6
+                assert len(subjects(one.upstream)) == 6
+                hold_calm(one.upstream)
+                assert (kinds(one), kinds(two)) == ([], ["copied"])
+                assert "stop one of them" in told(two)
+
     def test_and_the_original_ship_at_the_same_time(self, databases: Databases, tmp_path: Path) -> None:
         with own(15, "clinic") as source:
             one = laptop(tmp_path, source, databases.create(18, name="upstream"))
             add(source, "shipped")
-            one.must("run", "--once")
+            ship(one)
             add(source, *(f"pending {i}" for i in range(100)))
             with copied(source.cluster, back_up(source.cluster)) as twin:
                 two = at(one, Database(cluster=twin, name="clinic"), tmp_path / "copy")
@@ -280,7 +318,7 @@ class TestAReloadedLaptop:
         with own(15, "clinic") as source, own_cluster(15) as new:
             here = laptop(tmp_path, source, databases.create(18, name="upstream"), tables=TABLES)
             add(source, "shipped")
-            here.must("run", "--once")
+            ship(here)
             _burn_ids(source, 3_000)
             add(source, *(f"pending {i}" for i in range(300)))
             reloaded = dump_and_reload(source, new, tmp_path)
@@ -303,7 +341,7 @@ class TestAReloadedLaptop:
                     add(reloaded, f"meanwhile {len(left)}")
             print(f"\nkilled {len(left)} times, transactions to go: {left}")
             assert any(0 < here_left < 300 for here_left in left)
-            there.must("run", "--once")
+            ship(there)
             there.must("verify")
             assert applied(there.upstream) == 301 + len(left)
             hold_calm(there.upstream)
@@ -315,14 +353,14 @@ class TestAReloadedLaptop:
         with own(15, "clinic") as source, own_cluster(18) as new:
             here = laptop(tmp_path, source, databases.create(18, name="upstream"))
             add(source, "shipped")
-            here.must("run", "--once")
+            ship(here)
             add(source, "pending 1", "pending 2")
             reloaded = dump_and_reload(source, new, tmp_path)
             add(source, "old")
             add(reloaded, "new")
             there = at(here, reloaded, tmp_path / "reloaded")
             for one in (here, there, here, there):
-                one.must("run", "--once")
+                ship(one)
                 here.upstream.sql("UPDATE subject SET initials = 'upstream' WHERE identifier LIKE 'pending%'")
             assert subjects(here.upstream) == {
                 "new": "AA", "old": "AA", "pending 1": "upstream", "pending 2": "upstream", "shipped": "AA"
@@ -334,13 +372,13 @@ class TestAReloadedLaptop:
         with own(15, "clinic") as source, own_cluster(18) as new:
             here = laptop(tmp_path, source, databases.create(18, name="upstream"))
             add(source, "shipped 1", "shipped 2", "shipped 3")
-            here.must("run", "--once")
+            ship(here)
             add(source, *(f"pending {i}" for i in range(20)))
             upgrade(source.cluster, new)
             upgraded = Database(cluster=new, name="clinic")
             there = at(here, upgraded, tmp_path / "upgraded")
             add(upgraded, "since")
-            there.must("run", "--once")
+            ship(there)
             there.must("verify")
             assert applied(there.upstream) == 24
             assert there.upstream.value("SELECT sum(dropped) FROM dbsync.receipt") == 0
@@ -390,11 +428,11 @@ class TestAnUpstreamThatWentBackInTime:
             assert set(subjects(upstream)) == {"a", "b", "c", "d"}
             upstream.sql("DELETE FROM stop")
             saved = back_up(upstream.cluster)
-            here.must("run", "--once")
+            ship(here)
             add(here.source, "h")
-            here.must("run", "--once")
+            ship(here)
             restore(upstream.cluster, saved)
-            here.must("run", "--once")
+            ship(here)
             here.must("verify")
             assert applied(upstream) == 8
             hold_calm(upstream)
@@ -407,10 +445,10 @@ class TestAnUpstreamThatWentBackInTime:
             saved = back_up(upstream.cluster)
             here.install()
             add(here.source, "a", "b", "c")
-            here.must("run", "--once")
+            ship(here)
             restore(upstream.cluster, saved)
             here.must("install-upstream")
-            here.must("run", "--once")
+            ship(here)
             here.must("verify")
             assert kinds(here) == ["upstream_restored"]
 
@@ -442,21 +480,71 @@ class TestAnUpstreamThatWentBackInTime:
         with own(18, "upstream") as upstream, own(15, "clinic") as source:
             here = laptop(tmp_path, source, upstream)
             add(source, "a")
-            here.must("run", "--once")
+            ship(here)
             add(source, "pending")
             older, laptops = back_up(upstream.cluster), back_up(source.cluster)
             add(source, "b", "c", "d")
-            here.must("run", "--once")
+            ship(here)
             restore(source.cluster, laptops)
             add(source, "e")
-            here.must("run", "--once")
+            ship(here)
             restore(upstream.cluster, older)
             add(source, "f")
-            here.must("run", "--once")
+            ship(here)
             here.must("verify")
             assert set(subjects(upstream)) == {"a", "pending", "e", "f"}
             hold_calm(upstream)
             assert kinds(here) == ["restored", "upstream_restored"]
+
+    def test_to_a_past_in_which_a_copy_had_sent_instead(self, tmp_path: Path) -> None:
+        """A number that both remember, with other content: they part before it."""
+        with own(18, "upstream") as upstream, own(15, "clinic") as source:
+            here = laptop(tmp_path, source, upstream)
+            add(source, "a")
+            ship(here)
+            add(source, "pending 1", "pending 2", "pending 3")
+            before = back_up(upstream.cluster, "before")
+            with copied(source.cluster, back_up(source.cluster)) as twin:
+                there = at(here, Database(cluster=twin, name="clinic"), tmp_path / "copy")
+                add(there.source, "of the copy")
+                edit(there.source, "a", "CC")
+                ship(there)
+            with_copy = back_up(upstream.cluster, "with copy")
+            restore(upstream.cluster, before)
+            add(source, "b")
+            with here.source.connect() as session, session.transaction():
+                session.execute("UPDATE subject SET initials = 'BB' WHERE identifier LIKE 'pending%'")
+                ship(here)
+            for name in ("c", "d", "e"):
+                add(source, name)
+                ship(here)
+            restore(upstream.cluster, with_copy)
+            add(source, "f")
+            ship(here)
+            assert subjects(upstream) == subjects(source) | {"of the copy": "AA", "a": "CC"}
+            assert applied(upstream) == 1 + 3 + 2 + 1 + 3 + 3 + 1
+            hold_calm(upstream)
+            assert kinds(here) == ["upstream_restored"]
+            assert len(incarnations(upstream)) == 2
+
+
+class TestTwoWays:
+    def test_of_one_node_to_one_upstream_apply_its_changes_once(self, databases: Databases, tmp_path: Path) -> None:
+        one = laptop(tmp_path, databases.create(15, name="source"), databases.create(18, name="upstream"))
+        two = at(one, one.source, tmp_path / "two")
+        file = two.folder / "dbsync.toml"
+        file.write_text(file.read_text().replace('name = "community"', 'name = "other"'))
+        for turn, there in enumerate([one, two, one, two, two]):
+            add(one.source, f"first {turn}", f"second {turn}", f"third {turn}")
+            edit(one.source, "first 0", f"{turn}")
+            ship(there)
+            one.upstream.sql("UPDATE subject SET initials = 'up' WHERE identifier = 'second 0'")
+        ship(one)
+        assert subjects(one.upstream) == subjects(one.source) | {"second 0": "up"}
+        assert applied(one.upstream) == 20
+        assert one.upstream.value("SELECT sum(dropped) FROM dbsync.receipt") == 20
+        hold_calm(one.upstream)
+        assert (kinds(one), len(incarnations(one.upstream))) == ([], 1)
 
 
 class TestAMiddleTier:
@@ -470,22 +558,22 @@ class TestAMiddleTier:
             middle.configure(SMALL + TABLES, node="community")
             middle.install()
 
-            def ship() -> None:
+            def ship_all() -> None:
                 for there in (field, middle):
-                    there.must("run", "--once")
+                    ship(there)
 
             add(field.source, "a", "b")
-            ship()
+            ship_all()
             add(field.source, "pending in the middle")
-            field.must("run", "--once")
+            ship(field)
             saved = back_up(community.cluster)
             add(field.source, "c", "d")
             edit(field.source, "a", "BB")
-            ship()
+            ship_all()
             restore(community.cluster, saved)
             add(field.source, "e")
             add(community, "of the community")
-            ship()
+            ship_all()
 
             field.must("verify", "--ignore-extra")
             middle.must("verify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import LiteralString
 
@@ -12,6 +13,7 @@ from dbsync.errors import Refusal, UsageError
 from tests.integration.people import Person, person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
+from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
 
@@ -225,6 +227,46 @@ def test_a_row_that_others_refer_to_is_not_deleted(yielding: Pipeline, tmp_path:
         who.type("conflicts", "undo", number(who), "--force")
     assert "visit" in error.value.why
     assert yielding.upstream.value("SELECT count(*) FROM visit") == 1
+
+
+def test_a_row_that_somebody_refers_to_at_this_moment_is_not_deleted(yielding: Pipeline, tmp_path: Path) -> None:
+    both_changed(yielding, mine="DELETE FROM subject")
+    who = dba(yielding, tmp_path)
+    with yielding.upstream.connect() as other, other.transaction():
+        other.execute("INSERT INTO visit (subject_id, code) SELECT id, 1000 FROM subject")
+        other.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        refused = undone_meanwhile(yielding, who)
+    assert "is referred to by now" in str(refused.result(20))
+    assert yielding.upstream.value("SELECT count(*) FROM visit") == 1
+
+
+def test_two_who_undo_at_once_do_it_once(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    with pipeline.upstream.connect() as other, other.transaction():
+        other.execute("UPDATE dbsync.conflict SET undone_at = now(), undone_by = 'Thabo'")
+        refused = undone_meanwhile(pipeline, who)
+    assert "was undone before, by Thabo" in str(refused.result(20))
+    assert pipeline.upstream.sql(ROW) == [CHANGED]
+
+
+def undone_meanwhile(pipeline: Pipeline, who: Person) -> Future[BaseException | None]:
+    """Begin an undo that has to wait for somebody; what it raises comes later."""
+    pool = ThreadPoolExecutor(1)
+    told = pool.submit(lambda one: what_is_raised(who, one), number(who))
+    pool.shutdown(wait=False)
+    until(
+        lambda: pipeline.upstream.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, "the undo does not wait"
+    )
+    return told
+
+
+def what_is_raised(who: Person, one: str) -> BaseException | None:
+    try:
+        who.must("conflicts", "undo", one)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def test_a_row_that_the_source_made_anew_is_taken_away_again(pipeline: Pipeline, tmp_path: Path) -> None:

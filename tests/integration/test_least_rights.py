@@ -72,7 +72,7 @@ def test_the_service_ships_the_clinic_with_no_right_but_dbsync_replicator(clinic
         assert dba.must("verify").out.splitlines()[-1].endswith("source and upstream agree.")
         assert folder_as(dba, tmp_path / "watcher", watcher, there).status()["pending"] == 0
         unregistered = set(dba.upstream.sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")) - {
-            (row["table"],) for row in dba.must("tables", "--registered", "--json").json
+            (row["table"].strip('"'),) for row in dba.must("tables", "--registered", "--json").json
         }
         assert ("django_migrations",) in unregistered
         held = set(dba.upstream.sql(_HELD, [there]))

@@ -785,3 +785,30 @@ def test_migrations_that_rewrite_the_table_meet_no_obstacle(clinic: Pipeline) ->
         session.execute("ALTER TABLE clinic_visit RENAME TO visit")
         session.execute("INSERT INTO visit (subject_id, code) VALUES (3, '8')")
     clinic.agree()
+
+
+@ONE_MIXTURE
+def test_a_trigger_of_the_upstreams_application_finds_its_own_tables(clinic: Pipeline) -> None:
+    clinic.upstream.script("""
+        CREATE TABLE audit (name text);
+        CREATE FUNCTION write_audit() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO audit VALUES (NEW.identifier); RETURN NEW; END';
+        CREATE TRIGGER audit BEFORE INSERT OR UPDATE ON subject FOR EACH ROW EXECUTE FUNCTION write_audit()""")
+    clinic.source.script(
+        "INSERT INTO subject (identifier) VALUES ('N'); UPDATE subject SET age = 1 WHERE identifier = 'A'"
+    )
+    clinic.agree()
+    assert held(clinic) == []
+    assert clinic.upstream.sql("SELECT name FROM audit ORDER BY name") == [("A",), ("N",)]
+
+
+@ONE_MIXTURE
+def test_a_row_without_a_natural_key_comes_back_after_somebody_deleted_it_upstream(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO note (text, subject_id) VALUES ('first', 1)")
+    clinic.agree()
+    clinic.upstream.sql("DELETE FROM note")
+    clinic.source.sql("UPDATE note SET text = 'second'")
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT text FROM note") == [("second",)]
+    clinic.source.sql("UPDATE note SET text = 'third'")
+    clinic.agree()

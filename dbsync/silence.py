@@ -1,0 +1,85 @@
+"""A server that never answers: found out, though the connection to it looks alive.
+
+The kernel notices a machine that is gone. It does not notice a line between that takes everything and passes nothing on:
+a firewall that forgot the connection, a proxy whose other side is dead. Long statements are silent too, so that no
+deadline tells one from the other; but the server knows whether it is at work on ours, and can be asked over a second
+connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import PQGen
+
+from dbsync.statements import statement
+
+SILENCE = 60.0
+"""Seconds without an answer after which the server is asked whether it is at work."""
+AGAIN = 0.25
+"""What it says is believed when it says so twice, such a part of the silence apart: the answer may just be on its way."""
+WAITS_FOR_US = ("ClientRead", "ClientWrite")
+
+RV = TypeVar("RV")
+
+
+def let_server_notice(connection: psycopg.Connection[tuple[Any, ...]], silence: float) -> None:
+    """Let the server end this session when it hears nothing in the middle of a transaction: what it locked comes free."""
+    connection.execute(statement("session", "notice"), {"silence": f"{round(silence * 1000)}ms"})
+
+
+class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that breaks when the server does nothing for it any more."""
+
+    silence: float = SILENCE
+    _backend: int | None = None
+    _settings: Mapping[str, Any] = {}
+
+    def watch(self, settings: Mapping[str, Any], backend: int, silence: float) -> None:
+        """Watch from here on; ``settings`` open a second connection, ``backend`` is the server's process of this one."""
+        self._settings, self._backend, self.silence = settings, backend, silence
+
+    def wait(self, gen: PQGen[RV], *given: Any, **named: Any) -> RV:
+        """Wait as psycopg does, but not for ever."""
+        return super().wait(gen if self._backend is None else self._heard(gen), *given, **named)
+
+    def _heard(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
+        """Pass on what a wait asks and is told; psycopg's waits come back with nothing ten times a second."""
+        look = time.monotonic() + self.silence
+        doubted = False
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready:
+                    look, doubted = time.monotonic() + self.silence, False
+                elif time.monotonic() >= look:
+                    idle = self._is_idle()
+                    if idle and doubted:
+                        self._give_up()
+                    look, doubted = time.monotonic() + self.silence * (AGAIN if idle else 1), idle
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            found: RV = done.value
+            return found
+
+    def _is_idle(self) -> bool:
+        """Say whether nobody is at work for this connection; where the server will not say, somebody is."""
+        try:
+            with psycopg.connect(autocommit=True, **self._settings) as other:
+                row = other.execute(
+                    "SELECT a.state, a.wait_event FROM pg_catalog.pg_stat_activity a WHERE a.pid = %s", [self._backend]
+                ).fetchone()
+        except errors.ConnectionTimeout:
+            return True
+        except psycopg.Error:
+            return False
+        return row is None or row[0] != "active" or row[1] in WAITS_FOR_US
+
+    def _give_up(self) -> None:
+        self.pgconn.finish()
+        raise psycopg.OperationalError(f"no answer for {self.silence:g} s, and nobody is at work on one")
