@@ -139,7 +139,7 @@ def primary(error: psycopg.Error) -> str:
         return (str(error).strip() if told else "") or type(error).__name__
     place = _function(diag)
     within = f", in the function {place}" if place else ""
-    if _is_raised_by_hand(diag) or (place and _family(diag) == "42" and diag.source_file != "aclchk.c"):
+    if is_raised_by_hand(diag) or (place and _family(diag) == "42" and diag.source_file != "aclchk.c"):
         who = f"the function {place}" if place else "a function of the application"
         return f"{who} raised: {_in_words(error)} (SQLSTATE {error.sqlstate}; the server's log has its words)"
     if _family(diag) == "22":
@@ -175,7 +175,7 @@ def _function(diag: psycopg.errors.Diagnostic) -> str | None:
     return found[1] if found is not None else None
 
 
-def _is_raised_by_hand(diag: psycopg.errors.Diagnostic) -> bool:
+def is_raised_by_hand(diag: psycopg.errors.Diagnostic) -> bool:
     """Say whether a function of the application chose the words: RAISE, or the like in another language."""
     return _family(diag) == "P0" or (diag.source_file or "").startswith("pl")
 

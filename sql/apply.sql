@@ -172,7 +172,7 @@ final AS MATERIALIZED (
 
 -- name: insert
 INSERT INTO {table} ({columns}) {overriding}
-SELECT {values} FROM judged b WHERE {absent} {after} RETURNING 1
+SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING 1
 
 -- name: update
 -- Only the very version that was judged: a row that somebody changed in between is looked at again.
@@ -189,6 +189,16 @@ bound AS ({bound}),
 judged AS MATERIALIZED ({judged}),
 deleted AS (DELETE FROM {table} t USING judged b WHERE {doomed} AND {same_row} AND t.xmin = b.version RETURNING 1){more}
 SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM judged b WHERE {doomed}), {troubles}
+
+-- name: lock
+-- Rows that others change at the same time are taken in one order by all who apply, and seen as they are by the statement
+-- that follows.
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}),
+judged AS MATERIALIZED ({judged})
+SELECT count(*) FROM (
+    SELECT FROM judged b JOIN {table} t ON {same_row} WHERE {wanted} ORDER BY {order} FOR {strength} OF t) locked
 
 -- name: make_doomed
 -- Rows that a segment is about to delete, each by where it stands: it is locked and stays there.

@@ -14,6 +14,7 @@ from datetime import datetime
 from uuid import UUID
 
 import psycopg
+import structlog
 from psycopg import errors, sql
 
 from dbsync.apply import receipts
@@ -36,6 +37,13 @@ ANALYZE_FROM = 5_000
 """Changes in a batch from which the planner is told how many there are."""
 ATTEMPTS = 3
 """Times that the same is written when others may have been in the way."""
+PATIENCE = 6
+"""Times that a batch is written when others' locks and its own were in a circle."""
+
+CARE = 100
+"""Batches for which rows are locked in order, once others were in the way."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,7 @@ class Applier:
         self._connection = connection
         self._policies = policies or Policies()
         self._writer: Writer | None = None
+        self._care = 0
         self.clock_off: float | None = None
         connection.prepare_threshold = None  # a plan made for one change must not meet a hundred thousand
         connection.execute(statement("apply", "session"))
@@ -138,7 +147,7 @@ class Applier:
         dropped += self._connection.execute(statement("apply", "returned")).rowcount
         load = Load.of(header)
         self._announce(load)
-        held = self._write_all(load, self._policies, None if dropped else header.counts)
+        held = self._insist(load, self._policies, None if dropped else header.counts)
         return replace(receipt, held=held)
 
     def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
@@ -157,6 +166,19 @@ class Applier:
             {"node": load.node, "incarnation": str(load.incarnation), "number": str(load.number)},
         )
 
+    def _insist(
+        self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True
+    ) -> int:
+        """Write all that is staged, again and again where a deadlock undid it: what is staged is still there."""
+        for attempt in range(1, PATIENCE):
+            try:
+                with self._connection.transaction():
+                    return self._write_all(load, policies, counts, halts=halts)
+            except errors.DeadlockDetected:
+                log.info("batch_tried_again", node=load.node, batch=load.number, reason="deadlock", attempt=attempt)
+                self._care = CARE
+        return self._write_all(load, policies, counts, halts=halts)
+
     def _write_all(
         self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True
     ) -> int:
@@ -174,6 +196,7 @@ class Applier:
             connection=self._connection, load=load, policies=policies, writer=writer, quarantine=quarantine
         )
         attempt.write_all(None if quarantine.held else counts)
+        self._care = max(self._care - 1, 0) if self._care or not writer.careful else CARE
         quarantine.note_conflicts()
         return quarantine.count_held() if quarantine.held else 0
 
@@ -187,6 +210,7 @@ class Applier:
             self._writer = writer
         row = self._connection.execute(statement("apply", "passes_on")).fetchone()
         writer.by_origin = row is not None and bool(row[0])
+        writer.careful = self._care > 0
         writer.clock_trusted = self.clock_off is not None and abs(self.clock_off) <= policies.clock_limit
         return writer
 
@@ -207,7 +231,7 @@ class Applier:
         load = replace(load, layouts=self._layouts(staged))
         tried = self._connection.execute(statement("aside", "count_staged")).fetchone()
         self._announce(load)
-        self._write_all(load, policies, halts=False)
+        self._insist(load, policies, halts=False)
         released = self._connection.execute(statement("aside", "release")).rowcount
         self._connection.execute(statement("aside", "empty_stage"))
         return Released(released=released, waiting=(tried[0] if tried else 0) - released)
@@ -276,6 +300,7 @@ class _Attempt:
                 problem.counts = counts
                 if not problem.retry or attempts == ATTEMPTS:
                     raise
+                self.writer.careful = True
                 continue
             if not troubles:
                 return

@@ -37,7 +37,7 @@ class Share:
     ``reduce`` says that a row may have several changes, ``updates`` that some tell how the row was before, ``renames``
     that they are found by their old key. ``late`` are tables of a cycle whose rows may not be there yet; ``catch_up`` is
     the second pass, in which they are, and only the references to them are written. ``ignored`` are columns that the
-    upstream does not have.
+    upstream does not have. ``ordered`` says that rows are to be taken in the order of their keys, for others want them too.
     """
 
     identity: int
@@ -48,6 +48,7 @@ class Share:
     reduce: bool = True
     updates: bool = True
     renames: bool = False
+    ordered: bool = False
     deletes_only: bool = False
     late: frozenset[TableName] = frozenset()
     catch_up: frozenset[TableName] = frozenset()

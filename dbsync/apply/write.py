@@ -74,7 +74,6 @@ def delete_statement(share: Share) -> Query:
 def doom_statement(share: Share) -> Query:
     """Compose what locks a share's rows that are to be deleted, and notes where they stand."""
     judge = Judgement(share=share)
-    order = [column_sql("t", name) for name in share.table.primary_key]
     return statement("apply", "doom").format(
         net=share.net(),
         typed=share.typed(),
@@ -84,8 +83,31 @@ def doom_statement(share: Share) -> Query:
         table=table_sql(share.table.name),
         same_row=judge.same_row,
         doomed=judge.doomed,
-        order=sql.SQL(", ").join(order),
+        order=_by_primary_key(share),
     )
+
+
+def lock_statement(share: Share) -> Query:
+    """Compose what locks the rows that a share is about to change, in the order of their primary keys.
+
+    The statement after it sees them as they are then, and nobody changes them any more.
+    """
+    judge = Judgement(share=share)
+    return statement("apply", "lock").format(
+        net=share.net(),
+        typed=share.typed(),
+        bound=share.bound(judge.written),
+        judged=judge.judged(sql.Identifier("bound")),
+        table=table_sql(share.table.name),
+        same_row=judge.same_row,
+        wanted=judge.doomed if share.deletes_only else sql.SQL("b.differs AND b.held IS NULL"),
+        order=_by_primary_key(share),
+        strength=sql.SQL("UPDATE" if share.deletes_only or share.renames else "NO KEY UPDATE"),
+    )
+
+
+def _by_primary_key(share: Share) -> Sql:
+    return sql.SQL(", ").join(column_sql("t", name) for name in share.table.primary_key)
 
 
 def _listed(parts: Sequence[Sql]) -> Sql:
@@ -217,6 +239,7 @@ def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
         values=sql.SQL(", ").join(sources.values()),
         absent=judge.absent,
         after=after,
+        order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(share.own_leaves("b"))) if share.ordered else sql.SQL(""),
     )
 
 

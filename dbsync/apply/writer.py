@@ -16,14 +16,14 @@ from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
-from dbsync.apply.write import delete_statement, depart_statements, doom_statement, write_statement
+from dbsync.apply.write import delete_statement, depart_statements, doom_statement, lock_statement, write_statement
 from dbsync.errors import Refusal
 from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
-from dbsync.postgres import primary
+from dbsync.postgres import is_raised_by_hand, primary
 from dbsync.statements import statement
 
 
@@ -52,6 +52,8 @@ class Writer:
         self.by_origin = False
         """Whether the first origin of each change is to be announced."""
         self.clock_trusted = False
+        self.careful = False
+        """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
 
     def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
         """Write a span under a savepoint, constraints checked before it is kept.
@@ -65,9 +67,9 @@ class Writer:
                     self._segment(load, part, counts if part is span else self.counts(part), troubles)
                     if troubles:
                         raise psycopg.Rollback(savepoint)
-        except (psycopg.OperationalError, errors.InsufficientPrivilege):
-            raise  # no fault of a row: deadlocks and serialization failures are among these
         except psycopg.Error as error:
+            if _is_no_rows_fault(error):
+                raise
             if not troubles:  # else those are the cause
                 raise _unapplicable(error) from error
         except Refusal as error:
@@ -144,6 +146,7 @@ class Writer:
             reduce=ops not in ({Op.INSERT}, {Op.DELETE}),  # then a key occurs once
             updates=bool(ops & {Op.UPDATE, Op.DELETE}) and ops != {Op.DELETE},
             renames=span.renames,
+            ordered=self.careful,
             **kind,
         )
 
@@ -175,10 +178,12 @@ class Writer:
     def _statements(self, share: Share) -> list[str]:
         """Give the statements of a share, composed the first time it is seen."""
         name = (
-            share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up
+            share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up,
+            share.ordered,
         )  # fmt: skip
         if name not in self._composed:
-            before = () if share.deletes_only else depart_statements(share)
+            before = [] if share.deletes_only else depart_statements(share)
+            before += [lock_statement(share)] if share.ordered else []
             last = delete_statement(share) if share.deletes_only else write_statement(share)
             self._composed[name] = [query.as_string(self._connection) for query in (*before, last)]
         return self._composed[name]
@@ -209,6 +214,17 @@ _KINDS: tuple[tuple[type[psycopg.Error], Conflict], ...] = (
 )
 
 
+def _is_no_rows_fault(error: psycopg.Error) -> bool:
+    """Say whether the server, the line or a right is missing, and no row is to blame.
+
+    Deadlocks and serialization failures are among these; what a trigger of the application raises is not, whatever
+    SQLSTATE it borrows.
+    """
+    return isinstance(error, psycopg.OperationalError | errors.InsufficientPrivilege) and not is_raised_by_hand(
+        error.diag
+    )
+
+
 def _unapplicable(error: psycopg.Error) -> Unapplicable:
     conflict = next((conflict for kind, conflict in _KINDS if isinstance(error, kind)), Conflict.REFUSED)
     return Unapplicable(describe(error), conflict, retry=isinstance(error, errors.UniqueViolation))
@@ -217,6 +233,8 @@ def _unapplicable(error: psycopg.Error) -> Unapplicable:
 def describe(error: psycopg.Error) -> str:
     """Say in words why PostgreSQL refused a row: the constraint, the table and the column, never a value."""
     diag = error.diag
+    if is_raised_by_hand(diag):  # RAISE ... USING may fill these with anything
+        return primary(error)
     names = [
         f"{kind} {name}"
         for kind, name in (

@@ -117,5 +117,11 @@ def _place(error: Exception) -> str:
 
 
 def _trace() -> None:
-    if os.environ.get(TRACEBACK, "") not in {"", "0"}:
-        traceback.print_exc()
+    """Show where in the program an error came from: the frames only, for a database's message may hold a row's values."""
+    error = sys.exception()
+    if error is None or os.environ.get(TRACEBACK, "") in {"", "0"}:
+        return
+    while error is not None:
+        traceback.print_tb(error.__traceback__)
+        print(type(error).__name__, file=sys.stderr)
+        error = error.__cause__

@@ -93,3 +93,6 @@ GRANT CREATE ON SCHEMA dbsync TO dbsync_capture;
 ALTER FUNCTION dbsync.key_of(text, text) OWNER TO dbsync_capture;
 REVOKE CREATE ON SCHEMA dbsync FROM dbsync_capture;
 GRANT EXECUTE ON FUNCTION dbsync.key_of(text, text) TO dbsync_replicator;
+
+-- What goes into quarantine takes its number before it is entered.
+GRANT USAGE ON SEQUENCE dbsync.quarantine_id_seq TO dbsync_replicator;

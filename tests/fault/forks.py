@@ -50,6 +50,10 @@ class Forks:
         self._children.remove(child)
         os.kill(child, signal.SIGKILL)
 
+    def forget(self, child: int) -> None:
+        """Let go of a service that ended by itself."""
+        self._children.discard(child)
+
     def said(self) -> str:
         """Give what the services said last."""
         return self.log.read_text()[-3000:]

@@ -63,7 +63,7 @@ WHERE o.node IS NOT NULL AND o.was IS NOT NULL AND o.was NOT LIKE o.node || ':%'
   AND NOT EXISTS (
     SELECT FROM dbsync.conflict c
     WHERE c.node = o.node AND c.key = ARRAY[o.name] AND o.column_name = ANY (c.columns)
-      AND c.upstream_image ->> o.column_name = o.was AND c.source_image ->> o.column_name = o.became)
+      AND c.upstream_image ->> o.column_name = o.was AND c.source_image ->> o.column_name IS NOT DISTINCT FROM o.became)
 """
 """A node overwrote what it did not write itself, and the ledger knows nothing of it."""
 
