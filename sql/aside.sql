@@ -214,10 +214,6 @@ SELECT DISTINCT s.layout FROM pg_temp.dbsync_stage s
 -- name: count_staged
 SELECT count(*) FROM pg_temp.dbsync_stage
 
--- name: forget_released
--- Held and released within one transaction: nobody ever saw it wait.
-DELETE FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.state = 'released' AND q.quarantined_at = now()
-
 -- name: count_held
 SELECT count(*) FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.quarantined_at = now()
 

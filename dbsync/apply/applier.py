@@ -367,7 +367,6 @@ class _Attempt:
         quarantine.hold_dependents()
         replace(self, quarantine=quarantine).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
-        self.connection.execute(statement("aside", "forget_released"), {"lineage": self.load.lineage})
 
 
 def _hold_unfit(

@@ -14,7 +14,7 @@ from dbsync.demo.application import Application
 from dbsync.demo.processes import Answer, answer, clean_environment, dbsync, dbsync_service, stop
 from dbsync.demo.server import SUPERUSER, Cluster
 from dbsync.errors import DbsyncError
-from dbsync.statements import statement
+from dbsync.service.backlog import backlog
 
 DATABASE = "clinic"
 UPSTREAM = "community"
@@ -130,8 +130,8 @@ class Laptop(Place):
     def pending(self) -> int:
         """Count the changes that the server has not acknowledged."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            counts = connection.execute(statement("changelog", "pending"), {"link": UPSTREAM}).fetchall()
-        return sum(int(row[1]) for row in counts)
+            waiting = backlog(connection, UPSTREAM)
+        return sum(table.changes for table in waiting.tables.values())
 
     def is_settled(self) -> bool:
         """Say whether the server has everything."""

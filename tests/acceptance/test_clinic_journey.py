@@ -95,10 +95,14 @@ def test_tables_and_status_have_the_shape_that_their_help_describes(clinic_pair:
     assert set(status["node"]) == {
         "name", "lineage", "incarnation", "capture_off_since", "paused_since", "reloaded"
     }  # fmt: skip
-    assert set(status["link"]) == {"name", "state", "since", "reason", "last_batch", "last_changes", "last_at"}
+    assert set(status["link"]) == {
+        "name", "state", "since", "reason", "last_batch", "last_changes", "last_at", "clock_off"
+    }  # fmt: skip
     assert (status["pending"], status["link"]["state"], status["link"]["last_batch"]) == (1, "new", 0)
     assert status["lag"] > 0
-    assert all(set(row) == {"table", "pending", "oldest", "today", "trigger"} for row in status["tables"])
+    assert all(
+        set(row) == {"table", "pending", "oldest", "today", "trigger", "quarantined"} for row in status["tables"]
+    )
     assert {row["table"]: row["pending"] for row in status["tables"] if row["pending"]} == {"clinic_tag": 1}
     assert {row["trigger"] for row in status["tables"]} == {"installed"}
 

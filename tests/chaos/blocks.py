@@ -142,6 +142,8 @@ class Journal:
     since: list[Deed] = field(default_factory=list)
     """Since the backup."""
     extra: bool = False
+    refusable: bool = True
+    """Whether it writes what the upstream refuses for a while."""
     _saved: tuple[Blocks, Blocks] | None = None
 
     def next(self) -> Deed:
@@ -152,7 +154,7 @@ class Journal:
         kind = self.pick.choice(kinds)
         fresh = f"{self.name}{self.number}"
         if kind is Kind.CREATE:
-            refused = self.pick.random() < 0.15
+            refused = self.refusable and self.pick.random() < 0.15
             size = 5 if refused else self.pick.randint(self.size // 4, self.size)
             state = State(version=self.number, size=size, extra=self.extra)
             return Deed(kind=kind, name=f"{fresh}{REFUSED if refused else '.'}", other="", state=state)

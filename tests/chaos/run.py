@@ -8,15 +8,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import LiteralString
 
 from tests.chaos import blocks, proof
 from tests.chaos.blocks import Journal
 from tests.chaos.shared import HISTORY, Quarrel, say_all_anew
 from tests.chaos.tiers import BulkWriter, Node, Pace, prepare
 from tests.fault.workload import TALLIES, Writers
+from tests.integration.commands import dbsync
 from tests.support.databases import Database
 from tests.support.lives import back_up, copied, restore
 from tests.support.proxy import Fault, Way
@@ -25,6 +27,12 @@ from tests.support.servers import own_cluster
 LIGHT = ("kill_service", "kill_service", "kill_server", "kill_both_ends", "cut", "cut_at_a_byte", "go_silent")
 HEAVY = ("refuse", "back_up", "clone", "release", "restore_laptop", "end_clones", "restore_community")
 PATIENCE = 900.0
+STUCK = 60.0
+"""Seconds to release all that waits, when nothing stands in its way any more."""
+WAITING: LiteralString = """
+SELECT node, conflict, relation, key::text, op::text, reason, count(*) OVER () FROM dbsync.quarantine
+WHERE state = 'waiting' ORDER BY behind NULLS FIRST, id LIMIT 5
+"""
 
 Talk = Callable[[str], None]
 
@@ -125,7 +133,12 @@ class Chaos:
         self.pace = Pace(changes=self.wish.changes, seconds=self.wish.seconds)
         self.writers: dict[str, BulkWriter] = {}
         for node in self.nodes:
-            journal = Journal(name=node.name.removeprefix("field-")[0], pick=self._fork(), size=self.wish.size)
+            journal = Journal(
+                name=node.name.removeprefix("field-")[0],
+                pick=self._fork(),
+                size=self.wish.size,
+                refusable=node is not self.community,
+            )
             self.writers[node.name] = work.enter_context(BulkWriter(node.database, journal, self.pace))
         self.quarrels = [
             work.enter_context(Quarrel(who, database, self._fork(), pause=pause, locks=locks))
@@ -213,11 +226,11 @@ class Chaos:
         self._refusing = False
         self.community_database.script(blocks.NO_REFUSAL)
         for node in (self.a, self.community):
-            end = time.monotonic() + PATIENCE
-            while node.upstream.value("SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'"):
+            end = time.monotonic() + STUCK
+            while waiting := node.upstream.sql(WAITING):
                 node.line.mend()
-                node.must("quarantine", "retry", "--all")
-                assert time.monotonic() < end, f"the quarantine upstream of {node.name} is not empty"
+                dbsync(node.folder, "quarantine", "retry", "--all")
+                assert time.monotonic() < end, f"upstream of {node.name} there still wait {waiting}"
 
     def _back_up(self) -> None:
         for node in (self.a, self.community):
