@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LOCK_FLAGS := --universal --python-version 3.11 --extra dev --extra demo --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help demo test lint format types contracts lock bench clean
+.PHONY: help demo test lint format types contracts lock bench chaos clean
 
 help: ## Show the targets
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" Makefile | expand -t 20
@@ -41,6 +41,9 @@ lock: $(BIN)/uv ## Write requirements.lock anew from pyproject.toml
 
 bench: $(STAMP) ## Measure speed and memory beside the alternatives
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+chaos: $(STAMP) ## Break everything at once for minutes, from a seed (ARGS="--seed 7"), and compare
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## Remove what the other targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -115,9 +115,31 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
         return Interrupted(
             "others use the same rows or tables", where=where, why=message, hint="type the same again in a moment"
         )
-    if isinstance(error, psycopg.OperationalError) or error.sqlstate in (None, "57P01", "57P02", "57P03"):
-        return Unreachable(f"the {where} is out of reach", where=where, why=message, hint=_WAIT[where == "upstream"])
+    if is_server_trouble(error):
+        what = _SHORT.get(error.sqlstate or "", "is out of reach")
+        return Unreachable(f"the {where} {what}", where=where, why=message, hint=_WAIT[where == "upstream"])
     return DbsyncError(message, where=where, why=f"SQLSTATE {error.sqlstate}")
+
+
+_SHORT = {
+    "53100": "has no room on its disk: make some, then dbsync goes on by itself",
+    "53200": "has no memory left for this (a larger max_locks_per_transaction where it says so)",
+    "53300": "has no connection left: end some, or raise max_connections",
+    "57014": "cancelled the statement",
+}
+_DROPPED = (None, "25P03", "25P04", "57P01", "57P02", "57P03", "57P05")
+"""The server ended the session, or there was none."""
+_STORAGE = ("md.c", "fd.c", "buffile.c", "bufmgr.c", "smgr.c")
+"""Where PostgreSQL says that a file cannot be written or read, whatever the operating system's reason."""
+
+
+def is_server_trouble(error: psycopg.Error) -> bool:
+    """Say whether the server, its disk or the line is in trouble: no row is to blame, and the same may go later."""
+    return (
+        isinstance(error, psycopg.OperationalError)
+        or error.sqlstate in _DROPPED
+        or error.diag.source_file in _STORAGE
+    )
 
 
 def installer(where: str) -> str:

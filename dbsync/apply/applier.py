@@ -93,6 +93,7 @@ class Applier:
         except (errors.DeadlockDetected, errors.SerializationFailure) as error:
             raise Interrupted(primary(error), where="upstream") from error
         self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
+        self._release_overdue(before=receipt.applied_at)
         return receipt
 
     def now(self) -> datetime:
@@ -105,9 +106,7 @@ class Applier:
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Try again what may go now; give the changes of a node that wait still, by table."""
         self._release_arrived(None)
-        overdue = [row[0] for row in self._connection.execute(statement("aside", "overdue")).fetchall()]
-        if overdue:
-            self.release(overdue)
+        self._release_overdue()
         self._release_parked()
         rows = self._connection.execute(statement("aside", "waiting_by_table"), {"lineage": lineage}).fetchall()
         return dict(rows)
@@ -251,6 +250,13 @@ class Applier:
             query = arrived(layout, meaning, awaits, catalog)
             if query is not None:
                 cases += [row[0] for row in self._connection.execute(query).fetchall()]
+        if cases:
+            self.release(cases)
+
+    def _release_overdue(self, before: datetime | None = None) -> None:
+        """Try again what was not tried for a while; only what was held ``before`` a batch, if one is given."""
+        overdue = self._connection.execute(statement("aside", "overdue"), {"before": before}).fetchall()
+        cases = [row[0] for row in overdue]
         if cases:
             self.release(cases)
 

@@ -239,7 +239,9 @@ def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
         values=sql.SQL(", ").join(sources.values()),
         absent=judge.absent,
         after=after,
-        order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(share.own_leaves("b"))) if share.ordered else sql.SQL(""),
+        order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(share.own_leaves("b")))
+        if share.ordered
+        else sql.SQL(""),
     )
 
 

@@ -23,7 +23,7 @@ from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
-from dbsync.postgres import is_raised_by_hand, primary
+from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
 from dbsync.statements import statement
 
 
@@ -220,9 +220,8 @@ def _is_no_rows_fault(error: psycopg.Error) -> bool:
     Deadlocks and serialization failures are among these; what a trigger of the application raises is not, whatever
     SQLSTATE it borrows.
     """
-    return isinstance(error, psycopg.OperationalError | errors.InsufficientPrivilege) and not is_raised_by_hand(
-        error.diag
-    )
+    blameless = is_server_trouble(error) or isinstance(error, errors.InsufficientPrivilege)
+    return blameless and not is_raised_by_hand(error.diag)
 
 
 def _unapplicable(error: psycopg.Error) -> Unapplicable:

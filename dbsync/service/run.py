@@ -285,16 +285,17 @@ class Service:
 
     def _leave_word(self, error: DbsyncError) -> None:
         state = LinkState.UNREACHABLE if error.try_again else LinkState.HALTED
-        if error.where != "source":
-            self._set_state(state, str(error))
+        self._set_state(state, str(error), quietly=error.where == "source")
 
-    def _set_state(self, state: LinkState, reason: str | None = None) -> None:
+    def _set_state(self, state: LinkState, reason: str | None = None, *, quietly: bool = False) -> None:
+        """Leave word in the source; ``quietly`` where it is the source that is in trouble, and may be able to or not."""
         self._state = state
         try:
             with connect(self.config.node.source, name="source") as source:
                 set_state(source, self.config.upstream.label, state, reason)
         except DbsyncError as error:
-            log.warning("state_not_recorded", state=state.value, reason=str(error))
+            if not quietly:
+                log.warning("state_not_recorded", state=state.value, reason=str(error))
 
 
 def _worth_waiting(error: BaseException) -> bool:

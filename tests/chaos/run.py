@@ -333,6 +333,7 @@ class Chaos:
         for node in (self.a, self.community):
             self._forget(node)
         self._end_clones()
+        self._let_rename(may=False)
         for node in (self.a, self.community):
             with self._held(node) as writer:
                 node.database.script(blocks.SKEW)
@@ -342,7 +343,27 @@ class Chaos:
         with self._held(self.b) as writer:
             self.b.database.script(blocks.SKEW)
             writer.journal.extra = True
+        for node in (self.a, self.community):
+            node.line.mend()
+            self._ship_what_was_there(node)
+        self._release()
+        self._let_rename(may=True)
         self.counts["schema skews"] += 1
+
+    def _ship_what_was_there(self, node: Node) -> None:
+        """Wait until a node has shipped all batches of before this moment."""
+        reached = node.database.value("SELECT coalesce(max(seq), 0) FROM dbsync.change")
+        asked = "SELECT reached_seq FROM dbsync.link"
+        end = time.monotonic() + PATIENCE
+        while node.database.value(asked) < reached:
+            node.serve()
+            time.sleep(0.2)
+            assert time.monotonic() < end, f"{node.name} does not get on: {node.said()}"
+
+    def _let_rename(self, *, may: bool) -> None:
+        for node in self.nodes:
+            with self._held(node) as writer:
+                writer.journal.renames = may
 
     def _until_parked(self, node: Node) -> None:
         end = time.monotonic() + PATIENCE
@@ -364,9 +385,10 @@ class Chaos:
             assert time.monotonic() < end, "the writers do not come to an end"
 
     def _raise_troubles(self) -> None:
-        for worker in [*self.writers.values(), *(t.writer for t in self._twins), *self.quarrels, self.clinic]:
-            for trouble in worker.trouble:
-                raise trouble
+        troubles = [writer.trouble for writer in (*self.writers.values(), *(twin.writer for twin in self._twins))]
+        troubles += [*(quarrel.trouble for quarrel in self.quarrels), self.clinic.trouble]
+        for trouble in (trouble for some in troubles for trouble in some):
+            raise trouble
 
     def _drain(self) -> None:
         self._talk(f"{self.pace.total:,} changes written; draining")

@@ -200,4 +200,3 @@ def test_a_long_statement_upstream_is_not_taken_for_silence(line: Line) -> None:
     line.write()
     assert line.ship() == 5
     line.hold_that_all_is_there_once()
-

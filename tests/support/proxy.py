@@ -124,7 +124,7 @@ class Proxy:
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         others = {client: (server, Way.UP), server: (client, Way.DOWN)}
-        silent = self._deaf
+        silent: bool = self._deaf
         while True:
             readable, _, _ = select.select([client] if silent else [client, server], [], [], 0.5)
             silent = silent or self._deaf
@@ -139,7 +139,7 @@ class Proxy:
                 other.sendall(passing)
                 if fault is Fault.CUT:
                     return
-                silent = silent or fault is Fault.SILENT
+                silent = fault is Fault.SILENT
 
     def _take(self, data: bytes, way: Way) -> tuple[bytes, Fault | None]:
         with self._lock:
