@@ -136,9 +136,7 @@ _STORAGE = ("md.c", "fd.c", "buffile.c", "bufmgr.c", "smgr.c")
 def is_server_trouble(error: psycopg.Error) -> bool:
     """Say whether the server, its disk or the line is in trouble: no row is to blame, and the same may go later."""
     return (
-        isinstance(error, psycopg.OperationalError)
-        or error.sqlstate in _DROPPED
-        or error.diag.source_file in _STORAGE
+        isinstance(error, psycopg.OperationalError) or error.sqlstate in _DROPPED or error.diag.source_file in _STORAGE
     )
 
 

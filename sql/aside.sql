@@ -105,17 +105,19 @@ WHERE s.layout = ANY (%(layouts)s) ORDER BY a.tx, a.seq LIMIT 1
 -- name: hold
 -- Into quarantine with what was found out, once each.
 INSERT INTO dbsync.quarantine (node, lineage, incarnation, number, arrival, tx, seq, captured_at, relation, layout, op, renames,
-                               image, old_image, refs, old_refs, lost, origin, key, old_key, conflict, reason, behind,
+                               image, old_image, refs, old_refs, lost, origin, key, old_key, refers, conflict, reason, behind,
                                awaits, awaits_key, awaits_column)
 SELECT %(node)s, %(lineage)s, %(incarnation)s, %(number)s, n.arrival, n.place, s.seq, s.captured_at, n.relation, s.layout, s.op,
-       s.renames, s.image, s.old_image, s.refs, s.old_refs, s.lost, s.origin, n.key::text[], n.old_key::text[],
+       s.renames, s.image, s.old_image, s.refs, s.old_refs, s.lost, s.origin, n.key::text[], n.old_key::text[], n.refers,
        a.conflict, a.reason, a.behind, a.awaits, a.awaits_key, a.awaits_column
 FROM (SELECT DISTINCT ON (a.tx, a.seq) a.* FROM pg_temp.dbsync_accused a ORDER BY a.tx, a.seq, a.behind NULLS FIRST) a
 JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq AND s.case_id IS NULL
 CROSS JOIN LATERAL (
-    SELECT min(n.arrival) AS arrival, min(n.place) AS place, min(n.relation) AS relation,
-           max(n.key::text) FILTER (WHERE NOT n.former) AS key, max(n.key::text) FILTER (WHERE n.former) AS old_key
-    FROM pg_temp.dbsync_named n WHERE n.tx = a.tx AND n.seq = a.seq AND NOT n.refers
+    SELECT min(n.arrival) AS arrival, min(n.place) AS place, min(n.relation) FILTER (WHERE NOT n.refers) AS relation,
+           max(n.key::text) FILTER (WHERE NOT n.refers AND NOT n.former) AS key,
+           max(n.key::text) FILTER (WHERE n.former) AS old_key,
+           array_agg(n.relation || ' ' || n.key::text) FILTER (WHERE n.refers) AS refers
+    FROM pg_temp.dbsync_named n WHERE n.tx = a.tx AND n.seq = a.seq
 ) n
 ORDER BY s.tx, s.seq
 
@@ -134,17 +136,30 @@ DELETE FROM pg_temp.dbsync_stage s USING pg_temp.dbsync_accused a WHERE s.tx = a
 -- What depends on a change that waits, and came after it: another change of the same row, a change that refers to a row
 -- which is not there yet or has not its key yet, and the rest of a transaction that is to stay whole. A case that is being
 -- tried again stands in the stage and does not wait now.
+-- And a row must not be renamed while a change that refers to it by its old key waits.
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
-SELECT DISTINCT ON (n.tx, n.seq) n.tx, n.seq, 'waits', 'it depends on case ' || coalesce(q.behind, q.id), coalesce(q.behind, q.id)
-FROM dbsync.quarantine q
-JOIN pg_temp.dbsync_named n ON
-    (n.relation = q.relation AND (n.key = q.key OR n.key = q.old_key)
-     AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
-     AND (NOT n.refers OR q.op <> 'U' OR q.renames OR q.conflict = 'update_missing'))
-JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
-WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
-  AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
-ORDER BY n.tx, n.seq, q.arrival, q.tx, q.seq
+WITH waiting AS (
+    SELECT q.* FROM dbsync.quarantine q
+    WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
+      AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
+)
+SELECT DISTINCT ON (d.tx, d.seq) d.tx, d.seq, 'waits', 'it depends on case ' || d.id, d.id
+FROM (
+    SELECT n.tx, n.seq, coalesce(q.behind, q.id) AS id, q.arrival, q.tx AS place, q.seq AS case_seq
+    FROM waiting q
+    JOIN pg_temp.dbsync_named n ON
+        (n.relation = q.relation AND (n.key = q.key OR n.key = q.old_key)
+         AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
+         AND (NOT n.refers OR q.op <> 'U' OR q.renames OR q.conflict = 'update_missing'))
+    UNION ALL
+    SELECT n.tx, n.seq, coalesce(q.behind, q.id), q.arrival, q.tx, q.seq
+    FROM waiting q
+    CROSS JOIN LATERAL unnest(q.refers) AS r(referred)
+    JOIN pg_temp.dbsync_named n ON n.former AND NOT n.refers AND n.relation || ' ' || n.key::text = r.referred
+         AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
+) d
+JOIN pg_temp.dbsync_stage s ON s.tx = d.tx AND s.seq = d.seq
+ORDER BY d.tx, d.seq, d.arrival, d.place, d.case_seq
 
 -- name: accuse_companions
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)

@@ -23,6 +23,7 @@ CREATE TABLE dbsync.quarantine (
     origin          text,
     key             text[] COLLATE "C",
     old_key         text[] COLLATE "C",
+    refers          text[] COLLATE "C",
     conflict        text NOT NULL,
     reason          text NOT NULL,
     behind          bigint REFERENCES dbsync.quarantine ON DELETE SET NULL,
@@ -40,7 +41,7 @@ CREATE INDEX quarantine_waiting ON dbsync.quarantine (lineage, id) WHERE state =
 CREATE INDEX quarantine_behind ON dbsync.quarantine (behind) WHERE behind IS NOT NULL;
 CREATE INDEX quarantine_awaits ON dbsync.quarantine (awaits) WHERE state = 'waiting' AND awaits IS NOT NULL;
 COMMENT ON TABLE dbsync.quarantine IS
-    'Changes of nodes that could not be applied here. behind: the case it waits behind; awaits: the table, key or column it waits for; (arrival, tx, seq): their order.';
+    'Changes of nodes that could not be applied here. behind: the case it waits behind; refers: the rows its references run through; awaits: the table, key or column it waits for; (arrival, tx, seq): their order.';
 
 CREATE TABLE dbsync.conflict (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

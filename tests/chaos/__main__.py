@@ -8,7 +8,8 @@ import logging
 import sys
 import time
 
-from tests.chaos.run import Chaos, Outcome, Wish, folder
+from tests.chaos.ground import Wish
+from tests.chaos.run import Chaos, Outcome, folder
 
 
 def main() -> int:

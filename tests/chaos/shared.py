@@ -98,8 +98,15 @@ class Quarrel:
 
 
 def say_all_anew(database: Database, who: str) -> None:
-    """Change every value."""
-    database.sql(
-        "UPDATE shared SET red = who || red, green = who || green, blue = who || blue FROM (SELECT %s AS who) w",
-        [f"{who}:again "],
-    )
+    """Change every value; whoever is in the way goes first."""
+    for name in NAMES:
+        while True:
+            try:
+                database.sql(
+                    "UPDATE shared SET red = who || red, green = who || green, blue = who || blue"
+                    " FROM (SELECT %s AS who) w WHERE name = %s",
+                    [f"{who}:again ", name],
+                )
+            except errors.DeadlockDetected:
+                continue
+            break

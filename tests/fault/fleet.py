@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString, Self
@@ -104,7 +104,7 @@ def events() -> Iterator[Counter[str]]:
     """Count what the program says meanwhile, by event."""
     counted: Counter[str] = Counter()
 
-    def count(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def count(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         counted[str(event.get("event"))] += 1
         raise structlog.DropEvent
 
