@@ -18,7 +18,7 @@ from tests.support.proxy import Fault, Way
 
 LIGHT = ("kill_service", "kill_service", "kill_server", "kill_both_ends", "cut", "cut_at_a_byte", "go_silent")
 HEAVY = ("refuse", "back_up", "clone", "release", "restore_laptop", "end_clones", "restore_community")
-STUCK = 60.0
+STUCK = 300.0
 """Seconds to release all that waits, when nothing stands in its way any more."""
 LOST_WORK = 2.0
 """Seconds."""

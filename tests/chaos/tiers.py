@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import make_conninfo
 
 from dbsync.config.load import load
 from dbsync.config.models import Config
@@ -172,7 +173,11 @@ class Node:
     def configure(self) -> None:
         """Write the dbsync.toml."""
         text = CONFIG.format(
-            node=self.name, source=self.database.dsn, upstream=self.line.dsn, link=self.link, batch=self.batch
+            node=self.name,
+            source=self.database.dsn,
+            upstream=make_conninfo(self.line.dsn, application_name=self.session),
+            link=self.link,
+            batch=self.batch,
         )
         text += "".join(f'[[tables]]\nname = "{name}"\n' for name in TABLES)
         (self.folder / "dbsync.toml").write_text(text, encoding="utf-8")
@@ -224,12 +229,17 @@ class Node:
         """Give what status shows."""
         return status(self.config)
 
+    @property
+    def session(self) -> str:
+        """Name its sessions upstream; those of a copy of it have another name."""
+        return f"chaos {self.folder.name}"
+
     def wait_until_gone(self) -> None:
         """Wait until the killed service's session upstream has ended."""
         self.line.cut()
         asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
         end = time.monotonic() + 60
-        while self.upstream.value(asked, [f"dbsync {self.name}"]):
+        while self.upstream.value(asked, [self.session]):
             assert time.monotonic() < end, f"the upstream goes on working for {self.name}"
             time.sleep(0.05)
 

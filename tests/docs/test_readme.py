@@ -113,7 +113,8 @@ def test_the_quick_start_works_as_it_stands(ground: Ground) -> None:
 
 @ONE_MIXTURE
 def test_the_guides_way_in_and_out_works_as_it_stands(ground: Ground) -> None:
-    sections = [block for block in blocks(GUIDE, "sh") if "clinic_crf" not in block and "capture on" not in block]
+    apart = ("clinic_crf", "capture on", "pg_dump")
+    sections = [block for block in blocks(GUIDE, "sh") if not any(word in block for word in apart)]
     *way_in, way_out = sections
     assert "source and upstream agree" in ground.sh("".join(way_in))
     ground.pair.source.script("INSERT INTO clinic_subject (identifier, name) VALUES ('S-1002', 'Zawadi')")
@@ -123,11 +124,11 @@ def test_the_guides_way_in_and_out_works_as_it_stands(ground: Ground) -> None:
 
 @ONE_MIXTURE
 def test_the_rights_in_the_guide_are_enough_for_the_service(ground: Ground) -> None:
-    source_rights, upstream_rights, disk_space = blocks(GUIDE, "sql")
+    rights, old_sessions = blocks(GUIDE, "sql")
     ground.sh("".join(blocks(README, "sh")[0].splitlines(keepends=True)[1:6]))
-    sides = ((ground.pair.source, source_rights), (ground.pair.upstream, upstream_rights))
+    sides = (ground.pair.source, ground.pair.upstream)
     try:
-        for database, rights in sides:
+        for database in sides:
             with database.connect() as connection:
                 connection.execute(rights.encode())
         ground.name_services(user="field_sync")
@@ -135,9 +136,9 @@ def test_the_rights_in_the_guide_are_enough_for_the_service(ground: Ground) -> N
         assert "2 changes shipped" in ground.sh("dbsync run --once")
         assert "nothing pending" in ground.sh("dbsync status")
         with ground.pair.source.connect() as connection:
-            assert connection.execute(disk_space.encode()).fetchone() is not None
+            assert connection.execute(old_sessions.encode()).description is not None
     finally:
-        for database, _ in sides:
+        for database in sides:
             with database.connect() as connection:
                 role = sql.Identifier("field_sync")
                 connection.execute(sql.SQL("DROP OWNED BY {role}; DROP ROLE {role}").format(role=role))

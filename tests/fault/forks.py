@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -76,5 +77,6 @@ class Forks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for child in list(self._children):
-            self.kill(child)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                self.kill(child)
         self._parent.communicate(timeout=20)

@@ -65,7 +65,7 @@ def hold_that_it_is_told(there: Place, service: ServiceProcess, *words: str) -> 
 
 def hold_that_it_ends_equal(there: Place) -> None:
     """Wait until all is shipped, and hold that each change was applied once."""
-    until(lambda: there.status()["pending"] == 0, "it does not drain")
+    until(lambda: there.status()["pending"] == 0, "it does not drain", patience=150)
     until(lambda: there.status()["link"]["state"] == "streaming", "not streaming")
     there.must("verify")
     receipts = there.upstream.sql("SELECT number, hash, changes FROM dbsync.receipt ORDER BY number")
