@@ -38,7 +38,7 @@ TABLES = """
     key = "row_id"
 """
 VALUES = {"image", "old_image", "refs", "old_refs", "key", "old_key", "awaits_key", "source_image", "upstream_image",
-          "row_id", "lost", "local_id", "old_local_id", "unresolved", "row_key"}  # fmt: skip
+          "row_id", "lost", "local_id", "old_local_id", "unresolved", "row_key", "refers"}  # fmt: skip
 """Columns of the schema dbsync that hold what stands in rows, their keys, or their ids."""
 RECORDED = """
     SELECT y.relation, c.op::text, c.image, c.old_image, c.refs, c.renames, c.origin, c.layout FROM dbsync.change c
