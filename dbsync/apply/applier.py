@@ -18,7 +18,7 @@ import structlog
 from psycopg import errors, sql
 
 from dbsync.apply import receipts
-from dbsync.apply.load import Load
+from dbsync.apply.load import Load, Released
 from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import skew
@@ -44,17 +44,6 @@ CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """What became of cases that were tried again: changes that are applied now, and that wait still."""
-
-    released: int = 0
-    waiting: int = 0
-
-    def __add__(self, other: Released) -> Released:
-        return Released(released=self.released + other.released, waiting=self.waiting + other.waiting)
 
 
 class Applier:

@@ -48,3 +48,14 @@ class Trouble:
     asked: str | None
     reason: str | None = None
     """Why in words, where the conflict's name does not say enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """What became of cases that were tried again: changes that are applied now, and that wait still."""
+
+    released: int = 0
+    waiting: int = 0
+
+    def __add__(self, other: Released) -> Released:
+        return Released(released=self.released + other.released, waiting=self.waiting + other.waiting)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from dbsync.apply.applier import Released
+from dbsync.apply.load import Released
 from dbsync.cli import output
 from dbsync.cli.case import OPS, said, said_key, said_values
 from dbsync.cli.options import ConfigOption, JsonOption

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import class_row, tuple_row
 
 from dbsync import schema
-from dbsync.apply.applier import Applier, Released
+from dbsync.apply.load import Released
 from dbsync.config.models import Config
 from dbsync.errors import Refusal, UsageError
 from dbsync.model.layout import Layout
@@ -187,6 +187,8 @@ class Desk:
 
     def _release(self, cases: Sequence[int], *, source_wins: bool = False) -> Released:
         with translated(self.where):
+            from dbsync.apply.applier import Applier  # noqa: PLC0415 - it takes a while, and only a retry needs it
+
             applier = Applier(self.connection, self.config.policies)
             return applier.release(cases, source_wins=source_wins)
 

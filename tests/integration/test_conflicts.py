@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dbsync.apply.applier import Released
+from dbsync.apply.load import Released
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
 
