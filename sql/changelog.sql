@@ -138,7 +138,8 @@ WHERE c.layout = ANY (%(targets)s) AND c.local_id IS NOT NULL
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
 -- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
--- after the child tells the key before it, else the last one before the child tells the key after it.
+-- after the child tells the key before it, else the last one before the child tells the key after it. Only, an insert after
+-- the child says nothing of the past: an id that was free again may have been given to another row.
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
@@ -148,7 +149,8 @@ CROSS JOIN LATERAL (
     SELECT m.xid, m.seq, found.leaves
     FROM dbsync.change m
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN near.later AND t.op = 'U' THEN {old_leaves} ELSE {leaves} END AS leaves
+        SELECT CASE WHEN near.later AND t.op = 'U' THEN {old_leaves} ELSE {leaves} END AS leaves,
+               t.unresolved IS NULL OR NOT {needs_refs} AS told
         FROM (
             (SELECT s.seq, true AS later FROM pg_temp.dbsync_sibling s
              WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_before = m.unresolved[{place}] AND s.seq > m.seq
@@ -159,11 +161,10 @@ CROSS JOIN LATERAL (
              ORDER BY s.seq DESC LIMIT 1)
         ) near
         JOIN dbsync.change t ON t.xid = m.xid AND t.seq = near.seq
-        WHERE t.unresolved IS NULL OR NOT {needs_refs}
-        ORDER BY near.later DESC
+        ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later
         LIMIT 1
     ) found
-    WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
+    WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL AND found.told
 ) p
 WHERE c.xid = p.xid AND c.seq = p.seq
 

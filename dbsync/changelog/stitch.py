@@ -70,6 +70,7 @@ def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyR
                 "layout": sql.Literal(waiting),
                 "place": sql.Literal(place),
                 "column": sql.Identifier(column),
+                "is_past": sql.Literal(column == "old_refs"),
                 "before": sql.Literal(first - 1),
                 "behind": sql.Literal(first + reference.target.width),
             },

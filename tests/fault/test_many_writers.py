@@ -26,6 +26,8 @@ from tests.support.databases import ONE_MIXTURE, Databases, Pair
 LONG = "DBSYNC_FAULT_SECONDS" in os.environ
 SECONDS = float(os.environ.get("DBSYNC_FAULT_SECONDS", "12"))
 NODES = 50 if LONG else 16
+AT_WORK = threading.Semaphore(20)
+"""All sources are on one server, and its connections are counted."""
 SHARED = [f"shared-{number}" for number in range(8)]
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(240 + 6 * SECONDS), ONE_MIXTURE]
@@ -96,13 +98,14 @@ def _all_at_once(made: Fleet, seed: int) -> list[Ship]:
 def _work_and_ship(made: Fleet, name: str, pick: Random, begin: threading.Barrier) -> Ship:
     """Work at a node and ship it, in turns; in the end everything is shipped."""
     ship = Ship(name=name, source=made.sources[name], upstream=made.upstream, policies=made.policies)
-    with ship, ship.source.connect() as session:
-        clinician = Clinician(name=name, session=session, pick=pick)
+    with ship:
+        clinician = Clinician(name=name, pick=pick)
         begin.wait(60)
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            for _ in range(pick.randrange(1, 12)):
-                clinician.work()
+            with AT_WORK, ship.source.connect() as clinician.session:
+                for _ in range(pick.randrange(1, 12)):
+                    clinician.work()
             ship.ship()
         ship.ship()
     return ship
@@ -132,8 +135,8 @@ class Clinician:
     """Who works at one node: rows of their own, and rows that others have too. Every value says who wrote it."""
 
     name: str
-    session: Session
     pick: Random
+    session: Session = field(init=False)
     written: int = 0
 
     def work(self) -> None:

@@ -30,7 +30,7 @@ STEPS = int(SECONDS * 6)
 NODES = 4
 BYSTANDERS = 60
 SHARED = [f"shared-{number}" for number in range(6)]
-PHONES = [str(number) for number in range(40)]
+PHONES = [str(number) for number in range(400)]
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(240 + 3 * SECONDS), ONE_MIXTURE]
 
