@@ -10,6 +10,7 @@
     ├── SchemaVersionError           78  the dbsync schema there is missing, older or newer
     ├── FormatError                  78  bytes that no version 1 reader accepts
     └── Unreachable                  69  no route to a database now          (try again)
+        ├── Exhausted                69  it answers, and has no room for this  (try again)
         └── Interrupted              75  the work was cut and can be repeated (try again)
 
 Foreign exceptions are translated once, at the edge that met them
@@ -98,6 +99,10 @@ class Unreachable(DbsyncError):
 
     exit_code = 69
     try_again = True
+
+
+class Exhausted(Unreachable):
+    """A server answers but lacks what the work needs: disk, memory, time. That it answers mends nothing."""
 
 
 class Interrupted(Unreachable):

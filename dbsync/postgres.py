@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from dbsync.errors import DbsyncError, Interrupted, PrivilegeError, Refusal, SchemaVersionError, Unreachable
+from dbsync.errors import DbsyncError, Exhausted, Interrupted, PrivilegeError, Refusal, SchemaVersionError, Unreachable
 from dbsync.silence import SILENCE, WatchedConnection
 
 CONNECT_TIMEOUT = 10
@@ -117,7 +117,8 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
         )
     if is_server_trouble(error):
         what = _SHORT.get(error.sqlstate or "", "is out of reach")
-        return Unreachable(f"the {where} {what}", where=where, why=message, hint=_WAIT[where == "upstream"])
+        kind = Unreachable if error.sqlstate in _DROPPED or _family(error.diag) == "08" else Exhausted
+        return kind(f"the {where} {what}", where=where, why=message, hint=_WAIT[where == "upstream"])
     return DbsyncError(message, where=where, why=f"SQLSTATE {error.sqlstate}")
 
 

@@ -17,7 +17,7 @@ from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, IdentityConflict, LinkHalted, Refusal
+from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, Refusal
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.service.care import Care
@@ -169,7 +169,7 @@ class Service:
         """Ship what is pending unless somebody paused it, and leave word of it; a halt is over when something went."""
         paused = self._is_paused(link)
         state = LinkState.PAUSED if paused else LinkState.STREAMING
-        if self._trouble is None or self._trouble.try_again:
+        if self._trouble is None or (self._trouble.try_again and not isinstance(self._trouble, Exhausted)):
             self._on(state)
         begun = time.monotonic()
         shipped = (

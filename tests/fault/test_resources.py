@@ -59,13 +59,16 @@ def hold_that_it_is_told(there: Place, service: ServiceProcess, *words: str) -> 
     assert service.runs
     assert there.status()["pending"] > 0
     shown = there.must("status").out
-    assert all(word in shown for word in words)
+    assert all(word in shown for word in words), shown
     assert "changes wait safely in the source" in shown
 
 
 def hold_that_it_ends_equal(there: Place) -> None:
     """Wait until all is shipped, and hold that each change was applied once."""
-    until(lambda: there.status()["pending"] == 0, "it does not drain", patience=150)
+    try:
+        until(lambda: there.status()["pending"] == 0, "it does not drain", patience=150)
+    except AssertionError as error:
+        raise AssertionError(there.status(), (there.folder / "service.log").read_text()[-3000:]) from error
     until(lambda: there.status()["link"]["state"] == "streaming", "not streaming")
     there.must("verify")
     receipts = there.upstream.sql("SELECT number, hash, changes FROM dbsync.receipt ORDER BY number")
