@@ -153,15 +153,17 @@ class Service:
             with translated("source"):  # before shipping, which stops when the next turn is due
                 self._upkeep.purge(shipped=shipped > 0)
             shipped = self._ship(link)
-            if shipped:
-                pause = IDLE_FIRST
-                tended = -math.inf if link.held else tended
-                continue
-            yield
-            self._care.take(self.config)
-            if time.monotonic() >= tended + TEND:
+            if not shipped:
+                yield
+            elif link.held:
+                tended = -math.inf
+            if time.monotonic() >= tended + TEND:  # also while there is always more to ship
                 link.tend()
                 tended = time.monotonic()
+            self._care.take(self.config)
+            if shipped:
+                pause = IDLE_FIRST
+                continue
             self.stop.wait(pause)
             pause = min(pause * 2, self.config.service.poll_interval)
 
