@@ -3,6 +3,22 @@
 SELECT set_config('jit', 'off', false), set_config('work_mem', '64MB', false),
        set_config('idle_in_transaction_session_timeout', '0', false)
 
+-- name: write_beside_others
+-- Appliers that want the same rows in different orders would meet in deadlocks again and again, a second each: see write_alone.
+SELECT pg_try_advisory_xact_lock_shared(hashtextextended('dbsync writes', 0))
+
+-- name: wait_beside_others
+SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_xact_lock_shared(hashtextextended('dbsync writes', 0)),
+       set_config('lock_timeout', %(usual)s, true)
+
+-- name: write_alone
+SELECT pg_try_advisory_xact_lock(hashtextextended('dbsync writes', 0))
+
+-- name: wait_alone
+-- In the queue for it: those who come later wait behind.
+SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_xact_lock(hashtextextended('dbsync writes', 0)),
+       set_config('lock_timeout', %(usual)s, true)
+
 -- name: make_stage
 -- One a session, emptied at each commit. Large rows are not compressed again: they live for one batch. ``place`` numbers the
 -- changes in the source's order: of a range of numbers the planner knows how many there are.

@@ -22,6 +22,10 @@ ORDER BY min(s.place)
 SELECT hash FROM dbsync.sent
 WHERE link = %(link)s AND incarnation = %(incarnation)s AND number = %(number)s AND acknowledged_at IS NOT NULL
 
+-- name: hold_link
+-- Nothing is purged, and nothing else is shipped over the link, until this transaction has gone back.
+SELECT FROM dbsync.link WHERE name = %(link)s FOR UPDATE
+
 -- name: way_back
 -- The first batch on record from a number on, and what stands behind it: how many changes were acknowledged since, and how
 -- many of those are still in the log.
@@ -59,6 +63,20 @@ SET cursor = s.window_start, window_seq = s.after_seq,
     last_number = %(number)s, last_hash = %(hash)s
 FROM dbsync.sent s
 WHERE l.name = %(link)s AND s.link = l.name AND s.place = %(place)s
+
+-- name: send_again
+-- The very same batches: a tier above this upstream knows the transactions it made of them, and would know neither half of one.
+UPDATE dbsync.sent s
+SET acknowledged_at = NULL, incarnation = n.incarnation, number = %(number)s + later.rank
+FROM dbsync.node n,
+     (SELECT b.place, row_number() OVER (ORDER BY b.place) AS rank
+      FROM dbsync.sent b WHERE b.link = %(link)s AND b.place >= %(place)s) later
+WHERE s.link = %(link)s AND s.place = later.place
+
+-- name: forget_further
+-- A batch is cut larger than it was: what was recorded behind it is cut anew.
+DELETE FROM dbsync.sent s
+WHERE s.link = %(link)s AND s.incarnation = %(incarnation)s AND s.number > %(number)s AND s.acknowledged_at IS NULL
 
 -- name: forget_behind
 DELETE FROM dbsync.sent WHERE link = %(link)s AND place >= %(place)s

@@ -23,6 +23,7 @@ from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import skew
 from dbsync.apply.span import Span
+from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Unapplicable, Writer
 from dbsync.catalog.inspect import inspect
 from dbsync.errors import Interrupted
@@ -57,6 +58,7 @@ class Applier:
         self._policies = policies or Policies()
         self._writer: Writer | None = None
         self._care = 0
+        self._turns = Turns(connection)
         self.clock_off: float | None = None
         connection.prepare_threshold = None  # a plan made for one change must not meet a hundred thousand
         connection.execute(statement("apply", "session"))
@@ -161,9 +163,11 @@ class Applier:
         for attempt in range(1, PATIENCE):
             try:
                 with self._connection.transaction():
+                    self._turns.take()
                     return self._write_all(load, policies, counts, halts=halts)
             except errors.DeadlockDetected:
                 log.info("batch_tried_again", node=load.node, batch=load.number, reason="deadlock", attempt=attempt)
+                self._turns.met_others()
                 self._care = CARE
         return self._write_all(load, policies, counts, halts=halts)
 

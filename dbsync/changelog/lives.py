@@ -53,6 +53,11 @@ class WayBack:
     """How many of those changes are still in the log."""
     place: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether all of them are."""
+        return self.held == self.changes
+
 
 def begin_life(connection: psycopg.Connection, incarnation: UUID) -> UUID:
     """Give this database a new incarnation: numbers begin at 1, every link goes on where it is.
@@ -95,12 +100,20 @@ def way_back(connection: psycopg.Connection, link: str, incarnation: UUID, first
     return WayBack(number=number, place=place, last_number=last_number, changes=changes, held=held)
 
 
+def hold_link(connection: psycopg.Connection, link: str) -> None:
+    """Keep everybody else from moving a link, until the transaction ends."""
+    connection.execute(statement("lives", "hold_link"), {"link": link})
+
+
 def go_back(connection: psycopg.Connection, link: str, way: WayBack, *, number: int, last_hash: bytes) -> None:
-    """Move a link to where it was before a batch, and say what the upstream has last. To be called in a transaction."""
-    connection.execute(
-        statement("lives", "go_back"), {"link": link, "place": way.place, "number": number, "hash": last_hash}
-    )
-    connection.execute(statement("lives", "forget_behind"), {"link": link, "place": way.place})
+    """Move a link to where it was before a batch, and say what the upstream has last.
+
+    Where everything behind it is still held it is sent again in the same batches, else in others. To be called in a
+    transaction, when the incarnation is the one to go on under.
+    """
+    behind = {"link": link, "place": way.place, "number": number}
+    connection.execute(statement("lives", "go_back"), {**behind, "hash": last_hash})
+    connection.execute(statement("lives", "send_again" if way.is_whole else "forget_behind"), behind)
 
 
 def record(connection: psycopg.Connection, event: Event) -> None:

@@ -93,7 +93,7 @@ class Reader:
         self._window = None
 
     def unfinished(self) -> Cut | None:
-        """Give the batch that was sent and has no receipt yet, if a crash or a cut line left one.
+        """Give the first batch that was sent and has no receipt: a crash or a cut line left it, or it is sent again.
 
         One that another service sent of a life that has ended in the meantime is forgotten: it is cut anew.
         """
@@ -102,9 +102,14 @@ class Reader:
         if row is None:
             return None
         number, start, end, joint, after, last, transactions, changes = row
-        self._fill(Window(start=start, end=joint or end), after)
+        window = Window(start=start, end=joint or end)
+        if self.position().window_end == start:
+            self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
+        if self._window != window:
+            self._fill(window, after)
         if joint is not None:
             self._add(Window(start=joint, end=end))
+            self._window = None
         return Cut(
             number=number,
             window=Window(start=start, end=end),
@@ -134,6 +139,10 @@ class Reader:
         if cut is not None:
             self._stitch()
         return cut
+
+    def forget_further(self, cut: Cut) -> None:
+        """Forget the batches that were to be sent again behind one that is to be cut larger."""
+        self._connection.execute(statement("lives", "forget_further"), {**self._own, "number": cut.number})
 
     def wider_cut(self, cut: Cut, max_changes: int) -> Cut | None:
         """Cut anew what could not be applied alone, with what came after the end of its window; None if nothing did.

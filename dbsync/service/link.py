@@ -157,10 +157,9 @@ class Link:
     def _wider(self, cut: Cut) -> Cut | None:
         """Cut a larger batch, one that may bring the missing row along; None when there is nothing more."""
         size = max(self.max_changes, cut.changes) * GROWTH
-        if not cut.ends_window:
-            return self._next_cut(size)
         with translated("source"):
-            return self.reader.wider_cut(cut, size)
+            self.reader.forget_further(cut)
+            return self.reader.wider_cut(cut, size) if cut.ends_window else self.reader.next_cut(size)
 
     def _deliver(self, cut: Cut) -> Receipt:
         with translated("source"):
@@ -168,7 +167,7 @@ class Link:
         receipt = self.transport.deliver(batch)
         with translated("source"):
             self.reader.acknowledge(cut, receipt)
-        self._open = None
+            self._open = self.reader.unfinished() if self._open is not None else None
         self.held = receipt.held > 0
         log.info("batch_applied", link=self.name, batch=cut.number, changes=cut.changes, transactions=cut.transactions)
         if receipt.held:

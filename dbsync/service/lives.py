@@ -112,14 +112,15 @@ class Lives:
         """
         lost = self._lost(incarnation, among_older=False)
         with translated("source"), self.connection.transaction():
+            lives.hold_link(self.connection, self.link)
             way = self._way(lost, parted=parted)
-            whole = way is not None and lost is not None and way.held == way.changes and way.number == lost.number
+            whole = way is not None and lost is not None and way.is_whole and way.number == lost.number
             stays = whole and not parted and lost is not None and lost.incarnation == incarnation
             last = lost.last if stays and lost else None
+            begun = incarnation if stays else lives.begin_life(self.connection, incarnation)
             if way is not None:
                 number, last_hash = (last.number, last.hash) if last else (0, b"")
                 lives.go_back(self.connection, self.link, way, number=number, last_hash=last_hash)
-            begun = incarnation if stays else lives.begin_life(self.connection, incarnation)
             event = _sent_again(way, lost, position, whole=whole)
             self._record(event)
         _say(event, self.link)

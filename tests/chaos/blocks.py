@@ -144,8 +144,6 @@ class Journal:
     extra: bool = False
     refusable: bool = True
     """Whether it writes what the upstream refuses for a while."""
-    renames: bool = True
-    """A sample that waits in quarantine names its person by the key of that time: none is renamed meanwhile."""
     _saved: tuple[Blocks, Blocks] | None = None
 
     def next(self) -> Deed:
@@ -161,8 +159,6 @@ class Journal:
             state = State(version=self.number, size=size, extra=self.extra)
             return Deed(kind=kind, name=f"{fresh}{REFUSED if refused else '.'}", other="", state=state)
         name = self.pick.choice(old)
-        if kind is Kind.RENAME and (name.endswith(REFUSED) or not self.renames):
-            kind = Kind.REVISE
         state = replace(self.here[name], version=self.number, extra=self.extra)
         return Deed(kind=kind, name=name, other=f"{fresh}{name[-1]}", state=state)
 

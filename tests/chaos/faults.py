@@ -173,7 +173,6 @@ class Faults(Ground):
         for node in (self.a, self.community):
             self._forget(node)
         self._end_clones()
-        self._let_rename(may=False)
         for node in (self.a, self.community):
             with self._held(node) as writer:
                 node.database.script(blocks.SKEW)
@@ -187,7 +186,6 @@ class Faults(Ground):
             node.line.mend()
             self._ship_what_was_there(node)
         self._release()
-        self._let_rename(may=True)
         self.counts["schema skews"] += 1
 
     def _ship_what_was_there(self, node: Node) -> None:
@@ -199,11 +197,6 @@ class Faults(Ground):
             node.serve()
             time.sleep(0.2)
             assert time.monotonic() < end, f"{node.name} does not get on: {node.said()}"
-
-    def _let_rename(self, *, may: bool) -> None:
-        for node in self.nodes:
-            with self._held(node) as writer:
-                writer.journal.renames = may
 
     def _until_parked(self, node: Node) -> None:
         end = time.monotonic() + PATIENCE

@@ -401,9 +401,13 @@ class TestAnUpstreamThatWentBackInTime:
             add(here.source, "j")
             here.must("run", "--once")
             here.source.sql("DELETE FROM subject WHERE identifier = 'b'")
+            batches = upstream.sql("SELECT number, hash FROM dbsync.receipt ORDER BY number")
             restore(upstream.cluster, saved)
 
             here.must("run", "--once")
+
+            again = upstream.sql("SELECT number, hash FROM dbsync.receipt ORDER BY number")
+            assert again[: len(batches)] == batches, "the very same batches come again"
 
             here.must("verify")
             assert subjects(upstream) == subjects(here.source)
