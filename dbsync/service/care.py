@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import psycopg
 import structlog
@@ -15,7 +16,7 @@ from dbsync.errors import DbsyncError
 from dbsync.keys.register import register
 from dbsync.model.names import TableName
 from dbsync.postgres import connect, translated
-from dbsync.service.install import install_source
+from dbsync.service.install import registered
 from dbsync.statements import statement
 
 PAUSE = 60.0
@@ -25,11 +26,12 @@ log = structlog.get_logger()
 
 
 class Care:
-    """Looks after the triggers of one source, now and then."""
+    """Looks after the triggers of one source: at once, and then every ``pause`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = PAUSE) -> None:
+        self._pause = pause
         self._next = 0.0
-        self._told: tuple[TableName, ...] = ()
+        self._told: tuple[object, ...] = ()
 
     def take(self, config: Config) -> None:
         """Renew triggers that no longer are what they should be, if it is time to look.
@@ -39,28 +41,30 @@ class Care:
         """
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + PAUSE
+        self._next = time.monotonic() + self._pause
         tables = drifted(config)
         if not tables:
             self._told = ()
             return
         try:
-            done = install_source(config).tables
+            renew(config, tables)
         except DbsyncError as error:
             self._tell(tables, error)
             return
-        log.info("triggers_renewed", tables=[str(table) for table in done])
+        log.info("triggers_renewed", tables=[str(table) for table in tables])
 
     def _tell(self, tables: tuple[TableName, ...], error: DbsyncError) -> None:
-        """Say once that somebody else has to do it; what the triggers cannot tell any more goes to quarantine upstream."""
-        if tables != self._told:
+        """Say once why it was not done; what the triggers cannot tell any more goes to quarantine upstream."""
+        told = (*tables, str(error))
+        if told != self._told:
+            by_hand = "as the owner of the tables: dbsync install-triggers"
             log.warning(
                 "triggers_drifted",
                 tables=[str(table) for table in tables],
                 reason=str(error),
-                hint="as the owner of the tables: dbsync install-triggers",
+                hint="it is tried again in a minute" if error.try_again else by_hand,
             )
-        self._told = tables
+        self._told = told
 
 
 def drifted(config: Config) -> tuple[TableName, ...]:
@@ -72,6 +76,18 @@ def drifted(config: Config) -> tuple[TableName, ...]:
         registry, _ = register(config, catalog)
         states = capture.states(connection, capture.captures(connection, registry, catalog))
     return tuple(sorted(t for t, state in states.items() if state in (TriggerState.MISSING, TriggerState.OUTDATED)))
+
+
+def renew(config: Config, tables: Collection[TableName]) -> None:
+    """Install the triggers of some tables anew, each in a short transaction of its own, and touch no other's."""
+    with connect(config.node.source, name="source") as connection:
+        found = registered(config, connection)
+        with translated("source"):
+            capture.grant(connection, found.registry)
+            capture.register_lookups(connection, found.registry)
+            for item in capture.captures(connection, found.registry, found.catalog):
+                if item.table.name in tables:
+                    capture.install(connection, item, lock_timeout=config.service.lock_timeout)
 
 
 def _is_installed(connection: psycopg.Connection) -> bool:
