@@ -1,11 +1,11 @@
-"""One layout's share of a segment, as SQL: read from the stage, typed, and bound to the upstream's own rows. Pure.
+"""One layout's share of a segment, as SQL: bound to the upstream's own rows. Pure.
 
-The rows pass three shapes. *net*: one per row of the source, its last image beside its first old one. *typed*: values
-and leaves read by their types' input functions, named by place (``v1`` the first value, ``l1_1`` the first leaf of the
-first reference; ``b..`` what they were before, ``d..`` that they differ, ``o..`` the old key). *bound*: each reference
-resolved (``f1_1``), the row's own match upstream (``found``, ``e1`` its primary key, ``m1`` what it holds in the first
-column to be written, ``version``) and ``missing``, the place of the first reference that finds nothing. A fourth,
-*judged*, is the business of :mod:`dbsync.apply.judge`.
+The rows pass three shapes. The first two are made in :mod:`dbsync.apply.typed`. *net*: one per row of the source, its last
+image beside its first old one. *typed*: values and leaves read by their types' input functions, named by place (``v1`` the
+first value, ``l1_1`` the first leaf of the first reference; ``b..`` what they were before, ``d..`` that they differ, ``o..``
+the old key). *bound*: each reference resolved (``f1_1``), the row's own match upstream (``found``, ``e1`` its primary key,
+``m1`` what it holds in the first column to be written, ``version``) and ``missing``, the place of the first reference that
+finds nothing. A fourth, *judged*, is the business of :mod:`dbsync.apply.judge`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 
 from psycopg import sql
 
-from dbsync.apply.resolve import Found, coalesced, equal, look_up, target_column, target_table, typed_leaves
+from dbsync.apply.resolve import Found, coalesced, equal, look_up, target_column, target_table
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Sql, column_sql, qualified, value_of
 from dbsync.model.catalog import Catalog, Column, Table
@@ -119,34 +119,7 @@ class Share:
             return True
         return reference.soft
 
-    # The three shapes.
-
-    def net(self) -> Sql:
-        """Compose the net rows."""
-        behind = sql.Literal(len(self.layout.references) + 1)
-        said = {"layout": sql.Literal(self.identity), "range": RANGE, "behind_lost": behind}
-        if not self.reduce:
-            return statement("apply", "parsed").format(**said)
-        leaves = self._key_leaves(sql.SQL("s.image"), sql.SQL("s.refs"))
-        return statement("apply", "reduced").format(key=sql.SQL(", ").join(leaves), **said)
-
-    def typed(self) -> Sql:
-        """Compose the typed rows."""
-        columns: list[Sql] = [sql.SQL("n.tx, n.seq, n.first_op, n.whole, n.gone")]
-        columns += [_named(value_of(_element("n.image", place), column), f"v{place}") for place, column in self.values]
-        if self.layout.keyed_by_row_id:
-            columns.append(sql.SQL("n.refs[1]::pg_catalog.uuid AS own_key"))
-        for place, reference, first in self.references:
-            columns += self._leaves(reference.target, "n.refs", first, f"l{place}")
-            columns.append(_named(sql.SQL("coalesce(n.lost[{}], false)").format(sql.Literal(place)), f"lost{place}"))
-            if reference.soft:
-                uuid = sql.SQL("{}::pg_catalog.uuid").format(_element("n.refs", first + reference.target.width))
-                columns.append(_named(uuid, f"departed{place}"))
-        for place, generic, first in self.generics:
-            columns += self._generic_leaves(generic, first, place)
-        columns += [*self._differences(), *self._before()] if self.updates else []
-        columns += self._old_key() if self.renames else []
-        return statement("apply", "typed").format(columns=sql.SQL(", ").join(columns))
+    # Bound rows.
 
     def bound(self, written: Sequence[str], *, without_self: bool = False) -> Sql:
         """Compose the bound rows with what upstream holds in the columns to be written.
@@ -166,17 +139,17 @@ class Share:
         for place, generic, _ in self.generics:
             identity, more = self._resolve_generic(generic, place)
             column = target_column(self.table, generic.id_column)
-            columns.append(_named(value_of(identity, column), f"f{place}_1"))
+            columns.append(named(value_of(identity, column), f"f{place}_1"))
             joins += more
             pointed.append((place, identity))
         joins += self._own_joins()
         own = ["t", "tn"] if self.renames else ["t"]
-        columns.append(_named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
-        columns.append(_named(_first(own, "xmin"), "version"))
-        columns += [_named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
-        columns += [_named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
+        columns.append(named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
+        columns.append(named(_first(own, "xmin"), "version"))
+        columns += [named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
+        columns += [named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
         outer = self.missing(self._outer(without_self), sql.SQL("{} IS NULL").format(_first(own, "tableoid")), pointed)
-        columns += [_named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
+        columns += [named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
         return statement("apply", "bound").format(columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins))
 
     def resolved(self, reference: KeyReference, place: int, found: Found) -> list[Sql]:
@@ -186,7 +159,7 @@ class Share:
             target = target_column(target_table(self.catalog, reference.target.table), reference.target_columns[0])
             departed = value_of(column_sql(f"gone{place}", "local_id"), target)
             values = [sql.SQL("coalesce({}, {})").format(value, departed) for value in values]
-        return [_named(value, f"f{place}_{i}") for i, value in enumerate(values, start=1)]
+        return [named(value, f"f{place}_{i}") for i, value in enumerate(values, start=1)]
 
     def departed(self, reference: KeyReference, place: int) -> Sql:
         """Say the UUID that stands for a soft reference's gone target: the source's, or one made of its key."""
@@ -275,9 +248,9 @@ class Share:
         leaves: list[Sql] = []
         for part in self.key.parts:
             if isinstance(part, KeyColumn):
-                leaves.append(column_sql(alias, f"v{self._image_place(part.column)}"))
+                leaves.append(column_sql(alias, f"v{self.image_place(part.column)}"))
             else:
-                place, reference = self._key_reference(part)
+                place, reference = self.key_reference(part)
                 leaves += self.leaf_names(alias, reference, place)
         return leaves
 
@@ -311,10 +284,10 @@ class Share:
             ]
         for part in self.key.parts:
             if isinstance(part, KeyColumn):
-                value = column_sql("y", f"{prefix}v{self._image_place(part.column)}")
+                value = column_sql("y", f"{prefix}v{self.image_place(part.column)}")
                 conditions.append(equal(alias, target_column(table, part.column), value))
                 continue
-            place, reference = self._key_reference(part)
+            place, reference = self.key_reference(part)
             if old:
                 leaves = self.leaf_names("y", reference, place, "ol")
                 found = look_up(reference.target, leaves, self.catalog, f"or{place}_")
@@ -348,98 +321,16 @@ class Share:
         text = sql.SQL("coalesce({})").format(sql.SQL(", ").join(ids)) if ids else sql.SQL("NULL::pg_catalog.text")
         return text, joins
 
-    def _leaves(self, tree: KeyTree, array: str, first: int, name: str) -> list[Sql]:
-        leaves = typed_leaves(tree, self.catalog, sql.SQL(array), first)  # one of our own names
-        return [_named(leaf, f"{name}_{i}") for i, leaf in enumerate(leaves, start=1)]
-
-    def _generic_leaves(self, generic: LayoutGeneric, first: int, place: int) -> list[Sql]:
-        columns: list[Sql] = [
-            _named(_element("n.refs", first), f"gt{place}"),
-            _named(_element("n.refs", first + 1), f"gk{place}"),
-        ]
-        key = sql.SQL("({}::pg_catalog.text[])").format(_element("n.refs", first + 1))
-        for i, tree in enumerate(generic.targets, start=1):
-            if self.catalog.table(tree.table) is None:
-                continue
-            for j, leaf in enumerate(typed_leaves(tree, self.catalog, key, 1), start=1):
-                mine = sql.SQL("CASE WHEN {} = {} THEN {} END").format(
-                    _element("n.refs", first), sql.Literal(qualified(tree.table)), leaf
-                )
-                columns.append(_named(mine, f"g{place}_{i}_{j}"))
-        return columns
-
-    def _differences(self) -> list[Sql]:
-        """Say for each value and reference whether an update changed it."""
-        differ = sql.SQL("{} IS DISTINCT FROM {}")
-        columns = [
-            _named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
-            for place, _ in self.values
-        ]
-        for place, reference, first in self.references:
-            old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
-            changed = sql.SQL("({} OR coalesce(n.unknown, false) AND {} IS NULL)").format(
-                differ.format(old, new), _element("n.refs", first)
-            )
-            columns.append(_named(changed, f"dl{place}"))
-        for place, _, first in self.generics:
-            columns.append(
-                _named(differ.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}")
-            )
-        return columns
-
-    def _before(self) -> list[Sql]:
-        """Read what each value and reference was before, where it was changed."""
-        columns: list[Sql] = []
-        for place, column in self.values:
-            old, new = _element("n.old_image", place), _element("n.image", place)
-            columns.append(_named(_where_other(old, new, value_of(old, column)), f"b{place}"))
-        for place, reference, first in () if self.deletes_only else self.references:
-            leaves = typed_leaves(reference.target, self.catalog, sql.SQL("n.old_refs"), first)
-            old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
-            for i, leaf in enumerate(leaves, start=1):
-                columns.append(_named(_where_other(old, new, leaf), f"bl{place}_{i}"))
-        return columns
-
-    def _old_key(self) -> list[Sql]:
-        columns: list[Sql] = []
-        for part in self.key.parts:
-            if isinstance(part, KeyColumn):
-                place = self._image_place(part.column)
-                old = value_of(_element("n.old_image", place), target_column(self.table, part.column))
-                columns.append(_named(old, f"ov{place}"))
-            else:
-                place, reference = self._key_reference(part)
-                first = next(first for p, _, first in self.references if p == place)
-                columns += self._leaves(reference.target, "n.old_refs", first, f"ol{place}")
-        return columns
-
-    def _key_leaves(self, image: Sql, refs: Sql) -> list[Sql]:
-        """Read the row's own key out of a change, typed."""
-        if self.layout.keyed_by_row_id:
-            return [sql.SQL("{}[1]::pg_catalog.uuid").format(refs)]
-        leaves: list[Sql] = []
-        for part in self.key.parts:
-            if isinstance(part, KeyColumn):
-                text = sql.SQL("{}[{}]").format(image, sql.Literal(self._image_place(part.column)))
-                leaves.append(value_of(text, target_column(self.table, part.column)))
-            else:
-                place, reference = self._key_reference(part)
-                first = {p: f for p, _, f in self.references}[place]
-                leaves += typed_leaves(reference.target, self.catalog, refs, first)
-        return leaves
-
-    def _key_reference(self, part: KeyReference) -> tuple[int, KeyReference]:
+    def key_reference(self, part: KeyReference) -> tuple[int, KeyReference]:
+        """Give the reference that a part of the key is, with its place."""
         return next((place, r) for place, r, _ in self.references if r.columns == part.columns)
 
-    def _image_place(self, column: str) -> int:
+    def image_place(self, column: str) -> int:
+        """Say where in the image a key column stands."""
         place = self.layout.position(column)
         if place is None:
             raise Refusal(f"the key column {column} of {self.layout.table} is not among the values that travel")
         return place
-
-
-def _where_other(old: Sql, new: Sql, value: Sql) -> Sql:
-    return sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} END").format(old, new, value)
 
 
 def _held_by(aliases: Sequence[str], column: str) -> Sql:
@@ -452,23 +343,12 @@ def _held_by(aliases: Sequence[str], column: str) -> Sql:
     )
 
 
-def _named(expression: Sql, name: str) -> Sql:
+def named(expression: Sql, name: str) -> Sql:
+    """Name a column of a query."""
     return sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
-
-
-def _element(array: str, place: int) -> Sql:
-    return sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place))  # one of our own names
 
 
 def _first(aliases: Sequence[str], column: str) -> Sql:
     """Say a column of the first of some joined rows that is there."""
     found = [column_sql(alias, column) for alias in aliases]
     return found[0] if len(found) == 1 else sql.SQL("coalesce({})").format(sql.SQL(", ").join(found))
-
-
-def _slice(array: str, first: int, width: int) -> Sql:
-    return sql.SQL("{}[{}:{}]").format(
-        sql.SQL(array),  # one of our own names
-        sql.Literal(first),
-        sql.Literal(first + width - 1),
-    )

@@ -14,6 +14,7 @@ from psycopg import sql
 from dbsync.apply.judge import Judgement
 from dbsync.apply.resolve import target_column, target_table
 from dbsync.apply.share import Share
+from dbsync.apply.typed import net, typed
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql
 from dbsync.model.catalog import Column
 from dbsync.model.registration import KeyReference
@@ -39,8 +40,8 @@ def write_statement(share: Share) -> Query:
         writes.append(sql.SQL("updated AS ({})").format(_update(judge)))
     writes.append(sql.SQL("recorded AS ({})").format(judge.ledger()))
     return statement("apply", "write").format(
-        net=share.net(),
-        typed=share.typed(),
+        net=net(share),
+        typed=typed(share),
         bound=share.bound(judge.written, without_self=bool(drawn)),
         more=_listed(_draw(share, drawn) if drawn else []),
         judged=judge.judged(sql.Identifier("final" if drawn else "bound")),
@@ -59,8 +60,8 @@ def delete_statement(share: Share) -> Query:
         forget = statement("apply", "forget_row_keys").format(leaf=sql.Identifier("own_key"), forgotten=judge.forgotten)
         more.append(sql.SQL("forgotten AS ({})").format(forget))
     return statement("apply", "delete").format(
-        net=share.net(),
-        typed=share.typed(),
+        net=net(share),
+        typed=typed(share),
         bound=share.bound(judge.written),
         judged=judge.judged(sql.Identifier("bound")),
         table=table_sql(share.table.name),
@@ -75,8 +76,8 @@ def doom_statement(share: Share) -> Query:
     """Compose what locks a share's rows that are to be deleted, and notes where they stand."""
     judge = Judgement(share=share)
     return statement("apply", "doom").format(
-        net=share.net(),
-        typed=share.typed(),
+        net=net(share),
+        typed=typed(share),
         bound=share.bound(judge.written),
         judged=judge.judged(sql.Identifier("bound")),
         layout=sql.Literal(share.identity),
@@ -94,8 +95,8 @@ def lock_statement(share: Share) -> Query:
     """
     judge = Judgement(share=share)
     return statement("apply", "lock").format(
-        net=share.net(),
-        typed=share.typed(),
+        net=net(share),
+        typed=typed(share),
         bound=share.bound(judge.written),
         judged=judge.judged(sql.Identifier("bound")),
         table=table_sql(share.table.name),
@@ -126,8 +127,8 @@ def depart_statements(share: Share) -> list[Query]:
         fresh = sql.SQL("pg_catalog.nextval({}::regclass)::pg_catalog.text").format(sql.Literal(column.sequence))
         composed.append(
             statement("apply", "depart").format(
-                net=share.net(),
-                typed=share.typed(),
+                net=net(share),
+                typed=typed(share),
                 relation=sql.Literal(qualified(reference.target.table)),
                 fresh=fresh if column.sequence else sql.SQL("gone.departed::pg_catalog.text"),
                 departed=share.departed(reference, place),
