@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.databases import Databases, Pair
+from tests.support.databases import Databases, EmptyPair, Pair
 from tests.support.django import clinic_template
 from tests.support.servers import Servers
 
@@ -46,15 +46,14 @@ def pair(request: pytest.FixtureRequest, databases: Databases) -> Pair:
 
     One mixture is enough for most questions: ``@ONE_MIXTURE`` from tests.support.databases.
     """
-    source, upstream = request.param
-    return Pair(source=databases.create(source, name="source"), upstream=databases.create(upstream, name="upstream"))
+    return EmptyPair(databases, request.param)
 
 
 @pytest.fixture
 def clinic_pair(pair: Pair, databases: Databases) -> Pair:
     """Give a source and an upstream that hold the clinic's schema, with ids of their own in all seeded rows."""
     cloned = []
-    for empty, variant in ((pair.source, "a"), (pair.upstream, "z")):
-        template = clinic_template(databases.servers, empty.version, variant)
-        cloned.append(databases.create(empty.version, name=f"clinic_{empty.name}", template=template))
+    for name, version, variant in zip(("source", "upstream"), pair.versions, ("a", "z"), strict=True):
+        template = clinic_template(databases.servers, version, variant)
+        cloned.append(databases.create(version, name=f"clinic_{name}", template=template))
     return Pair(source=cloned[0], upstream=cloned[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import Any, LiteralString
 
@@ -59,12 +60,40 @@ class Database:
         return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Pair:
     """A source and its upstream, on servers of two versions."""
 
     source: Database
     upstream: Database
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Give the servers' versions."""
+        return self.source.version, self.upstream.version
+
+
+class EmptyPair(Pair):
+    """One whose databases are empty, and made when they are first asked for: many tests only want to know the versions."""
+
+    def __init__(self, databases: Databases, versions: tuple[int, int]) -> None:
+        self._databases = databases
+        self._versions = versions
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Give the servers' versions."""
+        return self._versions
+
+    @cached_property
+    def source(self) -> Database:  # type: ignore[override]  # asked for like a field
+        """Make the source."""
+        return self._databases.create(self._versions[0], name="source")
+
+    @cached_property
+    def upstream(self) -> Database:  # type: ignore[override]
+        """Make the upstream."""
+        return self._databases.create(self._versions[1], name="upstream")
 
 
 class Databases:

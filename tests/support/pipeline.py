@@ -157,13 +157,13 @@ def prepared(databases: Databases, pair: Pair, script: LiteralString) -> Pair:
 
     The upstream's sequences begin elsewhere.
     """
-    cloned = [
-        databases.create(
-            empty.version, name=empty.name, template=_template(databases, empty.version, script, shift=shift)
-        )
-        for empty, shift in ((pair.source, False), (pair.upstream, True))
-    ]
-    return Pair(source=cloned[0], upstream=cloned[1])
+    source, upstream = pair.versions
+    return Pair(
+        source=databases.create(source, name="source", template=_template(databases, source, script, shift=False)),
+        upstream=databases.create(
+            upstream, name="upstream", template=_template(databases, upstream, script, shift=True)
+        ),
+    )
 
 
 def _template(databases: Databases, version: int, script: LiteralString, *, shift: bool) -> str:
