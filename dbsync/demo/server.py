@@ -75,12 +75,14 @@ class ClusterOptions:
 
     ``durable`` off means fsync off: faster, for data nobody needs. ``tcp`` adds a free port on 127.0.0.1 to the
     unix socket. ``keep`` leaves server and directory in place at the end, and lets the server outlive this process.
+    ``under`` is the folder in which its directory is made; the system's temporary one where it is not given.
     """
 
     durable: bool = True
     tcp: bool = False
     keep: bool = False
     max_connections: int = 60
+    under: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -106,7 +108,7 @@ class Cluster:
         self.port = _free_port() if self.options.tcp else _PORT
         self._account = server_account()
         self.binaries = usable_by(binaries, self._account)
-        self.directory = _make_directory(self._account)
+        self.directory = _make_directory(self._account, self.options.under)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._initdb()
@@ -262,11 +264,11 @@ class Cluster:
             _LIBC.shmctl(int(segment), _IPC_RMID, None)
 
 
-def _make_directory(account: Account | None) -> Path:
-    base = Path(tempfile.gettempdir())
+def _make_directory(account: Account | None, under: Path | None) -> Path:
+    base = under or Path(tempfile.gettempdir())
     socket_path = base / "dbsync-pg-12345678" / ".s.PGSQL.65535"
     unfit = len(os.fsencode(socket_path)) > _SOCKET_PATH_LIMIT or (account is not None and not is_open(base))
-    directory = Path(tempfile.mkdtemp(prefix="dbsync-pg-", dir="/tmp" if unfit else None))  # noqa: S108
+    directory = Path(tempfile.mkdtemp(prefix="dbsync-pg-", dir="/tmp" if unfit else base))  # noqa: S108
     if account is not None:
         os.chown(directory, account.uid, account.gid)
     return directory

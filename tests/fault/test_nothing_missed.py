@@ -32,8 +32,8 @@ from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.servers import own_cluster
 from tests.support.service import ServiceProcess, until
 
-SECONDS = float(os.environ.get("DBSYNC_FAULT_SECONDS", "45"))
-ENOUGH_KILLS = 15
+SECONDS = float(os.environ.get("DBSYNC_FAULT_SECONDS", "24"))
+ENOUGH_KILLS = SECONDS / 4
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(240 + 3 * SECONDS)]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +14,9 @@ from dbsync.demo.server import Cluster, ClusterOptions, ServerBinaries, find
 
 REQUIRE = "DBSYNC_TEST_REQUIRE"
 """Versions whose absence is a failure: ``DBSYNC_TEST_REQUIRE=15,18`` in CI."""
+MEMORY = Path("/dev/shm")
+ROOM = 6 << 30
+"""Bytes."""
 
 
 def binaries(version: int) -> ServerBinaries:
@@ -56,9 +61,17 @@ class Servers:
 
 def own_cluster(version: int, *, durable: bool = False, tcp: bool = False, **settings: str) -> Cluster:
     """Make a cluster that is the test's alone, not yet started: ``with own_cluster(15) as cluster:``."""
-    options = {"wal_level": "logical", "max_connections": "100"} | settings
+    options = {"wal_level": "logical", "max_connections": "100", "max_wal_size": "256MB"} | settings
     connections = int(options.pop("max_connections"))
+    under = None if durable else in_memory()
     return Cluster(
         binaries(version),
-        ClusterOptions(durable=durable, tcp=tcp, max_connections=connections, settings=options),
+        ClusterOptions(durable=durable, tcp=tcp, max_connections=connections, under=under, settings=options),
     )
+
+
+def in_memory() -> Path | None:
+    """Give a folder that is in memory, where there is one with room: each test makes databases anew, which a disk feels."""
+    if os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        return MEMORY
+    return None
