@@ -94,6 +94,16 @@ FROM (
 ) found
 WHERE a.tx = found.last_tx AND a.seq = found.last_seq
 
+-- name: passes_through
+-- Whether a row has a key in passing, inside of its transaction.
+SELECT EXISTS (
+    SELECT FROM pg_temp.dbsync_stage s
+    JOIN pg_temp.dbsync_named leaves ON leaves.tx = s.tx AND leaves.seq = s.seq AND leaves.former
+    JOIN pg_temp.dbsync_named brings ON brings.tx = s.tx AND brings.seq < s.seq AND brings.relation = leaves.relation
+         AND brings.key = leaves.key AND NOT brings.refers AND NOT brings.former
+    JOIN pg_temp.dbsync_stage b ON b.tx = brings.tx AND b.seq = brings.seq AND (b.renames OR b.op = 'I')
+    WHERE s.renames AND {range})
+
 -- name: tables_of_accused
 SELECT DISTINCT s.layout FROM pg_temp.dbsync_accused a JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq
 
@@ -136,7 +146,8 @@ DELETE FROM pg_temp.dbsync_stage s USING pg_temp.dbsync_accused a WHERE s.tx = a
 -- What depends on a change that waits, and came after it: another change of the same row, a change that refers to a row
 -- which is not there yet or has not its key yet, and the rest of a transaction that is to stay whole. A case that is being
 -- tried again stands in the stage and does not wait now.
--- And a row must not be renamed while a change that refers to it by its old key waits.
+-- And a row must not be renamed while a change that refers to it by its old key waits; nor be left with a key that it had only
+-- for a moment, inside of its transaction: another node may use the same one in passing.
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
 WITH waiting AS (
     SELECT q.* FROM dbsync.quarantine q
@@ -157,6 +168,12 @@ FROM (
     CROSS JOIN LATERAL unnest(q.refers) AS r(referred)
     JOIN pg_temp.dbsync_named n ON n.former AND NOT n.refers AND n.relation || ' ' || n.key::text = r.referred
          AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
+    UNION ALL
+    SELECT n.tx, n.seq, coalesce(q.behind, q.id), q.arrival, q.tx, q.seq
+    FROM waiting q
+    JOIN pg_temp.dbsync_named n ON n.relation = q.relation AND n.key = q.old_key AND NOT n.refers AND NOT n.former
+         AND n.arrival = q.arrival AND n.place = q.tx AND n.seq < q.seq
+    JOIN pg_temp.dbsync_stage brings ON brings.tx = n.tx AND brings.seq = n.seq AND (brings.renames OR brings.op = 'I')
 ) d
 JOIN pg_temp.dbsync_stage s ON s.tx = d.tx AND s.seq = d.seq
 ORDER BY d.tx, d.seq, d.arrival, d.place, d.case_seq
@@ -168,7 +185,7 @@ SELECT DISTINCT ON (s.tx, s.seq) s.tx, s.seq, 'waits', 'its transaction waits wi
 FROM dbsync.quarantine q
 JOIN pg_temp.dbsync_named n ON n.arrival = q.arrival AND n.place = q.tx AND NOT n.refers
 JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
-WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.relation = ANY (%(together)s)
+WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.relation = ANY (%(together)s) OR s.tx = ANY (%(whole)s))
   AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
   AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
 ORDER BY s.tx, s.seq, q.seq
@@ -199,15 +216,40 @@ SELECT %(id)s, %(relation)s, %(definition)s WHERE NOT EXISTS (SELECT FROM dbsync
 -- name: layouts
 SELECT DISTINCT ON (l.id) l.id, l.definition FROM dbsync.layout l WHERE l.id = ANY (%(ids)s) ORDER BY l.id
 
--- name: note_conflict
--- The ledger knows of conflicts that a person is to decide, too.
+-- name: newest_staged
+SELECT coalesce(max(s.place), 0) FROM pg_temp.dbsync_stage s
+
+-- name: stage_undecided
+-- Conflicts that a person is to decide, and that were found just now: staged once more, for the ledger only.
+INSERT INTO pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin, case_id)
+SELECT q.tx, q.seq, q.captured_at, q.layout, q.op, q.renames, q.image, q.old_image, q.refs, q.old_refs, q.lost, q.origin, q.id
+FROM dbsync.quarantine q
+WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.tried_at = now() AND q.conflict = ANY (%(conflicts)s)
+  AND NOT EXISTS (SELECT FROM dbsync.conflict c WHERE c.node = q.node AND c.incarnation = q.incarnation AND c.number = q.number
+                  AND c.tx = q.tx AND c.seq = q.seq AND c.relation = q.relation)
+ORDER BY q.id
+
+-- name: note_undecided
+-- All the rest is written by now, and held rows are found beside it. They are not judged again: what each side wants is said.
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}),
+judged AS MATERIALIZED (SELECT * FROM bound),
+recorded AS ({ledger})
+SELECT count(*) FROM recorded
+
+-- name: note_without_images
+-- What could not be read again: a conflict is never left out of the ledger.
 INSERT INTO dbsync.conflict (conflict, relation, key, node, incarnation, number, tx, seq, captured_at, origin, rule, decision)
 SELECT q.conflict, q.relation, q.key, q.node, q.incarnation, q.number, q.tx, q.seq, q.captured_at, q.origin, 'quarantine',
        'quarantine'
-FROM dbsync.quarantine q
-WHERE q.lineage = %(lineage)s AND q.arrival = %(arrival)s AND q.attempts = 1 AND q.conflict = ANY (%(conflicts)s)
+FROM pg_temp.dbsync_stage s JOIN dbsync.quarantine q ON q.id = s.case_id
+WHERE {range}
   AND NOT EXISTS (SELECT FROM dbsync.conflict c WHERE c.node = q.node AND c.incarnation = q.incarnation AND c.number = q.number
                   AND c.tx = q.tx AND c.seq = q.seq AND c.relation = q.relation)
+
+-- name: unstage
+DELETE FROM pg_temp.dbsync_stage s WHERE {range}
 
 -- name: stage_again
 -- Cases and all that waits behind them, in the order in which they came.
@@ -216,6 +258,7 @@ SELECT dense_rank() OVER (ORDER BY q.arrival, q.tx), q.seq, q.captured_at, q.lay
        q.old_refs, q.lost, coalesce(q.origin, q.node), q.id
 FROM dbsync.quarantine q
 WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND (q.id = ANY (%(cases)s) OR q.behind = ANY (%(cases)s))
+ORDER BY q.arrival, q.tx, q.seq
 
 -- name: release
 UPDATE dbsync.quarantine q
@@ -255,6 +298,13 @@ SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
 
 -- name: try_turn
 SELECT pg_try_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
+
+-- name: await_turn
+-- For a person, who can wait a moment; in the queue, for a node that has much to ship leaves its turn only for others to take.
+WITH usual AS MATERIALIZED (SELECT current_setting('lock_timeout') AS said)
+SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0)),
+       set_config('lock_timeout', usual.said, true)
+FROM usual
 
 -- name: waiting_by_table
 SELECT q.relation, count(*) FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.state = 'waiting' GROUP BY q.relation

@@ -70,6 +70,36 @@ WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s
 GROUP BY c.layout, c.op
 ORDER BY c.layout, c.op
 
+-- name: passed
+-- Which of a batch's transactions hold whole batches of other nodes, and the transactions of those: what came from the node
+-- itself, and what it had passed on. One that was rewritten has another moment, and is no longer what was claimed. At most
+-- so many that the header stays small; what is not told is applied above like any change.
+SELECT told.via, told.lineage, told.transactions, told.moments
+FROM (
+    SELECT t.via, t.lineage, array_agg(t.tx ORDER BY t.tx, t.moment) AS transactions,
+           array_agg(t.moment ORDER BY t.tx, t.moment) AS moments, sum(count(*)) OVER (ORDER BY t.via) AS so_far
+    FROM (
+        SELECT w.last_seq AS via, held.lineage, held.tx, held.moment
+        FROM (SELECT r.* FROM dbsync.receipt r WHERE r.tx > %(after)s AND r.tx <= %(last)s OFFSET 0) r
+        JOIN pg_temp.dbsync_window w ON w.last_seq = r.tx
+        JOIN dbsync.change c ON c.xid = w.xid AND c.seq = w.last_seq AND c.captured_at = r.moment
+        CROSS JOIN LATERAL (
+            SELECT r.lineage, own.tx, own.moment
+            FROM unnest(r.transactions, r.moments) AS own(tx, moment)
+            WHERE own.tx NOT IN (SELECT p.via FROM dbsync.passed p
+                                 WHERE p.node = r.node AND p.incarnation = r.incarnation AND p.link = r.link
+                                   AND p.number = r.number)
+            UNION
+            SELECT p.lineage, other.tx, other.moment
+            FROM dbsync.passed p CROSS JOIN LATERAL unnest(p.transactions, p.moments) AS other(tx, moment)
+            WHERE p.node = r.node AND p.incarnation = r.incarnation AND p.link = r.link AND p.number = r.number
+        ) held
+    ) t
+    GROUP BY t.via, t.lineage
+) told
+WHERE told.so_far <= %(most)s
+ORDER BY told.via, told.lineage
+
 -- name: layouts
 SELECT DISTINCT ON (l.id) l.id, l.definition FROM dbsync.layout l WHERE l.id = ANY (%(ids)s) ORDER BY l.id
 
@@ -205,7 +235,10 @@ SELECT name, lineage, incarnation, system_identifier, capture_off_since, paused_
 FROM dbsync.node
 
 -- name: link
-SELECT cursor::text, window_end::text, window_seq, last_number, last_hash FROM dbsync.link WHERE name = %(link)s
+-- With whether anything that is captured here may have come from another node: most nodes have none below them.
+SELECT cursor::text, window_end::text, window_seq, last_number, last_hash,
+       EXISTS (SELECT FROM dbsync.receipt r WHERE r.tx IS NOT NULL)
+FROM dbsync.link WHERE name = %(link)s
 
 -- name: open_link
 INSERT INTO dbsync.link (name) VALUES (%(link)s) ON CONFLICT (name) DO NOTHING

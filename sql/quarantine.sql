@@ -108,6 +108,10 @@ SELECT count(*) FROM (
 -- Whether it still is as the winner left it.
 SELECT count(*) FILTER (WHERE NOT ({as_left})) FROM {table} t CROSS JOIN dbsync.conflict c WHERE c.id = {id} AND {same_row}
 
+-- name: count_as
+-- Whether it holds what is wanted without anybody undoing it: somebody mended it by hand.
+SELECT count(*) FROM {table} t CROSS JOIN dbsync.conflict c WHERE c.id = {id} AND {same_row} AND {as_wanted}
+
 -- name: referring
 -- Whether a row refers to it: deleting would cascade, or fail.
 SELECT EXISTS (

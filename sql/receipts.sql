@@ -9,23 +9,15 @@ SELECT number, hash, applied_at FROM dbsync.receipt
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '')
 ORDER BY number DESC LIMIT 1
 
--- name: record
--- With the transactions that are staged, each by its last number and the moment of that change: what another life of the
--- same database, or another link of this one, brings again is known by them.
-INSERT INTO dbsync.receipt (node, lineage, incarnation, link, number, hash, changes, first_captured, last_captured,
-                            first_tx, last_tx, transactions, moments)
-SELECT %(node)s, %(lineage)s, %(incarnation)s, %(link)s, %(number)s, %(hash)s, %(changes)s, %(first_captured)s,
-       %(last_captured)s, min(e.tx), max(e.tx), array_agg(e.tx ORDER BY e.tx), array_agg(e.captured_at ORDER BY e.tx)
-FROM pg_temp.dbsync_stage e
-WHERE e.seq = e.tx
-RETURNING applied_at
-
--- name: has_other_lives
--- Two looks at the index, not a walk through all receipts of the node.
+-- name: surroundings
+-- Of other lives, links and tiers: three looks at an index, not a walk through all receipts of the node.
 SELECT EXISTS (SELECT FROM dbsync.receipt r
                WHERE r.lineage = %(lineage)s AND (r.incarnation, r.link) < (%(incarnation)s::uuid, %(link)s::text))
     OR EXISTS (SELECT FROM dbsync.receipt r
                WHERE r.lineage = %(lineage)s AND (r.incarnation, r.link) > (%(incarnation)s::uuid, %(link)s::text))
+    OR EXISTS (SELECT FROM dbsync.passed p WHERE p.lineage = %(lineage)s),
+    EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship'),
+    (SELECT coalesce(max(c.id), 0) FROM dbsync.conflict c)
 
 -- name: drop_applied
 -- Whole transactions, wherever this batch or the other one was cut.
@@ -36,14 +28,27 @@ USING (
     JOIN (
         SELECT here.tx, here.moment
         FROM (SELECT min(m.tx) AS first, max(m.tx) AS last FROM pg_temp.dbsync_stage m) staged
-        JOIN dbsync.receipt r ON r.lineage = %(lineage)s AND (r.incarnation, r.link) <> (%(incarnation)s::uuid, %(link)s::text)
-                             AND r.first_tx <= staged.last AND r.last_tx >= staged.first
-        CROSS JOIN LATERAL unnest(r.transactions, r.moments) AS here(tx, moment)
+        CROSS JOIN LATERAL (
+            SELECT r.transactions, r.moments FROM dbsync.receipt r
+            WHERE r.lineage = %(lineage)s AND (r.incarnation, r.link) <> (%(incarnation)s::uuid, %(link)s::text)
+              AND r.first_tx <= staged.last AND r.last_tx >= staged.first
+            UNION ALL
+            SELECT p.transactions, p.moments FROM dbsync.passed p
+            WHERE p.lineage = %(lineage)s AND p.first_tx <= staged.last AND p.last_tx >= staged.first
+        ) kept
+        CROSS JOIN LATERAL unnest(kept.transactions, kept.moments) AS here(tx, moment)
     ) here ON here.tx = e.tx AND here.moment = e.captured_at
     WHERE e.seq = e.tx
 ) known
 WHERE s.tx = known.tx
 
--- name: note_dropped
-UPDATE dbsync.receipt SET dropped = %(dropped)s
-WHERE node = %(node)s AND incarnation = %(incarnation)s AND link = %(link)s AND number = %(number)s
+-- name: record
+-- With the transactions that are staged, each by its last number and the moment of that change: what another life of the
+-- same database, or another link of this one, brings again is known by them. None are staged where all came before.
+INSERT INTO dbsync.receipt (node, lineage, incarnation, link, number, hash, changes, dropped, first_captured, last_captured,
+                            first_tx, last_tx, transactions, moments)
+SELECT %(node)s, %(lineage)s, %(incarnation)s, %(link)s, %(number)s, %(hash)s, %(changes)s, %(dropped)s, %(first_captured)s,
+       %(last_captured)s, min(e.tx), max(e.tx), array_agg(e.tx ORDER BY e.tx), array_agg(e.captured_at ORDER BY e.tx)
+FROM pg_temp.dbsync_stage e
+WHERE e.seq = e.tx
+RETURNING applied_at

@@ -17,9 +17,9 @@ import psycopg
 import structlog
 from psycopg import errors, sql
 
-from dbsync.apply import receipts
+from dbsync.apply import passed, receipts
 from dbsync.apply.load import Load, Released
-from dbsync.apply.quarantine import Quarantine
+from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import skew
 from dbsync.apply.span import Span
@@ -102,11 +102,13 @@ class Applier:
         rows = self._connection.execute(statement("aside", "waiting_by_table"), {"lineage": lineage}).fetchall()
         return dict(rows)
 
-    def release(self, cases: Sequence[int] | None = None, *, source_wins: bool = False) -> Released:
+    def release(
+        self, cases: Sequence[int] | None = None, *, source_wins: bool = False, patience: float = 0.0
+    ) -> Released:
         """Try cases of the quarantine again, with what waits behind them; None tries all that wait.
 
         ``source_wins`` applies what waits for a decision as the source has it. One transaction a node; a node whose
-        batch is being applied at this moment is left alone.
+        batch is still being applied after ``patience`` seconds is left alone.
         """
         policies = self._policies.won_by_source() if source_wins else self._policies
         chosen = None if cases is None else list(cases)
@@ -119,7 +121,10 @@ class Applier:
             done.add(lineage)
             load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={})
             with self._connection.transaction():
-                found += self._release(load, chosen, policies)
+                if has_turn(self._connection, lineage, patience):
+                    found += self._release(load, chosen, policies)
+                else:
+                    found += Released(busy=(node,))
         return found
 
     # A batch.
@@ -127,17 +132,22 @@ class Applier:
     def _apply(self, header: Header, payload: Iterable[bytes]) -> Receipt:
         # Staged before the turn is taken: a service that goes silent in the middle of a batch keeps nobody waiting.
         digest = self._stage(payload, header.changes)
-        self._connection.execute(statement("aside", "take_turn"), {"lineage": str(header.lineage)})
+        receipts.take_turns(self._connection, header)
         last = self.last_receipt(header.node, header.incarnation, header.link)
         known = receipts.seen(last, header, digest)
         if known is not None:
             return known
-        receipt = receipts.record(self._connection, header, digest)
-        dropped = receipts.drop_applied(self._connection, header)
-        dropped += self._connection.execute(statement("apply", "returned")).rowcount
+        met = receipts.surroundings(self._connection, header)
+        dropped = receipts.drop_applied(self._connection, header) if met.has_others else 0
+        dropped += passed.drop_known(self._connection, header)
+        receipt = receipts.record(self._connection, header, digest, dropped)
+        passed.record(self._connection, header)
+        returned = self._connection.execute(statement("apply", "returned")).rowcount
         load = Load.of(header)
         self._announce(load)
-        held = self._insist(load, self._policies, None if dropped else header.counts)
+        held = self._insist(load, self._policies, None if dropped or returned else header.counts)
+        if met.passes_on and not held and not returned:
+            passed.claim(self._connection, header, self._policies, met.newest_conflict)
         return replace(receipt, held=held)
 
     def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
@@ -210,9 +220,6 @@ class Applier:
 
     def _release(self, load: Load, cases: list[int] | None, policies: Policies) -> Released:
         lineage = {"lineage": load.lineage}
-        turn = self._connection.execute(statement("aside", "try_turn"), {"lineage": str(load.lineage)}).fetchone()
-        if turn is None or not turn[0]:
-            return Released()
         if cases is None:
             rows = self._connection.execute(statement("aside", "waiting_cases"), {**lineage, "cases": None}).fetchall()
         else:
@@ -314,7 +321,7 @@ class _Attempt:
         """
         changes = sum(count.changes for count in counts)
         if changes <= 1 or self._is_one(span, counts):
-            self._single(span, counts, refused)
+            self._single(span, counts, refused, whole=changes > 1)
             return
         middle = self._middle(span, (changes - 1) // 2)
         second = replace(span, low=middle)
@@ -332,7 +339,7 @@ class _Attempt:
             return False
         return True
 
-    def _single(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
+    def _single(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None, *, whole: bool) -> None:
         """Write what is not parted any more, or hold it."""
         if refused is None:
             try:
@@ -340,7 +347,7 @@ class _Attempt:
             except Unapplicable as problem:
                 refused = problem
         if refused is not None:
-            self.quarantine.hold_first(span, _kind(refused, counts), refused.reason)
+            self.quarantine.hold_first(span, _kind(refused, counts), refused.reason, whole=whole)
             self._write(span)
 
     def _middle(self, span: Span, half: int) -> int:
@@ -350,14 +357,18 @@ class _Attempt:
         return int(row[0])
 
     def _is_one(self, span: Span, counts: Sequence[Count]) -> bool:
-        """Say whether a span is one transaction that a table's rule keeps whole."""
+        """Say whether a span is one transaction that is to stay whole.
+
+        A table's rule may say so. And a row must not be left with a key that it has only in passing (a swap).
+        """
         tables = {self.load.layouts[count.layout].table for count in counts}
-        if not any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables):
+        ruled = any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables)
+        if not ruled and not any(count.renames for count in counts):
             return False
         row = self.connection.execute(
             sql.SQL("SELECT count(DISTINCT s.tx) FROM pg_temp.dbsync_stage s WHERE {}").format(span.condition())
         ).fetchone()
-        return row is not None and row[0] == 1
+        return row is not None and row[0] == 1 and (ruled or self.quarantine.passes_through(span))
 
     def _try_again(self, cases: Sequence[int]) -> None:
         self.connection.execute(statement("aside", "empty_stage"))

@@ -14,8 +14,9 @@ from functools import cached_property
 from psycopg import sql
 
 from dbsync.apply.resolve import coalesced, look_up, target_column
-from dbsync.apply.share import Share
+from dbsync.apply.share import RANGE, Share
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, text_sql
+from dbsync.model.batch import Op
 from dbsync.model.catalog import Column
 from dbsync.model.policy import Conflict, OnConflict, OnDelete
 from dbsync.model.registration import KeyReference
@@ -112,19 +113,34 @@ class Judgement:
 
     def ledger(self) -> Sql:
         """Compose what writes each conflict down."""
-        share, deletes = self.share, self.share.deletes_only
+        return self._entries(
+            conflict=self._delete_kind() if self.share.deletes_only else self._kind(),
+            decision=self._decision(),
+            recorded=sql.SQL("b.held IS NULL AND (b.clash OR ({}))").format(self._unfound()),
+        )
+
+    def undecided(self, op: Op) -> Sql:
+        """Compose what writes conflicts down that wait for a person: of cases that are staged, those of one kind."""
+        return self._entries(
+            conflict=sql.SQL("q.conflict"),
+            decision=sql.Literal(OnConflict.QUARANTINE.value),
+            recorded=sql.SQL("q.id IS NOT NULL AND s.op = {} AND {}").format(sql.Literal(op.value), RANGE),
+        )
+
+    def _entries(self, *, conflict: Sql, decision: Sql, recorded: Sql) -> Sql:
+        share = self.share
         texts = [self._text(a.value, a.name) for a in self.assignments]
         return statement("apply", "ledger").format(
-            conflict=self._delete_kind() if deletes else self._kind(),
+            conflict=conflict,
             relation=sql.Literal(qualified(share.table.name)),
             key=text_array([sql.SQL("{}::pg_catalog.text").format(leaf) for leaf in share.own_leaves("b")]),
             rule=sql.Literal(self._rule.value),
-            decision=self._decision(),
+            decision=decision,
             differing=self._differing(),
             row_id=self._row_id(),
-            source_image=sql.SQL("NULL") if deletes else _object(self.written, texts),
+            source_image=sql.SQL("NULL") if share.deletes_only else _object(self.written, texts),
             upstream_image=self._upstream_image(),
-            recorded=sql.SQL("b.held IS NULL AND (b.clash OR ({}))").format(self._unfound()),
+            recorded=recorded,
         )
 
     # What the columns are.

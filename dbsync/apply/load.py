@@ -56,6 +56,12 @@ class Released:
 
     released: int = 0
     waiting: int = 0
+    busy: tuple[str, ...] = ()
+    """Nodes that were left alone: a batch of theirs was being applied."""
 
     def __add__(self, other: Released) -> Released:
-        return Released(released=self.released + other.released, waiting=self.waiting + other.waiting)
+        return Released(
+            released=self.released + other.released,
+            waiting=self.waiting + other.waiting,
+            busy=(*self.busy, *other.busy),
+        )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.names import name_statements, reference_slice
 from dbsync.apply.span import Span
+from dbsync.apply.undecided import Undecided
 from dbsync.errors import LinkHalted
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Op
@@ -18,12 +20,6 @@ from dbsync.model.layout import Layout
 from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.statements import statement
 
-TO_BE_DECIDED = (
-    Conflict.INSERT_EXISTS,
-    Conflict.UPDATE_ORIGIN_DIFFERS,
-    Conflict.UPDATE_MISSING,
-    Conflict.DELETE_ORIGIN_DIFFERS,
-)
 ORDER_MAY_MATTER = (Conflict.REFERENCE_MISSING, Conflict.MULTIPLE_UNIQUE_CONFLICTS, Conflict.STILL_REFERENCED)
 """Found in a part of a transaction, these may be gone when the whole of it is there."""
 
@@ -37,6 +33,7 @@ class Quarantine:
         self._policies = policies
         self._halts = halts
         self._arrival: int | None = None
+        self._whole: list[int] = []
         self.held = 0
         """Changes that went aside."""
 
@@ -66,9 +63,18 @@ class Quarantine:
         )
         self._take_aside()
 
-    def hold_first(self, span: Span, conflict: Conflict, reason: str) -> None:
-        """Hold the first change of a span."""
+    def passes_through(self, span: Span) -> bool:
+        """Say whether a row of a span, which is one transaction, has a key that it only has in passing."""
         self._name()
+        query = statement("aside", "passes_through").format(range=span.condition())
+        row = self._connection.execute(query).fetchone()
+        return row is not None and bool(row[0])
+
+    def hold_first(self, span: Span, conflict: Conflict, reason: str, *, whole: bool = False) -> None:
+        """Hold the first change of a span; and all of its transaction, where that is to stay ``whole``."""
+        self._name()
+        if whole:
+            self._whole += self._transactions(span)
         self._connection.execute(
             statement("aside", "accuse_all").format(range=span.condition()),
             {"conflict": conflict.value, "reason": reason},
@@ -98,10 +104,8 @@ class Quarantine:
     def note_conflicts(self) -> None:
         """Write down the conflicts among what was held: a person is to decide them."""
         if self.held:
-            self._connection.execute(
-                statement("aside", "note_conflict"),
-                {**self._lineage, "arrival": self._arrival, "conflicts": [c.value for c in TO_BE_DECIDED]},
-            )
+            noting = Undecided(connection=self._connection, layouts=self._load.layouts, policies=self._policies)
+            noting.note(self._load.lineage)
 
     def count_held(self) -> int:
         """Count the changes that this load left waiting."""
@@ -176,13 +180,17 @@ class Quarantine:
         together = self._whole_transactions()
         while True:
             newest = self._newest_case()
-            asked = {**self._lineage, "since": since, "together": together}
+            asked = {**self._lineage, "since": since, "together": together, "whole": self._whole}
             self._connection.execute(statement("aside", "accuse_dependents"), asked)
-            if together:
+            if together or self._whole:
                 self._connection.execute(statement("aside", "accuse_companions"), asked)
             if not self._move():
                 return
             since = newest
+
+    def _transactions(self, span: Span) -> list[int]:
+        query = sql.SQL("SELECT DISTINCT s.tx FROM pg_temp.dbsync_stage s WHERE {}").format(span.condition())
+        return [row[0] for row in self._connection.execute(query).fetchall()]
 
     def _newest_case(self) -> int:
         row = self._connection.execute(statement("aside", "newest_case")).fetchone()
@@ -248,6 +256,20 @@ class Quarantine:
             (tx, seq),
         ).fetchone()
         return "(no key)" if row is None or row[0] is None else f"({row[0]})"
+
+
+def has_turn(connection: psycopg.Connection, lineage: UUID, patience: float) -> bool:
+    """Take a node's turn until the transaction ends; say whether it could be had within ``patience`` seconds."""
+    asked = {"lineage": str(lineage), "patience": f"{patience}s"}
+    if not patience:
+        row = connection.execute(statement("aside", "try_turn"), asked).fetchone()
+        return row is not None and bool(row[0])
+    try:
+        with connection.transaction():
+            connection.execute(statement("aside", "await_turn"), asked)
+    except errors.LockNotAvailable:
+        return False
+    return True
 
 
 _WORDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg
@@ -11,9 +12,26 @@ from dbsync.model.batch import Header, Receipt
 from dbsync.statements import statement
 
 
-def take_turn(connection: psycopg.Connection, header: Header) -> None:
-    """Wait until no other batch of this database, or of a copy of it, is being applied; until the transaction ends."""
-    connection.execute(statement("receipts", "take_turn"), {"lineage": str(header.lineage)})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a batch meets here."""
+
+    has_others: bool
+    """Another life of the node, another of its links or another tier has brought transactions of it."""
+    passes_on: bool
+    """Changes are captured here, for a tier above."""
+    newest_conflict: int
+    """Where the ledger ends before the batch."""
+
+
+def take_turns(connection: psycopg.Connection, header: Header) -> None:
+    """Wait until nobody else applies what this batch may hold; until the transaction ends.
+
+    That is another batch of the same database or of a copy of it, and of each node whose changes it passes on. In one
+    order, so that two batches never wait for each other.
+    """
+    for lineage in sorted({str(header.lineage), *(str(passed.lineage) for passed in header.passed)}):
+        connection.execute(statement("receipts", "take_turn"), {"lineage": lineage})
 
 
 def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, link: str) -> Receipt | None:
@@ -49,10 +67,27 @@ def seen(last: Receipt | None, header: Header, digest: bytes) -> Receipt | None:
     return None
 
 
-def record(connection: psycopg.Connection, header: Header, digest: bytes) -> Receipt:
-    """Record a batch and the transactions it holds, in the transaction that applies it.
+def surroundings(connection: psycopg.Connection, header: Header) -> Surroundings:
+    """Ask at once what decides how a batch is received."""
+    row = connection.execute(statement("receipts", "surroundings"), _identity(header)).fetchone()
+    assert row is not None
+    has_others, passes_on, newest_conflict = row
+    return Surroundings(has_others=has_others, passes_on=passes_on, newest_conflict=newest_conflict)
 
-    To be called when it is staged, before anything leaves the stage.
+
+def drop_applied(connection: psycopg.Connection, header: Header) -> int:
+    """Take out of the stage what came before by another life of the node, another link or another tier.
+
+    Gives how many changes that were. A transaction is known for ever by the lineage, its last number and the moment of
+    that change. Whoever applies holds the lineage's turn: two never bring the same transaction at the same moment.
+    """
+    return connection.execute(statement("receipts", "drop_applied"), _identity(header)).rowcount
+
+
+def record(connection: psycopg.Connection, header: Header, digest: bytes, dropped: int) -> Receipt:
+    """Record a batch and the transactions it brings, in the transaction that applies it.
+
+    To be called when what is here already has left the stage, and nothing else has: it holds ``dropped`` changes fewer.
     """
     row = connection.execute(
         statement("receipts", "record"),
@@ -62,6 +97,7 @@ def record(connection: psycopg.Connection, header: Header, digest: bytes) -> Rec
             "number": header.number,
             "hash": digest,
             "changes": header.changes,
+            "dropped": dropped,
             "first_captured": header.first_captured,
             "last_captured": header.last_captured,
         },
@@ -70,22 +106,6 @@ def record(connection: psycopg.Connection, header: Header, digest: bytes) -> Rec
     return Receipt(
         node=header.node, incarnation=header.incarnation, number=header.number, hash=digest, applied_at=row[0]
     )
-
-
-def drop_applied(connection: psycopg.Connection, header: Header) -> int:
-    """Take out of the stage what another life of the node, or another of its links, brought before; give how many changes.
-
-    A transaction is known for ever by the lineage, its last number and the moment of that change. Whoever applies holds
-    the lineage's turn: two lives never bring the same transaction at the same moment.
-    """
-    row = connection.execute(statement("receipts", "has_other_lives"), _identity(header)).fetchone()
-    if row is None or not row[0]:
-        return 0
-    dropped = connection.execute(statement("receipts", "drop_applied"), _identity(header)).rowcount
-    if dropped:
-        noted = {**_identity(header), "node": header.node, "number": header.number, "dropped": dropped}
-        connection.execute(statement("receipts", "note_dropped"), noted)
-    return dropped
 
 
 def _identity(header: Header) -> dict[str, object]:

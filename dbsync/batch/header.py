@@ -6,15 +6,16 @@ it, a key in another order, white space - everything that version 1 would not ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 
 from dbsync.errors import FormatError
-from dbsync.model.batch import Count, Header, Op
+from dbsync.model.batch import Count, Header, Op, Passed
 from dbsync.model.layout import Layout
 
 VERSION = 1
@@ -24,10 +25,11 @@ _LARGEST_COUNT = 2**53 - 1
 _MEMBERS = frozenset(
     {
         "counts", "first_captured", "first_seq", "incarnation", "last_captured", "last_seq", "layouts", "lineage", "link",
-        "node", "number", "previous_hash", "transactions",
+        "node", "number", "passed", "previous_hash", "transactions",
     }
 )  # fmt: skip
 _COUNT_MEMBERS = frozenset({"layout", "op", "changes", "renames"})
+_PASSED_MEMBERS = frozenset({"lineage", "transactions", "tx"})
 
 T = TypeVar("T")
 
@@ -80,6 +82,14 @@ def _dump(header: Header) -> bytes:
         ],
         "previous_hash": header.previous_hash.hex(),
         "layouts": {str(identity): layout.definition() for identity, layout in header.layouts.items()},
+        "passed": [
+            {
+                "tx": str(passed.tx),
+                "lineage": str(passed.lineage),
+                "transactions": [[str(tx), _moment_text(moment)] for tx, moment in passed.transactions],
+            }
+            for passed in header.passed
+        ],
     }
     return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
@@ -103,6 +113,7 @@ def _read(value: object) -> Header:
             _long(identity): Layout.read(_members(definition))
             for identity, definition in _members(members["layouts"]).items()
         },
+        passed=tuple(_read_passed(passed) for passed in _list(members["passed"])),
     )
     _consistent(header)
     return header
@@ -117,6 +128,12 @@ def _consistent(header: Header) -> None:
         "it has no changes": not header.counts,
         "a count stands twice": len(set(told)) < len(told),
         "a count has no layout": not {layout for layout, _ in told} <= header.layouts.keys(),
+        "what is passed on is not in order": not _ascends([(p.tx, p.lineage.bytes) for p in header.passed])
+        or not all(_ascends(p.transactions) for p in header.passed),
+        "it passes on nothing": not all(p.transactions for p in header.passed),
+        "what is passed on is in none of its transactions": not all(
+            header.first_seq < p.tx <= header.last_seq for p in header.passed
+        ),
     }
     found = [problem for problem, is_so in problems.items() if is_so]
     if found:
@@ -134,6 +151,23 @@ def _read_count(value: object) -> Count:
     if count.renames > count.changes:
         raise ValueError("more renames than changes")
     return count
+
+
+def _read_passed(value: object) -> Passed:
+    members = _exactly(value, _PASSED_MEMBERS)
+    return Passed(
+        tx=_long(members["tx"], least=0),
+        lineage=UUID(_text(members["lineage"])),
+        transactions=tuple(_read_transaction(*_list(pair)) for pair in _list(members["transactions"])),
+    )
+
+
+def _read_transaction(tx: object, moment: object) -> tuple[int, datetime]:
+    return _long(tx, least=0), _moment(moment)
+
+
+def _ascends(values: Sequence[Any]) -> bool:
+    return all(one < other for one, other in pairwise(values))
 
 
 def _exactly(value: object, wanted: frozenset[str]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from dbsync.changelog.stitch import stitch
 from dbsync.errors import Interrupted
-from dbsync.model.batch import Batch, Count, Cut, Header, Op, Receipt, Window
+from dbsync.model.batch import Batch, Count, Cut, Header, Op, Passed, Receipt, Window
 from dbsync.model.layout import Layout
 from dbsync.postgres import translated
 from dbsync.statements import statement
@@ -22,6 +22,8 @@ FEW = 1_000
 EVERYTHING = 1 << 62
 CHUNK = 1 << 16
 """Bytes handed on at a time."""
+MOST_PASSED = 50_000
+"""Transactions of other nodes that one header tells of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Position:
     window_seq: int
     last_number: int
     last_hash: bytes
+    has_nodes_below: bool = False
+    """Batches of other nodes were applied in transactions of this log."""
 
 
 class Reader:
@@ -77,9 +81,14 @@ class Reader:
         """Give how far the link has been acknowledged."""
         row = self._connection.execute(statement("changelog", "link"), {"link": self._link}).fetchone()
         assert row is not None, "the link was opened"
-        cursor, window_end, window_seq, number, last_hash = row
+        cursor, window_end, window_seq, number, last_hash, has_nodes_below = row
         return Position(
-            cursor=cursor, window_end=window_end, window_seq=window_seq, last_number=number, last_hash=bytes(last_hash)
+            cursor=cursor,
+            window_end=window_end,
+            window_seq=window_seq,
+            last_number=number,
+            last_hash=bytes(last_hash),
+            has_nodes_below=has_nodes_below,
         )
 
     @property
@@ -304,6 +313,7 @@ class Reader:
             statement("changelog", "counts"), {"after": _read_after(cut), "last": cut.last_seq}
         ).fetchall()
         counts = tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r, _, _ in rows)
+        position = self.position()
         return Header(
             node=self._node,
             lineage=self._lineage,
@@ -316,8 +326,18 @@ class Reader:
             first_captured=min(row[4] for row in rows),
             last_captured=max(row[5] for row in rows),
             counts=counts,
-            previous_hash=self.position().last_hash,
+            previous_hash=position.last_hash,
             layouts=self._known([count.layout for count in counts]),
+            passed=self._passed(cut) if position.has_nodes_below else (),
+        )
+
+    def _passed(self, cut: Cut) -> tuple[Passed, ...]:
+        """Tell which transactions of a cut hold those of other nodes; the same whenever the batch is read again."""
+        asked = {"after": _read_after(cut), "last": cut.last_seq, "most": MOST_PASSED}
+        rows = self._connection.execute(statement("changelog", "passed"), asked).fetchall()
+        return tuple(
+            Passed(tx=tx, lineage=lineage, transactions=tuple(zip(transactions, moments, strict=True)))
+            for tx, lineage, transactions, moments in rows
         )
 
     def _payload(self, cut: Cut) -> Iterator[bytes]:

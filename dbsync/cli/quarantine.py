@@ -17,7 +17,7 @@ from dbsync.cli.case import OPS, said, said_key, said_values
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
 from dbsync.cli.status import ago
-from dbsync.errors import UsageError
+from dbsync.errors import Interrupted, UsageError
 from dbsync.model.policy import Conflict
 from dbsync.service.quarantine import Case, Desk, Listing, Values, Wanted, desk
 from dbsync.verify.words import counted
@@ -134,7 +134,8 @@ def retry(
 ) -> None:
     """Try cases again, with all that waits behind them. What still cannot be applied stays, with its reason.
 
-    Exits 1 when anything that was tried still waits.
+    Exits 1 when anything that was tried still waits, 75 when a node's cases could not be tried: a batch of it was being
+    applied.
     """
     if bool(numbers) == all_:
         raise UsageError("say which: one or more ids, or --all", hint="dbsync quarantine list")
@@ -146,9 +147,12 @@ def retry(
         before = {number: found.case(number) for number in numbers or ()}
         done = found.retry(numbers or None, node=node, source_wins=source_wins)
         still = [found.case(number) for number in before]
-    _show_released(done)
+    if not done.busy or done != Released(busy=done.busy):
+        _show_released(done)
     for case in still:
-        _show_still(before[case.id], case)
+        _show_still(case, done)
+    if done.busy:
+        raise _busy(done, found.where)
     if done.waiting or any(case.state == "waiting" for case in still):
         raise typer.Exit(1)
 
@@ -168,8 +172,10 @@ def skip(
     with desk(settings(config), here=here) as found:
         done = found.skip(number, reason.strip(), by=by)
     output.line(f"row {number} is skipped, and stays in the ledger")
-    if done != Released():
+    if done != Released(busy=done.busy):
         _show_released(done)
+    if done.busy:
+        output.line(f"what waited behind it is tried by itself: a batch of {done.busy[0]} is being applied")
 
 
 @app.command("export")
@@ -258,16 +264,21 @@ def _show_released(done: Released) -> None:
     output.line(f"{counted(done.released, 'change')} applied, {counted(done.waiting, 'change')} still waiting")
 
 
-def _show_still(before: Case, after: Case) -> None:
-    """Say what became of one case."""
-    if after.state != "waiting":
-        return
-    if after.attempts == before.attempts:
-        output.line(
-            f"row {after.id} was not tried: a batch of {after.node} is being applied; type it again in a moment"
-        )
-    else:
-        output.line(f"row {after.id} still waits: {after.conflict}, {after.reason}")
+def _show_still(case: Case, done: Released) -> None:
+    """Say why a case that was tried waits still."""
+    if case.state == "waiting" and case.node not in done.busy:
+        output.line(f"row {case.id} still waits: {case.conflict}, {case.reason}")
+
+
+def _busy(done: Released, where: str) -> Interrupted:
+    """Say what was not tried; one who types it again finds the batch done."""
+    nodes = ", ".join(dict.fromkeys(done.busy))
+    return Interrupted(
+        f"what waits of {nodes} was not tried",
+        where=where,
+        why=f"a batch of {nodes} is being applied at this moment",
+        hint="type the same again in a moment",
+    )
 
 
 def _exported(found: Desk, wanted: Wanted, *, show_values: bool) -> Iterator[dict[str, Any]]:

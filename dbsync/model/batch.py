@@ -61,6 +61,18 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A transaction of a batch that holds whole transactions of another node: its sender applied them in it."""
+
+    tx: int
+    """The transaction, by its last seq."""
+    lineage: UUID
+    """Whose those are."""
+    transactions: tuple[tuple[int, datetime], ...]
+    """Each by its last seq and the moment of that change, in this order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """What stands before a batch's payload."""
 
@@ -81,6 +93,8 @@ class Header:
     previous_hash: bytes
     """SHA-256 of the payload of the batch before, empty for the first."""
     layouts: Mapping[int, Layout]
+    passed: tuple[Passed, ...] = ()
+    """What its transactions pass on of other nodes, where each holds nothing else; ordered by transaction and lineage."""
 
     @property
     def changes(self) -> int:

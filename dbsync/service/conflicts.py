@@ -139,7 +139,8 @@ class Ledger:
             raise Refusal(
                 f"conflict {entry.id} was undone before, by {entry.undone_by}",
                 where=self.where,
-                why="an undo is an ordinary change; what the winner wanted stands in the ledger",
+                why="an undo is an ordinary change and is not undone; the winner's values stand in the ledger,"
+                " to be entered in the application",
                 hint=f"dbsync conflicts show {entry.id} --show-values",
             )
 
@@ -165,6 +166,14 @@ class Ledger:
         if undo.step is Step.INSERT:
             return
         found = self._number(undo.hold())
+        held = undo.undone_already()
+        if held is not None and self._number(held):
+            raise Refusal(
+                f"the row of conflict {undo.conflict} holds what the loser wanted already",
+                where=self.where,
+                why="somebody changed it back since, or undid a later conflict of the same row",
+                hint=f"dbsync conflicts show {undo.conflict} --show-values",
+            )
         if found > 1:
             raise Refusal(
                 f"{found} rows of {undo.table.name} are as conflict {undo.conflict} left one", where=self.where

@@ -22,6 +22,9 @@ from dbsync.model.names import TableName
 from dbsync.postgres import connect, translated
 from dbsync.statements import statement
 
+PATIENCE = 5.0
+"""Seconds that somebody who typed a command waits for a batch of the node that is being applied."""
+
 Leaves = Sequence[str | None]
 
 QUARANTINE = sql.Identifier("dbsync", "quarantine")
@@ -161,7 +164,8 @@ class Desk:
     def retry(self, numbers: Sequence[int] | None, *, node: str | None = None, source_wins: bool = False) -> Released:
         """Try cases again with all that waits behind them, or all cases (of a node); what cannot be applied stays.
 
-        ``source_wins`` decides those that a conflict put aside as ``on_conflict = "source"`` would.
+        ``source_wins`` decides those that a conflict put aside as ``on_conflict = "source"`` would. A node whose batch
+        takes long to apply is left alone, and named.
         """
         cases = self._all(node) if numbers is None else [self._waiting(number).id for number in numbers]
         if not cases:
@@ -190,7 +194,7 @@ class Desk:
             from dbsync.apply.applier import Applier  # noqa: PLC0415 - it takes a while, and only a retry needs it
 
             applier = Applier(self.connection, self.config.policies)
-            return applier.release(cases, source_wins=source_wins)
+            return applier.release(cases, source_wins=source_wins, patience=PATIENCE)
 
     def _waiting(self, number: int) -> Case:
         """Give a case that waits; refuse what is decided, and what waits behind another case."""

@@ -53,6 +53,12 @@ class Undo:
         """Compose the question whether the row has other values by now."""
         return self._said("changed_since", as_left=self._as_left())
 
+    def undone_already(self) -> Query | None:
+        """Compose the question how many rows hold what the loser wanted by now; None where that is not told so."""
+        if self.step is not Step.UPDATE:
+            return None
+        return self._said("count_as", as_wanted=self._holds(self.loser, self.columns))
+
     def referring(self, catalog: Catalog) -> Iterator[tuple[Table, Query]]:
         """Compose the questions whether rows of other tables refer to it, table by table."""
         for child in catalog.tables.values():
@@ -106,10 +112,13 @@ class Undo:
 
     def _as_left(self) -> Sql:
         """Say that the row holds what the winner left in it, byte for byte."""
+        return self._holds(self.winner, self.left)
+
+    def _holds(self, image: str, columns: Sequence[Column]) -> Sql:
         comma = sql.SQL(", ")
-        current = comma.join(column_sql("t", c.name) for c in self.left)
+        current = comma.join(column_sql("t", c.name) for c in columns)
         wanted = comma.join(
-            sql.SQL("({})::{}").format(value_of(_text(self.winner, c.name), c), sql.SQL(c.type)) for c in self.left
+            sql.SQL("({})::{}").format(value_of(_text(image, c.name), c), sql.SQL(c.type)) for c in columns
         )
         return sql.SQL("pg_catalog.record_image_eq(ROW({}), ROW({}))").format(current, wanted)
 
@@ -138,7 +147,9 @@ def plan(conflict: int, decision: str, known: Known, table: Table) -> Undo:
     if decision not in names:
         raise Refusal(
             f"conflict {conflict} was not decided by a rule, so there is nothing to undo",
-            why="it waits in quarantine" if decision == "quarantine" else "neither side had the row",
+            why="it went to quarantine, for a person to decide"
+            if decision == "quarantine"
+            else "neither side had the row",
             hint="dbsync quarantine list" if decision == "quarantine" else f"dbsync conflicts show {conflict}",
         )
     loser = "upstream" if decision == "source" else "source"

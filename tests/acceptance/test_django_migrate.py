@@ -43,7 +43,8 @@ LEAFLET: LiteralString = (
     " ON CONFLICT (title) DO UPDATE SET copies = excluded.copies"
 )
 VISIT: LiteralString = (
-    "INSERT INTO growing_visit (patient_id, code) SELECT id, 'V-' || %(n)s FROM growing_patient ORDER BY id DESC LIMIT 2"
+    "INSERT INTO growing_visit (patient_id, code)"
+    " SELECT id, 'V-' || %(n)s FROM growing_patient ORDER BY id DESC LIMIT 2"
 )
 
 
@@ -164,7 +165,7 @@ def in_a_process_of_its_own(database: Database) -> Iterator[Thread]:
     def migrate() -> None:
         try:
             django(database)
-        except BaseException as error:  # noqa: BLE001 - told by the test itself
+        except BaseException as error:
             failed.append(error)
 
     thread = Thread(target=migrate)

@@ -160,6 +160,64 @@ def test_undo_is_done_once(pipeline: Pipeline, tmp_path: Path) -> None:
         who.type("conflicts", "undo", number(who), "--force")
 
 
+def test_an_undo_is_not_undone_and_the_row_stays_as_it_left_it(pipeline: Pipeline, tmp_path: Path) -> None:
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who), "--by", "Neema")
+    for words in ((), ("--dry-run",), ("--force",)):
+        with pytest.raises(Refusal, match="was undone before, by Neema") as error:
+            who.type("conflicts", "undo", number(who), *words)
+        assert "the winner's values stand in the ledger" in error.value.why
+        assert error.value.hint == f"dbsync conflicts show {number(who)} --show-values"
+    assert pipeline.upstream.sql(ROW) == [("UP   ", "80.00", "null", None)]
+    assert pipeline.upstream.value("SELECT undone_by FROM dbsync.conflict") == "Neema"
+
+
+def test_a_conflict_that_an_undo_leads_to_is_another_one_and_is_undone_in_its_turn(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    both_changed(pipeline, theirs="UPDATE subject SET initials = 'UP'")
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    pipeline.source.sql("UPDATE subject SET initials = 'S2'")
+    pipeline.ship()
+    assert pipeline.upstream.value("SELECT initials FROM subject") == "S2   "
+    first, second = (entry["id"] for entry in who.must("conflicts", "list", "--json").json["conflicts"])
+    with pytest.raises(Refusal, match="was undone before"):
+        who.type("conflicts", "undo", str(first))
+    who.must("conflicts", "undo", str(second))
+    assert pipeline.upstream.value("SELECT initials FROM subject") == "UP   "
+
+
+@pytest.mark.parametrize("words", [(), ("--force",)])
+def test_a_row_that_holds_what_the_loser_wanted_is_not_written_again(
+    pipeline: Pipeline, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    both_changed(pipeline, theirs="UPDATE subject SET initials = 'UP'")
+    pipeline.upstream.sql("UPDATE subject SET initials = 'UP'")
+    who = dba(pipeline, tmp_path)
+    with pytest.raises(Refusal, match="holds what the loser wanted already"):
+        who.type("conflicts", "undo", number(who), *words)
+    assert not who.must("conflicts", "list", "--json").json["conflicts"][0]["undone_at"]
+
+
+def test_an_older_conflict_of_the_row_does_not_overwrite_what_undoing_a_newer_one_brought(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    both_changed(pipeline, theirs="UPDATE subject SET initials = 'U1'")
+    pipeline.upstream.sql("UPDATE subject SET initials = 'U2'")
+    pipeline.source.sql("UPDATE subject SET initials = 'S2'")
+    pipeline.ship()
+    who = dba(pipeline, tmp_path)
+    first, second = (str(entry["id"]) for entry in who.must("conflicts", "list", "--json").json["conflicts"])
+    with pytest.raises(Refusal, match="has changed since"):
+        who.type("conflicts", "undo", first)
+    who.must("conflicts", "undo", second)
+    assert pipeline.upstream.value("SELECT initials FROM subject") == "U2   "
+    with pytest.raises(Refusal, match="has changed since"):
+        who.type("conflicts", "undo", first)
+
+
 def test_a_row_that_changed_since_is_left_alone_unless_forced(pipeline: Pipeline, tmp_path: Path) -> None:
     both_changed(pipeline)
     pipeline.upstream.sql("UPDATE subject SET initials = 'NEW'")

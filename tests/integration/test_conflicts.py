@@ -156,9 +156,101 @@ def test_the_rule_quarantine_leaves_the_row_to_a_person_and_the_source_may_win_t
     clinic.ship()
     assert row(clinic) == (33, "60.00", "G")
     assert clinic.applier.release() == Released(waiting=2)
-    assert ledger(clinic) == [("update_origin_differs", "subject", "A", "quarantine", "quarantine", None)]
+    each = ("update_origin_differs", "subject", "A", "quarantine", "quarantine", ["age"])
+    assert ledger(clinic) == [each] * 2  # the second was tried as well, and is in the same conflict
+    assert clinic.applier.release() == Released(waiting=2)
+    assert ledger(clinic) == [each] * 2
     assert clinic.applier.release(source_wins=True) == Released(released=2)
     assert row(clinic) == (34, "60.00", "G")
+
+
+def both_images(pipeline: Pipeline, *columns: str) -> list[tuple[Any, ...]]:
+    """Give each entry with what the source and the upstream want of some columns."""
+    sides = ", ".join(f"source_image ->> '{name}', upstream_image ->> '{name}'" for name in columns)
+    query = f"""SELECT conflict, array_to_string(key, ' '), columns, {sides} FROM dbsync.conflict ORDER BY id"""
+    return pipeline.upstream.sql(query.encode())
+
+
+def test_what_waits_for_a_person_is_in_the_ledger_with_both_images(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.script("""
+        UPDATE subject SET age = 33 WHERE name = 'A'; INSERT INTO subject (name, age) VALUES ('N', 55);
+        UPDATE subject SET age = 44 WHERE name = 'B'""")
+    clinic.source.script("""
+        UPDATE subject SET age = 32, weight = 61 WHERE name = 'A';
+        INSERT INTO subject (name, age, weight, modified) VALUES ('N', 50, 5, '2026-01-01');
+        DELETE FROM subject WHERE name = 'B'""")
+    clinic.ship()
+    assert sorted(both_images(clinic, "age", "weight"), key=lambda entry: entry[1]) == [
+        ("update_origin_differs", "A", ["age"], "32", "33", "61.00", "60.00"),
+        ("delete_origin_differs", "B", ["age"], None, "44", None, "70.50"),
+        ("insert_exists", "N", ["age", "weight", "modified"], "50", "55", "5.00", None),
+    ]
+    here = clinic.upstream.sql("""
+        SELECT c.rule, c.decision, c.node, c.number, c.row_id ->> 'id' = s.id::text
+        FROM dbsync.conflict c JOIN subject s ON s.name = c.key[1] ORDER BY c.id""")
+    assert here == [("quarantine", "quarantine", "field-01", 2, True)] * 3
+
+
+def test_a_row_that_is_gone_upstream_is_in_the_ledger_as_the_source_wants_it(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.sql("DELETE FROM subject WHERE name = 'A'")
+    clinic.source.sql("UPDATE subject SET age = 32 WHERE name = 'A'")
+    clinic.ship()
+    assert both_images(clinic, "age") == [("update_missing", "A", None, "32", None)]
+
+
+def test_a_row_renamed_and_changed_by_both_is_in_the_ledger_with_both_images(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.sql("UPDATE subject SET age = 33 WHERE name = 'A'")
+    clinic.source.sql("UPDATE subject SET name = 'C', age = 32 WHERE name = 'A'")
+    clinic.ship()
+    assert both_images(clinic, "age", "name") == [("update_origin_differs", "C", ["age"], "32", "33", "C", "A")]
+
+
+def test_each_change_of_a_row_that_waits_is_in_the_ledger_with_its_own_images(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.sql("UPDATE subject SET age = 33 WHERE name = 'A'")
+    for age in (31, 32):
+        clinic.source.sql("UPDATE subject SET age = %s WHERE name = 'A'", [age])
+    clinic.ship()
+    assert sorted(both_images(clinic, "age")) == [
+        ("update_origin_differs", "A", ["age"], age, "33") for age in ("31", "32")
+    ]
+
+
+def test_a_reference_to_a_row_of_the_same_batch_is_in_the_image(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.sql("UPDATE subject SET age = 33 WHERE name = 'A'")
+    clinic.source.script("""
+        INSERT INTO site (code) VALUES ('new');
+        UPDATE subject SET age = 32, site_id = (SELECT id FROM site WHERE code = 'new') WHERE name = 'A'""")
+    clinic.ship()
+    new = clinic.upstream.value("SELECT id::text FROM site WHERE code = 'new'")
+    assert both_images(clinic, "site_id")[0][3] == new
+
+
+def test_a_conflict_is_found_when_what_waited_for_another_reason_is_tried_again(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.sql("ALTER TABLE subject ADD CONSTRAINT young CHECK (age < 35 OR name <> 'A')")
+    clinic.source.sql("UPDATE subject SET age = 40 WHERE name = 'A'")
+    clinic.ship()
+    assert ledger(clinic) == []
+    clinic.upstream.script("ALTER TABLE subject DROP CONSTRAINT young; UPDATE subject SET age = 33 WHERE name = 'A'")
+    for _ in range(2):
+        assert clinic.applier.release() == Released(waiting=1)
+    assert both_images(clinic, "age") == [("update_origin_differs", "A", ["age"], "40", "33")]
+    assert clinic.upstream.value("SELECT number FROM dbsync.conflict") == 2
+
+
+def test_what_a_person_decides_is_an_entry_of_its_own_and_can_be_undone(opened: Open) -> None:
+    clinic = opened('on_conflict = "quarantine"')
+    clinic.upstream.sql("UPDATE subject SET age = 33 WHERE name = 'A'")
+    clinic.source.sql("UPDATE subject SET age = 32 WHERE name = 'A'")
+    clinic.ship()
+    clinic.applier.release(source_wins=True)
+    assert [entry[3:5] for entry in ledger(clinic)] == [("quarantine", "quarantine"), ("source", "source")]
+    assert both_images(clinic, "age")[0][3:] == both_images(clinic, "age")[1][3:] == ("32", "33")
 
 
 @pytest.mark.parametrize(("rule", "age"), [("source", 50), ("upstream", 55)])

@@ -104,6 +104,67 @@ def test_what_depends_on_it_waits_behind_it_and_is_applied_in_order_when_the_row
     assert clinic.upstream.value("SELECT count(*) FROM dbsync.conflict") == 0
 
 
+def test_what_waits_is_applied_in_its_order_wherever_the_cases_stand(clinic: Pipeline) -> None:
+    """A swap over a name that another has upstream; a case that is tried in vain is written anew, behind the others."""
+    clinic.source.sql("INSERT INTO subject (name, age) SELECT 's' || g, g FROM generate_series(1, 8) g")
+    clinic.ship()
+    clinic.upstream.sql("INSERT INTO subject (name) VALUES ('other')")
+    with clinic.source.connect() as session, session.transaction():
+        for was, becomes in (("s1", "other"), ("s2", "s1"), ("other", "s2")):
+            session.execute("UPDATE subject SET name = %s WHERE name = %s", [becomes, was])
+    clinic.ship()
+    assert waiting(clinic)[0] == ("subject", "other", "U", "multiple_unique_conflicts", False)
+    assert clinic.applier.release().released == 0
+    clinic.upstream.script(
+        "UPDATE dbsync.quarantine SET tried_at = tried_at WHERE behind IS NULL; ANALYZE dbsync.quarantine"
+    )
+    clinic.upstream.sql("UPDATE subject SET name = 'another' WHERE name = 'other'")
+    clinic.applier.release()
+    assert waiting(clinic) == []
+    assert clinic.upstream.sql("SELECT name, age FROM subject ORDER BY age LIMIT 2") == [("s2", 1), ("s1", 2)]
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_a_row_is_not_left_with_a_name_that_it_had_only_in_passing(clinic: Pipeline, others: int) -> None:
+    """Another node may use the same name in passing, and would take the row for its own."""
+    clinic.source.sql("INSERT INTO subject (name, age) VALUES ('s1', 1), ('s2', 2)")
+    clinic.ship()
+    clinic.upstream.sql("INSERT INTO subject (name) VALUES ('taken')")
+    with clinic.source.connect() as session:
+        for number in range(others):
+            session.execute("INSERT INTO subject (name) VALUES (%s)", [f"other {number}"])
+        with session.transaction():
+            session.execute("UPDATE subject SET age = age + 10")
+            session.execute("UPDATE subject SET name = 'passing' WHERE name = 's1'")
+            session.execute("UPDATE subject SET name = 'taken' WHERE name = 'passing'")
+        with session.transaction():
+            session.execute("INSERT INTO subject (name) VALUES ('passing')")
+            session.execute("UPDATE subject SET name = 's1' WHERE name = 'passing'")
+    clinic.ship()
+    assert "passing" not in names(clinic)
+    assert {"s1", "s2"} < set(names(clinic))
+    assert clinic.upstream.value("SELECT count(*) FROM subject WHERE name LIKE 'other%'") == others
+    clinic.upstream.sql("DELETE FROM subject WHERE name = 'taken'")
+    clinic.applier.release()
+    assert waiting(clinic) == []
+    clinic.agree()
+
+
+def test_nor_when_it_swaps_with_a_row_that_waits(clinic: Pipeline) -> None:
+    clinic.upstream.sql("ALTER TABLE subject ADD CONSTRAINT young CHECK (age < 100)")
+    clinic.source.sql("INSERT INTO subject (name, age) VALUES ('s1', 1), ('old', 100)")
+    clinic.ship()
+    with clinic.source.connect() as session, session.transaction():
+        for was, becomes in (("s1", "passing"), ("old", "s1"), ("passing", "old")):
+            session.execute("UPDATE subject SET name = %s WHERE name = %s", [becomes, was])
+    clinic.ship()
+    assert names(clinic) == ["s1"]
+    clinic.upstream.sql("ALTER TABLE subject DROP CONSTRAINT young")
+    clinic.applier.release()
+    assert waiting(clinic) == []
+    clinic.agree()
+
+
 def test_it_is_applied_by_itself_when_a_batch_brings_what_it_waited_for(clinic: Pipeline) -> None:
     clinic.source.script("INSERT INTO subject (name, age) VALUES ('M', 60)")
     clinic.ship()

@@ -6,13 +6,15 @@ import csv
 import io
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from dbsync.errors import Refusal, SchemaVersionError, UsageError
+from dbsync.errors import Interrupted, Refusal, SchemaVersionError, UsageError
+from dbsync.service import quarantine
 from tests.integration.people import Person, person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -85,6 +87,20 @@ def tried(out: str) -> list[str]:
     """Give the words of the first command after Try."""
     (line,) = [line for line in out.splitlines() if line.startswith("Try")]
     return shlex.split(line.removeprefix("Try").strip().split("      ")[0])[1:]
+
+
+@contextmanager
+def its_batch_is_being_applied(pipeline: Pipeline) -> Iterator[None]:
+    """Hold the turn of the node whose changes wait."""
+    with pipeline.upstream.connect() as applying, applying.transaction():
+        applying.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || lineage, 0)) FROM dbsync.quarantine LIMIT 1"
+        )
+        yield
+
+
+def somebody_waits(pipeline: Pipeline) -> bool:
+    return bool(pipeline.upstream.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"))
 
 
 class TestList:
@@ -229,6 +245,33 @@ class TestRetry:
         with pytest.raises(Refusal, match=f"waits behind row {child}"):
             dba.type("quarantine", "retry", str(behind))
 
+    def test_it_waits_a_moment_for_the_batch_that_is_being_applied(
+        self, child: int, pipeline: Pipeline, dba: Person
+    ) -> None:
+        pipeline.upstream.sql("ALTER TABLE subject DROP CONSTRAINT grown_up")
+        with its_batch_is_being_applied(pipeline):
+            retrying = Thread(target=dba.must, args=("quarantine", "retry", str(child)))
+            retrying.start()
+            until(lambda: somebody_waits(pipeline), "the retry does not wait for its turn")
+        retrying.join(20)
+        pipeline.agree()
+
+    @pytest.mark.parametrize("which", ["by id", "all"])
+    def test_a_batch_that_takes_long_is_named_and_nothing_is_said_to_be_tried(
+        self, child: int, pipeline: Pipeline, dba: Person, monkeypatch: pytest.MonkeyPatch, which: str
+    ) -> None:
+        monkeypatch.setattr(quarantine, "PATIENCE", 0.05)
+        words = ("quarantine", "retry", str(child) if which == "by id" else "--all")
+        with its_batch_is_being_applied(pipeline), pytest.raises(Interrupted) as error:
+            dba.type(*words)
+        assert error.value.exit_code == 75
+        assert str(error.value) == (
+            "upstream: what waits of field-01 was not tried (a batch of field-01 is being applied at this moment)"
+        )
+        assert error.value.hint == "type the same again in a moment"
+        assert only(dba)["attempts"] == 1
+        assert dba.type(*words).out.startswith("0 changes applied, 2 changes still waiting")
+
     @pytest.mark.parametrize("words", [(), ("1", "--all"), ("1", "--node", "field-01")])
     def test_one_or_all_has_to_be_said(self, dba: Person, words: tuple[str, ...]) -> None:
         with pytest.raises(UsageError):
@@ -264,16 +307,10 @@ class TestSkip:
         assert only(dba)["id"] == child
 
     def test_it_waits_for_the_batch_that_is_being_applied(self, child: int, pipeline: Pipeline, dba: Person) -> None:
-        with pipeline.upstream.connect() as applying, applying.transaction():
-            applying.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || lineage, 0)) FROM dbsync.quarantine LIMIT 1"
-            )
+        with its_batch_is_being_applied(pipeline):
             skipping = Thread(target=dba.must, args=("quarantine", "skip", str(child), "--reason", "too young"))
             skipping.start()
-            until(
-                lambda: pipeline.upstream.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1,
-                "the skip does not wait for its turn",
-            )
+            until(lambda: somebody_waits(pipeline), "the skip does not wait for its turn")
             assert pipeline.upstream.value("SELECT count(*) FROM dbsync.quarantine WHERE state = 'skipped'") == 0
         skipping.join(20)
         assert only(dba)["conflict"] == "reference_missing"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dbsync.batch.codec import MAGIC, Limits, decode, encode
 from dbsync.batch.header import read_header, write_header
 from dbsync.errors import FormatError
-from dbsync.model.batch import Batch, Count, Header, Op
+from dbsync.model.batch import Batch, Count, Header, Op, Passed
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
@@ -43,6 +43,13 @@ HEADER = Header(
     counts=(Count(layout=SUBJECT.identity, op=Op.UPDATE, changes=4, renames=1),),
     previous_hash=hashlib.sha256(b"").digest(),
     layouts={SUBJECT.identity: SUBJECT},
+    passed=(
+        Passed(
+            tx=18,
+            lineage=UUID("c2aabc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+            transactions=((5, datetime(2026, 11, 22, 11, tzinfo=UTC)), (7, datetime(2026, 11, 22, 10, tzinfo=UTC))),
+        ),
+    ),
 )
 PAYLOAD = b"PGCOPY\n\xff\r\n\0" + bytes(range(256)) * 40
 
@@ -87,6 +94,7 @@ moments = st.datetimes(
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))]),
 )
 seqs = st.integers(0, 2**63 - 1)
+transactions = st.lists(st.tuples(seqs, moments), min_size=1, max_size=3, unique=True).map(sorted).map(tuple)
 
 
 @st.composite
@@ -114,7 +122,18 @@ def headers(draw: st.DrawFn) -> Header:
         ),
         previous_hash=b"" if number == 1 else draw(st.binary(min_size=32, max_size=32)),
         layouts=known,
+        passed=draw(passed(first, last)),
     )
+
+
+def passed(first: int, last: int) -> st.SearchStrategy[tuple[Passed, ...]]:
+    entries = st.builds(Passed, tx=st.integers(first + 1, last), lineage=st.uuids(), transactions=transactions)
+    several = st.lists(entries, max_size=3, unique_by=_place)
+    return several.map(lambda found: tuple(sorted(found, key=_place)))
+
+
+def _place(entry: Passed) -> tuple[int, bytes]:
+    return entry.tx, entry.lineage.bytes
 
 
 def encoded(header: Header = HEADER, payload: Iterable[bytes] = (PAYLOAD,)) -> bytes:
@@ -218,6 +237,32 @@ def test_a_header_with_anything_missing_is_refused(member: str) -> None:
     members = orjson.loads(write_header(HEADER))
     del members[member]
     with pytest.raises(FormatError, match=r"missing members \['" + member):
+        decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))
+
+
+MOMENT = "2026-11-22T11:00:00.000000+00:00"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"surprise": 1}, {"tx": 18}, {"tx": "17"}, {"tx": str(2**62 + 1)}, {"lineage": "C2AABC99-9C0B-4EF8-BB6D-6BB9BD380A11"},
+        {"transactions": []}, {"transactions": {}}, {"transactions": [["5"]]}, {"transactions": [["5", MOMENT, 1]]},
+        {"transactions": [[5, MOMENT]]}, {"transactions": [["-5", MOMENT]]}, {"transactions": [["5", "today"]]},
+        {"transactions": [["5", MOMENT], ["5", MOMENT]]}, {"transactions": [["6", MOMENT], ["5", MOMENT]]},
+    ],
+)  # fmt: skip
+def test_what_is_passed_on_with_anything_unknown_is_refused(change: dict[str, object]) -> None:
+    members = orjson.loads(write_header(HEADER))
+    members["passed"][0] |= change
+    with pytest.raises(FormatError):
+        decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))
+
+
+def test_what_is_passed_on_stands_once() -> None:
+    members = orjson.loads(write_header(HEADER))
+    members["passed"] *= 2
+    with pytest.raises(FormatError, match="not in order"):
         decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))
 
 
