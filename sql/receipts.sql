@@ -52,3 +52,7 @@ SELECT %(node)s, %(lineage)s, %(incarnation)s, %(link)s, %(number)s, %(hash)s, %
 FROM pg_temp.dbsync_stage e
 WHERE e.seq = e.tx
 RETURNING applied_at
+
+-- name: note_retries
+UPDATE dbsync.receipt SET retries = %(retries)s
+WHERE node = %(node)s AND incarnation = %(incarnation)s AND link = %(link)s AND number = %(number)s

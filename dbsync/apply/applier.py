@@ -170,16 +170,21 @@ class Applier:
         self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True
     ) -> int:
         """Write all that is staged, again and again where a deadlock undid it: what is staged is still there."""
-        for attempt in range(1, PATIENCE):
+        for retries in range(PATIENCE):
             try:
                 with self._connection.transaction():
                     self._turns.take()
-                    return self._write_all(load, policies, counts, halts=halts)
+                    held = self._write_all(load, policies, counts, halts=halts)
+                break
             except errors.DeadlockDetected:
-                log.info("batch_tried_again", node=load.node, batch=load.number, reason="deadlock", attempt=attempt)
+                log.info("batch_tried_again", node=load.node, batch=load.number, reason="deadlock", retries=retries)
                 self._turns.met_others()
                 self._care = CARE
-        return self._write_all(load, policies, counts, halts=halts)
+                if retries == PATIENCE - 1:
+                    raise
+        if retries:
+            receipts.note_retries(self._connection, load, retries)
+        return held
 
     def _write_all(
         self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 
+from dbsync.apply.load import Load
 from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Header, Receipt
 from dbsync.statements import statement
@@ -106,6 +107,17 @@ def record(connection: psycopg.Connection, header: Header, digest: bytes, droppe
     return Receipt(
         node=header.node, incarnation=header.incarnation, number=header.number, hash=digest, applied_at=row[0]
     )
+
+
+def note_retries(connection: psycopg.Connection, load: Load, retries: int) -> None:
+    """Note how often a batch was undone by others who wanted the same rows, for whoever counts."""
+    connection.execute(
+        statement("receipts", "note_retries"),
+        {
+            "node": load.node, "incarnation": load.incarnation, "link": load.link, "number": load.number,
+            "retries": retries,
+        },
+    )  # fmt: skip
 
 
 def _identity(header: Header) -> dict[str, object]:

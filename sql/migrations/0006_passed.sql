@@ -7,7 +7,10 @@ CREATE INDEX receipt_tx ON dbsync.receipt (tx) WHERE tx IS NOT NULL;
 -- Whether transactions are here is asked by their numbers, and new ones have the highest.
 CREATE INDEX receipt_span ON dbsync.receipt (lineage, last_tx);
 COMMENT ON COLUMN dbsync.receipt.tx IS 'The transaction here that holds the whole batch, by the last number it has in dbsync.change.';
-GRANT UPDATE (tx, moment) ON dbsync.receipt TO dbsync_replicator;
+
+ALTER TABLE dbsync.receipt ADD retries integer NOT NULL DEFAULT 0;
+COMMENT ON COLUMN dbsync.receipt.retries IS 'How often the batch was undone by a deadlock with others and written again.';
+GRANT UPDATE (tx, moment, retries) ON dbsync.receipt TO dbsync_replicator;
 
 CREATE TABLE dbsync.passed (
     node          text NOT NULL,

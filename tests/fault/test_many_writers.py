@@ -20,6 +20,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
+from dbsync.apply.applier import PATIENCE
 from tests.fault.fleet import Fleet, Session, Ship, events, fleet
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 
@@ -84,6 +85,9 @@ def test_many_nodes_at_once_end_equal_and_none_starves(pair: Pair, databases: Da
         f" conflicts {made.upstream.value('SELECT count(*) FROM dbsync.conflict')}"
     )
     assert application.happened["committed"] > 0
+    retries = made.upstream.value("SELECT sum(retries) FROM dbsync.receipt")
+    given_up = PATIENCE * sum(ship.happened["cut"] for ship in ships)
+    assert retries <= said["batch_tried_again"] <= retries + given_up
     assert spread[0] > 0
     _hold_that_they_end_equal(made, ships)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import LiteralString
@@ -13,6 +14,7 @@ from dbsync.changelog.compact import compact
 from dbsync.model.batch import Header
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.pipeline import LINK, Pipeline, prepared
+from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
 
@@ -194,6 +196,32 @@ def test_a_batch_of_which_the_centre_has_a_part_is_applied_whole(ways: Ways) -> 
     ways.direct.ship()
     assert ways.central.sql(SUBJECTS) == ways.laptop.sql(SUBJECTS)
     assert applied(ways.central, "field-01") == 1
+
+
+@pytest.mark.parametrize("direct_first", [True, False])
+def test_both_ways_at_the_same_moment_wait_for_each_other(ways: Ways, direct_first: bool) -> None:
+    ways.does("INSERT INTO subject (name, n) VALUES ('A', 1)")
+    ways.direct.ship()
+    ways.told()
+    ways.does("UPDATE subject SET n = 2")
+    first, second = (ways.direct, ways.high) if direct_first else (ways.high, ways.direct)
+    with ThreadPoolExecutor(2) as pool, ways.central.connect() as other:
+        with other.transaction():
+            other.execute("SELECT FROM subject FOR UPDATE")
+            shipping = [pool.submit(first.ship)]
+            until(lambda: waiting(ways.central) == 1, "the first does not wait for the row")
+            shipping.append(pool.submit(second.ship))
+            until(lambda: waiting(ways.central) == 2, "the second does not wait for the first")
+        assert [way.result(60) for way in shipping] == [1, 1]
+    ways.both_say_the_same()
+    last_two = "SELECT changes - dropped FROM dbsync.receipt ORDER BY applied_at DESC LIMIT 2"
+    assert sorted(ways.central.sql(last_two)) == [(0,), (1,)]
+
+
+def waiting(upstream: Database) -> int:
+    """Count the sessions that wait for a lock."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return int(upstream.value(asked))
 
 
 class TestWhatIsNotPassedOnIsNotTold:
