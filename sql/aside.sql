@@ -292,10 +292,6 @@ ORDER BY q.id
 -- Of any rows of the quarantine, the cases they belong to.
 SELECT DISTINCT coalesce(q.behind, q.id) FROM dbsync.quarantine q WHERE q.id = ANY (%(cases)s) AND q.state = 'waiting'
 
--- name: take_turn
--- One writer a node (and its copies) at a time: a second service, or one whose server has not noticed that it died, waits here.
-SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
-
 -- name: try_turn
 SELECT pg_try_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
 

@@ -27,15 +27,6 @@ LEFT JOIN dbsync.sent s ON s.link = l.name AND s.number = l.last_number
      AND s.incarnation = (SELECT n.incarnation FROM dbsync.node n)
 ORDER BY l.name
 
--- name: shipped_today
--- By table, since midnight of the server's own day.
-SELECT y.relation, sum((c.value ->> 2)::bigint)::bigint
-FROM dbsync.sent s
-CROSS JOIN LATERAL jsonb_array_elements(s.counts) AS c(value)
-JOIN LATERAL (SELECT relation FROM dbsync.layout WHERE id = (c.value ->> 0)::bigint LIMIT 1) y ON true
-WHERE s.link = %(link)s AND s.acknowledged_at >= date_trunc('day', now())
-GROUP BY y.relation
-
 -- name: relations
 SELECT relation, mode FROM dbsync.relation ORDER BY relation
 
