@@ -64,6 +64,7 @@ def connect(
         for word, value in {"connect_timeout": CONNECT_TIMEOUT, "application_name": application, **ALIVE}.items():
             settings.setdefault(word, value)
         connection = WatchedConnection.connect(autocommit=True, **settings)
+        connection.answer = max(float(settings["connect_timeout"]), 0.0) or connection.answer
         row = connection.execute(
             "SELECT pg_catalog.pg_backend_pid(), pg_catalog.count(pg_catalog.set_config(name, value, false))"
             " FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) s(name, value)",

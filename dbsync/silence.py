@@ -23,6 +23,8 @@ SILENCE = 60.0
 AGAIN = 0.25
 """What it says is believed when it says so twice, such a part of the silence apart: the answer may just be on its way."""
 WAITS_FOR_US = ("ClientRead", "ClientWrite")
+ANSWER = 10.0
+"""Seconds in which the first statement of a session is answered, and the question whether the server is at work."""
 
 RV = TypeVar("RV")
 
@@ -36,6 +38,7 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that breaks when the server does nothing for it any more."""
 
     silence: float = SILENCE
+    answer: float = ANSWER
     _backend: int | None = None
     _settings: Mapping[str, Any] = {}
 
@@ -45,23 +48,24 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[RV], *given: Any, **named: Any) -> RV:
         """Wait as psycopg does, but not for ever."""
-        return super().wait(gen if self._backend is None else self._heard(gen), *given, **named)
+        return super().wait(self._heard(gen), *given, **named)
 
     def _heard(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
         """Pass on what a wait asks and is told; psycopg's waits come back with nothing ten times a second."""
-        look = time.monotonic() + self.silence
+        patience = self.answer if self._backend is None else self.silence
+        look = time.monotonic() + patience
         doubted = False
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
                 if ready:
-                    look, doubted = time.monotonic() + self.silence, False
+                    look, doubted = time.monotonic() + patience, False
                 elif time.monotonic() >= look:
                     idle = self._is_idle()
                     if idle and doubted:
-                        self._give_up()
-                    look, doubted = time.monotonic() + self.silence * (AGAIN if idle else 1), idle
+                        self._give_up(patience)
+                    look, doubted = time.monotonic() + patience * (AGAIN if idle else 1), idle
                 wanted = gen.send(ready)
         except StopIteration as done:
             found: RV = done.value
@@ -69,8 +73,11 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def _is_idle(self) -> bool:
         """Say whether nobody is at work for this connection; where the server will not say, somebody is."""
+        if self._backend is None:
+            return True
         try:
-            with psycopg.connect(autocommit=True, **self._settings) as other:
+            with WatchedConnection.connect(autocommit=True, **self._settings) as other:
+                other.answer = self.answer
                 row = other.execute(
                     "SELECT a.state, a.wait_event FROM pg_catalog.pg_stat_activity a WHERE a.pid = %s", [self._backend]
                 ).fetchone()
@@ -80,6 +87,6 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
             return False
         return row is None or row[0] != "active" or row[1] in WAITS_FOR_US
 
-    def _give_up(self) -> None:
+    def _give_up(self, patience: float) -> None:
         self.pgconn.finish()
-        raise psycopg.OperationalError(f"no answer for {self.silence:g} s, and nobody is at work on one")
+        raise errors.ConnectionTimeout(f"no answer for {patience:g} s, and nobody is at work on one")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dbsync.config.load import load
 from dbsync.config.models import Config
 from dbsync.errors import Unreachable
+from dbsync.postgres import connect
 from dbsync.service.run import Service
 from dbsync.service.status import status
+from dbsync.silence import WatchedConnection
 from tests.acceptance.places import TABLES, Place, place
 from tests.support.databases import Databases
 from tests.support.proxy import Fault, Proxy, Way
@@ -171,6 +177,50 @@ def _held_upstream(line: Line) -> int:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
         )
     )
+
+
+@pytest.mark.parametrize("words", ["", "connect_timeout=0"])
+def test_a_line_that_goes_silent_before_the_first_answer_is_given_up(
+    line: Line, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setattr(WatchedConnection, "answer", 1.0)
+    dsn = make_conninfo(line.proxy.dsn, **conninfo_to_dict(words))
+    line.proxy.arm(Fault.SILENT, Way.UP, _greeting(line, "dbsync") + 10)
+    with pytest.raises(Unreachable, match="no answer"):
+        connect(dsn, name="upstream")
+
+
+def test_a_question_that_gets_no_answer_is_an_answer(line: Line) -> None:
+    """The line goes silent in the middle of a batch, and again when the server is asked whether it is at work."""
+    line.ship()
+    length = line.measure()[Way.UP]
+    greeting = _greeting(line, f"dbsync {line.config.node.name}")
+    line.write()
+    line.proxy.arm(Fault.SILENT, Way.UP, length // 2)
+    arming = Thread(target=_arm_again, args=(line.proxy, greeting + 10))
+    arming.start()
+    with pytest.raises(Unreachable, match="no answer"):
+        line.ship()
+    arming.join()
+    line.proxy.mend()
+    line.ship()
+    assert line.proxy.broken == 2
+    line.hold_that_all_is_there_once()
+
+
+def _greeting(line: Line, application: str) -> int:
+    """Say how many bytes go up until the server is ready for a statement."""
+    terminate = 5
+    before = line.proxy.passed[Way.UP]
+    psycopg.connect(line.proxy.dsn, application_name=application).close()
+    until(lambda: line.proxy.passed[Way.UP] > before, "nothing went up")
+    time.sleep(0.2)
+    return line.proxy.passed[Way.UP] - before - terminate
+
+
+def _arm_again(proxy: Proxy, after: int) -> None:
+    until(lambda: proxy.broken == 1, "the line does not break")
+    proxy.arm(Fault.SILENT, Way.UP, after)
 
 
 def test_a_service_behind_a_line_that_goes_silent_says_so_and_goes_on_when_it_is_back(line: Line) -> None:
