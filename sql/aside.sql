@@ -146,8 +146,8 @@ DELETE FROM pg_temp.dbsync_stage s USING pg_temp.dbsync_accused a WHERE s.tx = a
 -- What depends on a change that waits, and came after it: another change of the same row, a change that refers to a row
 -- which is not there yet or has not its key yet, and the rest of a transaction that is to stay whole. A case that is being
 -- tried again stands in the stage and does not wait now.
--- And a row must not be renamed while a change that refers to it by its old key waits; nor be left with a key that it had only
--- for a moment, inside of its transaction: another node may use the same one in passing.
+-- And a row must be neither renamed nor deleted while a change that refers to it by its key waits; nor be left with a key that
+-- it had only for a moment, inside of its transaction: another node may use the same one in passing.
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
 WITH waiting AS (
     SELECT q.* FROM dbsync.quarantine q
@@ -166,8 +166,9 @@ FROM (
     SELECT n.tx, n.seq, coalesce(q.behind, q.id), q.arrival, q.tx, q.seq
     FROM waiting q
     CROSS JOIN LATERAL unnest(q.refers) AS r(referred)
-    JOIN pg_temp.dbsync_named n ON n.former AND NOT n.refers AND n.relation || ' ' || n.key::text = r.referred
+    JOIN pg_temp.dbsync_named n ON NOT n.refers AND n.relation || ' ' || n.key::text = r.referred
          AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
+    JOIN pg_temp.dbsync_stage leaves ON leaves.tx = n.tx AND leaves.seq = n.seq AND (n.former OR leaves.op = 'D')
     UNION ALL
     SELECT n.tx, n.seq, coalesce(q.behind, q.id), q.arrival, q.tx, q.seq
     FROM waiting q

@@ -81,6 +81,19 @@ def test_a_column_added_at_the_node_first_parks_its_changes_until_the_upstream_h
     flows_after(clinic, "ALTER TABLE subject ADD colour text NOT NULL DEFAULT 'red'")
 
 
+def test_what_was_parked_and_is_gone_with_its_parent_before_the_upstream_migrates_leaves_nothing(opened: Open) -> None:
+    """The triggers were made anew between the insert and the delete: in two runs of changes, the parent is gone in both."""
+    clinic = opened()
+    clinic.source.script("ALTER TABLE visit ADD colour text; INSERT INTO visit (subject_id, code) VALUES (1, '1')")
+    clinic.ship()
+    assert held(clinic) == [("visit", "I", "missing_column", "colour")]
+    clinic.reinstall(TABLES)
+    clinic.source.script("DELETE FROM visit; DELETE FROM subject WHERE name = 'A'")
+    clinic.ship()
+    flows_after(clinic, "ALTER TABLE visit ADD colour text")
+    assert [name for name, _, _ in rows(clinic.upstream)] == ["B"]
+
+
 def test_a_column_that_the_upstream_lacks_is_left_out_where_the_rule_says_so(opened: Open) -> None:
     clinic = opened(IGNORE)
     clinic.source.script("""
