@@ -21,6 +21,7 @@ from dbsync.model.names import TableName
 from dbsync.postgres import connect, primary, translated
 from dbsync.service.quarantine import Leaves, matching, relations, table_of
 from dbsync.service.undo import Known, Step, Undo, plan
+from dbsync.silence import SILENCE, let_server_notice
 from dbsync.statements import statement
 
 LEDGER = sql.Identifier("dbsync", "conflict")
@@ -238,4 +239,5 @@ def ledger(config: Config, *, here: bool = False) -> Iterator[Ledger]:
     dsn, where = (config.node.source, "source") if here else (config.upstream.url, "upstream")
     with connect(dsn, name=where) as connection:
         schema.require(connection, where)
+        let_server_notice(connection, SILENCE)
         yield Ledger(connection=connection, where=where, config=config)

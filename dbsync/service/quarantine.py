@@ -20,6 +20,7 @@ from dbsync.errors import Refusal, UsageError
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.postgres import connect, translated
+from dbsync.silence import SILENCE, let_server_notice
 from dbsync.statements import statement
 
 PATIENCE = 5.0
@@ -247,6 +248,7 @@ def desk(config: Config, *, here: bool = False) -> Iterator[Desk]:
     dsn, where = (config.node.source, "source") if here else (config.upstream.url, "upstream")
     with connect(dsn, name=where) as connection:
         schema.require(connection, where)
+        let_server_notice(connection, SILENCE)
         yield Desk(connection=connection, where=where, config=config)
 
 

@@ -196,7 +196,7 @@ class Faults(Ground):
         while node.database.value(asked) < reached:
             node.serve()
             time.sleep(0.2)
-            assert time.monotonic() < end, f"{node.name} does not get on: {node.said()}"
+            assert time.monotonic() < end, f"{node.name} does not get on: {node.trouble()}"
 
     def _until_parked(self, node: Node) -> None:
         end = time.monotonic() + PATIENCE
@@ -205,4 +205,4 @@ class Faults(Ground):
             for each in self.nodes:
                 each.serve()
             time.sleep(0.2)
-            assert time.monotonic() < end, f"nothing is parked upstream of {node.name}: {node.said()}"
+            assert time.monotonic() < end, f"nothing is parked upstream of {node.name}: {node.trouble()}"

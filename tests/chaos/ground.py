@@ -132,7 +132,7 @@ class Ground:
         while node.status.pending:
             node.serve()
             time.sleep(0.2)
-            assert time.monotonic() < end, f"{node.name} does not drain: {node.status.link} {node.said()}"
+            assert time.monotonic() < end, f"{node.name} does not drain: {node.status.link} {node.trouble()}"
 
     def _raise_troubles(self) -> None:
         troubles = [writer.trouble for writer in (*self.writers.values(), *(twin.writer for twin in self._twins))]

@@ -44,6 +44,11 @@ silence = 5.0
 name = "site"
 mode = "lookup"
 """
+SESSIONS = """
+SELECT pid, application_name, state, wait_event_type, wait_event, now() - xact_start AS transaction, now() - query_start AS statement,
+       pg_blocking_pids(pid) AS behind, left(query, 100)
+FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 TABLES = ("subject", "visit", "crf", "tally", "person", "sample", "shared")
 
 
@@ -243,8 +248,9 @@ class Node:
             assert time.monotonic() < end, f"the upstream goes on working for {self.name}"
             time.sleep(0.05)
 
-    def said(self) -> str:
-        """Give what the service said last."""
+    def trouble(self) -> str:
+        """Give what the service said last, and who is at work upstream and waits for whom."""
+        sessions = self.upstream.sql(SESSIONS)
         with contextlib.suppress(OSError):
-            return (self.folder / "service.log").read_text()[-2000:]
-        return ""
+            return "\n".join([(self.folder / "service.log").read_text()[-2000:], *map(str, sessions)])
+        return "\n".join(map(str, sessions))
