@@ -35,7 +35,7 @@ ALTER TABLE pg_temp.dbsync_stage ALTER image SET STORAGE EXTERNAL, ALTER old_ima
 -- Only for batches that are applied in parts.
 CREATE INDEX IF NOT EXISTS dbsync_stage_place ON pg_temp.dbsync_stage (place);
 CREATE INDEX IF NOT EXISTS dbsync_stage_change ON pg_temp.dbsync_stage (tx, seq);
-ANALYZE pg_temp.dbsync_stage
+ANALYZE pg_temp.dbsync_stage (tx, seq, layout, op, place, case_id)
 
 -- name: stage
 COPY pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
@@ -64,7 +64,8 @@ SELECT EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')
    AND EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.origin IS NOT NULL)
 
 -- name: analyze_stage
-ANALYZE pg_temp.dbsync_stage
+-- How many rows, and of which tables; to look into the images would take as long as writing them.
+ANALYZE pg_temp.dbsync_stage (layout, op)
 
 -- name: segments
 -- Runs of changes between renames (and between two layouts of one table): in each, a natural key means one row.
