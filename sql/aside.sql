@@ -1,16 +1,19 @@
 -- name: make_names
 -- What a batch's changes are about, by key: made only where something waits or something is put aside. ``refers`` are the
--- rows that a change's references run through; (arrival, place, seq) is the order in which the changes came.
+-- rows that a change's references run through; (arrival, place, seq) is the order in which the changes came. The planner knows
+-- nothing of what was put aside a moment ago: indexes keep what it then chooses from walking through all of it for each row.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_named (
     tx bigint NOT NULL, seq bigint NOT NULL, arrival bigint NOT NULL, place bigint NOT NULL,
-    relation text COLLATE "C" NOT NULL, key text[] COLLATE "C", refers boolean NOT NULL, former boolean NOT NULL
+    relation text COLLATE "C" NOT NULL, key text[] COLLATE "C", name text COLLATE "C", refers boolean NOT NULL,
+    former boolean NOT NULL
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS dbsync_accused (
     tx bigint NOT NULL, seq bigint NOT NULL, conflict text NOT NULL, reason text NOT NULL,
     awaits text, awaits_key text[], awaits_column text, behind bigint
 ) ON COMMIT DELETE ROWS;
 CREATE INDEX IF NOT EXISTS dbsync_named_change ON pg_temp.dbsync_named (tx, seq);
-CREATE INDEX IF NOT EXISTS dbsync_named_key ON pg_temp.dbsync_named USING hash (key)
+CREATE INDEX IF NOT EXISTS dbsync_named_name ON pg_temp.dbsync_named USING hash (name);
+CREATE INDEX IF NOT EXISTS dbsync_named_place ON pg_temp.dbsync_named (place)
 
 -- name: clear_names
 DELETE FROM pg_temp.dbsync_named
@@ -26,8 +29,9 @@ SELECT nextval(pg_get_serial_sequence('dbsync.quarantine', 'id'))
 
 -- name: name_rows
 -- A change is about the row's key as it is after it, and as it was before a rename.
-INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, refers, former)
-SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), {relation}, named.key, false, named.former
+INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, name, refers, former)
+SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), {relation}, named.key,
+       {relation} || ' ' || named.key::text, false, named.former
 FROM pg_temp.dbsync_stage s
 LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
 CROSS JOIN LATERAL (
@@ -36,8 +40,9 @@ CROSS JOIN LATERAL (
 WHERE s.layout = {layout}
 
 -- name: name_references
-INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, refers, former)
-SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), named.relation, named.key, true, false
+INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, name, refers, former)
+SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), named.relation, named.key,
+       named.relation || ' ' || named.key::text, true, false
 FROM pg_temp.dbsync_stage s
 LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
 CROSS JOIN LATERAL (VALUES {references}) AS named (relation, key)
@@ -86,7 +91,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT s.tx, s.seq
         FROM pg_temp.dbsync_named m JOIN pg_temp.dbsync_stage s ON s.tx = m.tx AND s.seq = m.seq
-        WHERE m.relation = n.relation AND m.key = n.key AND NOT m.refers AND s.layout = l.layout AND s.op <> 'D'
+        WHERE m.name = n.name AND NOT m.refers AND s.layout = l.layout AND s.op <> 'D'
           AND (s.tx, s.seq) < (l.tx, l.seq) AND s.refs[{first}:{last}] = l.refs[{first}:{last}] AND {range}
         ORDER BY s.tx, s.seq LIMIT 1
     ) first
@@ -99,8 +104,8 @@ WHERE a.tx = found.last_tx AND a.seq = found.last_seq
 SELECT EXISTS (
     SELECT FROM pg_temp.dbsync_stage s
     JOIN pg_temp.dbsync_named leaves ON leaves.tx = s.tx AND leaves.seq = s.seq AND leaves.former
-    JOIN pg_temp.dbsync_named brings ON brings.tx = s.tx AND brings.seq < s.seq AND brings.relation = leaves.relation
-         AND brings.key = leaves.key AND NOT brings.refers AND NOT brings.former
+    JOIN pg_temp.dbsync_named brings ON brings.tx = s.tx AND brings.seq < s.seq AND brings.name = leaves.name
+         AND NOT brings.refers AND NOT brings.former
     JOIN pg_temp.dbsync_stage b ON b.tx = brings.tx AND b.seq = brings.seq AND (b.renames OR b.op = 'I')
     WHERE s.renames AND {range})
 
@@ -126,7 +131,7 @@ CROSS JOIN LATERAL (
     SELECT min(n.arrival) AS arrival, min(n.place) AS place, min(n.relation) FILTER (WHERE NOT n.refers) AS relation,
            max(n.key::text) FILTER (WHERE NOT n.refers AND NOT n.former) AS key,
            max(n.key::text) FILTER (WHERE n.former) AS old_key,
-           array_agg(n.relation || ' ' || n.key::text) FILTER (WHERE n.refers) AS refers
+           array_agg(n.name) FILTER (WHERE n.refers) AS refers
     FROM pg_temp.dbsync_named n WHERE n.tx = a.tx AND n.seq = a.seq
 ) n
 ORDER BY s.tx, s.seq
@@ -148,64 +153,89 @@ DELETE FROM pg_temp.dbsync_stage s USING pg_temp.dbsync_accused a WHERE s.tx = a
 -- tried again stands in the stage and does not wait now.
 -- And a row must be neither renamed nor deleted while a change that refers to it by its key waits; nor be left with a key that
 -- it had only for a moment, inside of its transaction: another node may use the same one in passing.
+-- Of the changes that stop others by one name the earliest is enough.
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
-WITH waiting AS (
-    SELECT q.* FROM dbsync.quarantine q
+WITH waiting AS MATERIALIZED (
+    SELECT coalesce(q.behind, q.id) AS id, q.arrival, q.tx AS place, q.seq, q.relation || ' ' || q.key::text AS name,
+           q.relation || ' ' || q.old_key::text AS old_name, q.refers,
+           q.op <> 'U' OR q.renames OR q.conflict = 'update_missing' AS makes_the_key
+    FROM dbsync.quarantine q
     WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
-      AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
+      AND q.id NOT IN (SELECT again.case_id FROM pg_temp.dbsync_stage again WHERE again.case_id IS NOT NULL)
+),
+stopping AS (
+    SELECT DISTINCT ON (stops.name, stops.referring, stops.leaving) stops.*, w.id, w.arrival, w.place, w.seq
+    FROM waiting w
+    CROSS JOIN LATERAL (
+        SELECT own.name, referring, false AS leaving
+        FROM (VALUES (w.name), (w.old_name)) AS own (name), (VALUES (false), (w.makes_the_key)) AS also (referring)
+        UNION ALL
+        SELECT referred, false, true FROM unnest(w.refers) AS referred
+    ) stops
+    WHERE stops.name IS NOT NULL
+    ORDER BY stops.name, stops.referring, stops.leaving, w.arrival, w.place, w.seq
 )
-SELECT DISTINCT ON (d.tx, d.seq) d.tx, d.seq, 'waits', 'it depends on case ' || d.id, d.id
+SELECT DISTINCT ON (s.tx, s.seq) s.tx, s.seq, 'waits', 'it depends on case ' || d.id, d.id
 FROM (
-    SELECT n.tx, n.seq, coalesce(q.behind, q.id) AS id, q.arrival, q.tx AS place, q.seq AS case_seq
-    FROM waiting q
-    JOIN pg_temp.dbsync_named n ON
-        (n.relation = q.relation AND (n.key = q.key OR n.key = q.old_key)
-         AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
-         AND (NOT n.refers OR q.op <> 'U' OR q.renames OR q.conflict = 'update_missing'))
+    SELECT n.tx, n.seq, w.leaving AND NOT n.former AS if_it_leaves, false AS if_it_comes, w.id, w.arrival, w.place,
+           w.seq AS case_seq
+    FROM stopping w
+    JOIN pg_temp.dbsync_named n ON n.name = w.name AND n.refers = w.referring
+         AND (w.arrival, w.place, w.seq) < (n.arrival, n.place, n.seq)
     UNION ALL
-    SELECT n.tx, n.seq, coalesce(q.behind, q.id), q.arrival, q.tx, q.seq
-    FROM waiting q
-    CROSS JOIN LATERAL unnest(q.refers) AS r(referred)
-    JOIN pg_temp.dbsync_named n ON NOT n.refers AND n.relation || ' ' || n.key::text = r.referred
-         AND (q.arrival, q.tx, q.seq) < (n.arrival, n.place, n.seq)
-    JOIN pg_temp.dbsync_stage leaves ON leaves.tx = n.tx AND leaves.seq = n.seq AND (n.former OR leaves.op = 'D')
-    UNION ALL
-    SELECT n.tx, n.seq, coalesce(q.behind, q.id), q.arrival, q.tx, q.seq
-    FROM waiting q
-    JOIN pg_temp.dbsync_named n ON n.relation = q.relation AND n.key = q.old_key AND NOT n.refers AND NOT n.former
-         AND n.arrival = q.arrival AND n.place = q.tx AND n.seq < q.seq
-    JOIN pg_temp.dbsync_stage brings ON brings.tx = n.tx AND brings.seq = n.seq AND (brings.renames OR brings.op = 'I')
+    SELECT n.tx, n.seq, false, true, w.id, w.arrival, w.place, w.seq
+    FROM waiting w
+    JOIN pg_temp.dbsync_named n ON n.name = w.old_name AND NOT n.refers AND NOT n.former
+         AND n.arrival = w.arrival AND n.place = w.place AND n.seq < w.seq
 ) d
 JOIN pg_temp.dbsync_stage s ON s.tx = d.tx AND s.seq = d.seq
-ORDER BY d.tx, d.seq, d.arrival, d.place, d.case_seq
+WHERE (NOT d.if_it_leaves OR s.op = 'D') AND (NOT d.if_it_comes OR s.renames OR s.op = 'I')
+ORDER BY s.tx, s.seq, d.arrival, d.place, d.case_seq
 
 -- name: accuse_companions
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, behind)
-SELECT DISTINCT ON (s.tx, s.seq) s.tx, s.seq, 'waits', 'its transaction waits with case ' || coalesce(q.behind, q.id),
-       coalesce(q.behind, q.id)
-FROM dbsync.quarantine q
-JOIN pg_temp.dbsync_named n ON n.arrival = q.arrival AND n.place = q.tx AND NOT n.refers
+SELECT DISTINCT ON (s.tx, s.seq) s.tx, s.seq, 'waits', 'its transaction waits with case ' || w.id, w.id
+FROM (
+    SELECT DISTINCT ON (q.arrival, q.tx, together) q.arrival, q.tx AS place, q.seq, coalesce(q.behind, q.id) AS id, together
+    FROM dbsync.quarantine q CROSS JOIN LATERAL (SELECT q.relation = ANY (%(together)s) AS together) rule
+    WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
+      AND q.id NOT IN (SELECT again.case_id FROM pg_temp.dbsync_stage again WHERE again.case_id IS NOT NULL)
+    ORDER BY q.arrival, q.tx, together, q.seq
+) w
+JOIN pg_temp.dbsync_named n ON n.arrival = w.arrival AND n.place = w.place AND NOT n.refers
 JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
-WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND (q.relation = ANY (%(together)s) OR s.tx = ANY (%(whole)s))
-  AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
-  AND NOT EXISTS (SELECT FROM pg_temp.dbsync_stage again WHERE again.case_id = q.id)
-ORDER BY s.tx, s.seq, q.seq
+WHERE w.together OR s.tx = ANY (%(whole)s)
+ORDER BY s.tx, s.seq, w.seq
 
 -- name: settle_causes
--- A change that misses a row which itself waits is no case of its own.
+-- A change that misses a row which itself waits is no case of its own. Both are gathered by the row's name: the newest change
+-- that makes it is the cause.
 UPDATE dbsync.quarantine q
 SET conflict = 'waits', behind = cause.id, reason = 'it depends on case ' || cause.id
 FROM (
-    SELECT DISTINCT ON (q.id) q.id AS waiting, coalesce(c.behind, c.id) AS id
-    FROM dbsync.quarantine q
-    JOIN dbsync.quarantine c ON c.lineage = q.lineage AND c.state = 'waiting' AND c.relation = q.awaits AND c.key = q.awaits_key
-         AND (c.op <> 'U' OR c.renames OR c.conflict = 'update_missing') AND c.id <> q.id
-         AND coalesce(c.behind, c.id) <> q.id
-    WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.conflict = 'reference_missing' AND q.behind IS NULL
-      AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
-    ORDER BY q.id, c.arrival DESC, c.tx DESC, c.seq DESC
+    SELECT asks.id AS waiting,
+           (SELECT made.id FROM unnest(told.made_by) WITH ORDINALITY AS made (id, place)
+            WHERE made.id <> asks.id ORDER BY made.place LIMIT 1) AS id
+    FROM (
+        SELECT array_agg(said.id ORDER BY said.arrival DESC, said.tx DESC, said.seq DESC) FILTER (WHERE NOT said.asks) AS made_by,
+               array_agg(said.id) FILTER (WHERE said.asks) AS asked_by
+        FROM (
+            SELECT c.relation, c.key, false AS asks, coalesce(c.behind, c.id) AS id, c.arrival, c.tx, c.seq
+            FROM dbsync.quarantine c
+            WHERE c.lineage = %(lineage)s AND c.state = 'waiting'
+              AND (c.op <> 'U' OR c.renames OR c.conflict = 'update_missing')
+            UNION ALL
+            SELECT q.awaits, q.awaits_key, true, q.id, NULL, NULL, NULL
+            FROM dbsync.quarantine q
+            WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.conflict = 'reference_missing' AND q.behind IS NULL
+              AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
+        ) said
+        GROUP BY said.relation, said.key
+        HAVING bool_or(said.asks) AND NOT bool_and(said.asks)
+    ) told
+    CROSS JOIN LATERAL unnest(told.asked_by) AS asks (id)
 ) cause
-WHERE q.id = cause.waiting
+WHERE q.id = cause.waiting AND cause.id IS NOT NULL
 
 -- name: newest_case
 SELECT coalesce(max(q.id), 0) FROM dbsync.quarantine q

@@ -134,6 +134,7 @@ class Quarantine:
         row = self._connection.execute(statement("aside", "arrival")).fetchone()
         assert row is not None
         self._arrival = int(row[0])
+        self._connection.execute(statement("apply", "index_stage"))
         self._connection.execute(statement("aside", "clear_names"))
         for identity, layout in self._load.layouts.items():
             for query in name_statements(identity, layout, self._arrival):
