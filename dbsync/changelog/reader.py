@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
+from dbsync.changelog.ahead import Ahead
 from dbsync.changelog.stitch import stitch
 from dbsync.errors import Interrupted
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Passed, Receipt, Window
@@ -43,7 +45,7 @@ class Reader:
     """Reads the change log for one link on a connection of its own (autocommit).
 
     The order of calls: :meth:`claim`, :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`,
-    :meth:`acknowledge`. A crash between any two of them repeats the batch, byte for byte.
+    :meth:`reading_ahead` while that is under way, :meth:`acknowledge`. A crash between any two of them repeats the batch, byte for byte.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Reader:
         self._window: Window | None = None
         self._used = 0
         self._layouts: dict[int, Layout] = {}
+        self._max_changes = 0
+        self._ahead: Ahead | None = None
         connection.execute(statement("changelog", "session"))
         connection.execute(statement("session", "promise"))
         connection.execute(statement("changelog", "make_window"))
@@ -100,6 +104,7 @@ class Reader:
         """Go on under another incarnation, or from another place of the log: as the link says now."""
         self._incarnation = incarnation
         self._window = None
+        self._ahead = None
 
     def unfinished(self) -> Cut | None:
         """Give the first batch that was sent and has no receipt: a crash or a cut line left it, or it is sent again.
@@ -132,6 +137,7 @@ class Reader:
 
     def next_cut(self, max_changes: int) -> Cut | None:
         """Cut the next batch of about ``max_changes`` (a transaction is never split); None when nothing is pending."""
+        self._max_changes = max_changes
         position = self.position()
         window = self._window
         if position.window_end is not None:
@@ -207,6 +213,25 @@ class Reader:
                 },
             )
         return Batch(header=header, payload=self._payload(cut))
+
+    @contextmanager
+    def reading_ahead(self, cut: Cut) -> Iterator[None]:
+        """Read what comes after ``cut`` of the same window as soon as its payload is read.
+
+        Inside, only the payload may be used; afterwards :meth:`next_cut` and :meth:`batch` find it ready.
+        """
+        if cut.ends_window or cut.joint is not None or not self._max_changes:
+            yield
+            return
+        ahead = self._ahead = Ahead(lambda: self._after(cut), self._read)
+        stop = True
+        try:
+            yield
+            stop = False
+        finally:
+            ahead.end(stop=stop)
+            if stop:
+                self._ahead = None
 
     def paused(self) -> bool:
         """Say whether somebody paused shipping."""
@@ -341,6 +366,21 @@ class Reader:
         )
 
     def _payload(self, cut: Cut) -> Iterator[bytes]:
+        ready = self._ahead.take(cut) if self._ahead is not None else None
+        self._ahead = None
+        return self._then_ahead(self._read(cut) if ready is None else ready)
+
+    def _then_ahead(self, payload: Iterable[bytes]) -> Iterator[bytes]:
+        yield from payload
+        if self._ahead is not None:
+            self._ahead.begin()
+
+    def _after(self, cut: Cut) -> Cut | None:
+        """Cut what comes after a batch; not a transaction so large that it would not be held."""
+        after = self._cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
+        return after if after is not None and after.changes <= 2 * self._max_changes else None
+
+    def _read(self, cut: Cut) -> Generator[bytes]:
         block = statement("changelog", "read_one" if cut.transactions == 1 else "read_many")
         query = block.format(
             columns=statement("changelog", "wire_columns"),

@@ -164,7 +164,8 @@ class Link:
     def _deliver(self, cut: Cut) -> Receipt:
         with translated("source"):
             batch = self.reader.batch(cut)
-        receipt = self.transport.deliver(batch)
+        with self.reader.reading_ahead(cut):
+            receipt = self.transport.deliver(batch)
         with translated("source"):
             self.reader.acknowledge(cut, receipt)
             self._open = self.reader.unfinished() if self._open is not None else None

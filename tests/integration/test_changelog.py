@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
+from dbsync.changelog import ahead
 from dbsync.changelog.purge import Purge
 from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Batch, Cut
@@ -186,6 +187,91 @@ def test_a_batch_in_the_middle_of_a_window_is_the_same_after_a_crash(clinic: Pip
     clinic.reader.acknowledge(again, clinic.apply(clinic.reader.batch(again)))
     assert [cut.changes for cut in cuts(clinic, 3)] == [3, 1, 1]
     clinic.agree()
+
+
+@pytest.fixture
+def ten_sites(clinic: Pipeline) -> Pipeline:
+    """Ten transactions of one change."""
+    with clinic.source.connect() as session:
+        insert(session, *(f"s{number}" for number in range(10)))
+    return clinic
+
+
+def first_while_reading_ahead(pipeline: Pipeline) -> Cut:
+    """Ship a first batch of three."""
+    cut = pipeline.reader.next_cut(3)
+    assert cut is not None
+    batch = pipeline.reader.batch(cut)
+    with pipeline.reader.reading_ahead(cut):
+        receipt = pipeline.apply(batch)
+    pipeline.reader.acknowledge(cut, receipt)
+    return cut
+
+
+@ONE_MIXTURE
+def test_the_next_batch_is_read_while_one_is_applied_and_is_the_same(ten_sites: Pipeline) -> None:
+    first_while_reading_ahead(ten_sites)
+    ten_sites.source.sql("UPDATE dbsync.change SET origin = 'forged'")
+    second = ten_sites.reader.next_cut(3)
+    assert second is not None
+    early = read(ten_sites.reader.batch(second))
+    assert b"s3" in early
+    assert b"forged" not in early
+    forged = read(ten_sites.reader.batch(second))
+    assert b"forged" in forged
+    ten_sites.source.sql("UPDATE dbsync.change SET origin = NULL")
+    assert read(ten_sites.reader.batch(second)) == early
+    ten_sites.agree(3)
+
+
+@ONE_MIXTURE
+def test_another_cut_than_the_one_that_was_read_ahead_is_read_when_it_is_sent(ten_sites: Pipeline) -> None:
+    first_while_reading_ahead(ten_sites)
+    ten_sites.source.sql("UPDATE dbsync.change SET origin = 'new'")
+    wider = ten_sites.reader.next_cut(5)
+    assert wider is not None
+    assert b"new" in read(ten_sites.reader.batch(wider))
+
+
+@ONE_MIXTURE
+def test_a_batch_too_large_to_be_held_is_read_when_it_is_sent(
+    ten_sites: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "MOST", 10)
+    first_while_reading_ahead(ten_sites)
+    ten_sites.source.sql("UPDATE dbsync.change SET origin = 'new'")
+    second = ten_sites.reader.next_cut(3)
+    assert second is not None
+    assert b"new" in read(ten_sites.reader.batch(second))
+
+
+@ONE_MIXTURE
+def test_what_was_read_ahead_is_forgotten_when_the_batch_before_fails(ten_sites: Pipeline) -> None:
+    cut = ten_sites.reader.next_cut(3)
+    assert cut is not None
+    batch = ten_sites.reader.batch(cut)
+    with pytest.raises(ConnectionError), ten_sites.reader.reading_ahead(cut):
+        read(batch)
+        raise ConnectionError
+    assert ten_sites.reader.unfinished() == cut
+    ten_sites.agree(3)
+
+
+@ONE_MIXTURE
+def test_a_source_that_breaks_while_it_is_read_ahead_says_so_when_it_is_asked(ten_sites: Pipeline) -> None:
+    cut = ten_sites.reader.next_cut(3)
+    assert cut is not None
+    batch = ten_sites.reader.batch(cut)
+    with ten_sites.reader.reading_ahead(cut):
+        receipt = ten_sites.apply(batch)
+        ten_sites.source.sql("SELECT pg_terminate_backend(%s)", [ten_sites.reader.connection.info.backend_pid])
+    with pytest.raises(psycopg.OperationalError):
+        ten_sites.reader.acknowledge(cut, receipt)
+    ten_sites.restart()
+    again = ten_sites.reader.unfinished()
+    assert again == cut
+    ten_sites.reader.acknowledge(again, receipt)
+    ten_sites.agree(3)
 
 
 @ONE_MIXTURE

@@ -84,7 +84,10 @@ class Pipeline:
         """Ship until nothing is pending; give the number of batches."""
         batches = 0
         while (cut := self.reader.next_cut(max_changes)) is not None:
-            self.reader.acknowledge(cut, self.apply(self.reader.batch(cut)))
+            batch = self.reader.batch(cut)
+            with self.reader.reading_ahead(cut):
+                receipt = self.apply(batch)
+            self.reader.acknowledge(cut, receipt)
             batches += 1
         return batches
 
