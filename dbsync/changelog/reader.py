@@ -13,14 +13,13 @@ from psycopg.types.json import Jsonb
 
 from dbsync.changelog.ahead import Ahead
 from dbsync.changelog.stitch import stitch
+from dbsync.changelog.window import FilledWindow
 from dbsync.errors import Interrupted
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Passed, Receipt, Window
 from dbsync.model.layout import Layout
 from dbsync.postgres import translated
 from dbsync.statements import statement
 
-FEW = 1_000
-"""Transactions put into the window, deleted ones too, from which on it is emptied and not cleared row by row."""
 EVERYTHING = 1 << 62
 CHUNK = 1 << 16
 """Bytes handed on at a time."""
@@ -56,14 +55,12 @@ class Reader:
         self._lineage = lineage
         self._incarnation = incarnation
         self._link = link
-        self._window: Window | None = None
-        self._used = 0
+        self._filled = FilledWindow(connection)
         self._layouts: dict[int, Layout] = {}
         self._max_changes = 0
         self._ahead: Ahead | None = None
         connection.execute(statement("changelog", "session"))
         connection.execute(statement("session", "promise"))
-        connection.execute(statement("changelog", "make_window"))
         connection.execute(statement("changelog", "make_siblings"))
         connection.execute(statement("changelog", "open_link"), {"link": link})
 
@@ -103,7 +100,7 @@ class Reader:
     def go_on_as(self, incarnation: UUID) -> None:
         """Go on under another incarnation, or from another place of the log: as the link says now."""
         self._incarnation = incarnation
-        self._window = None
+        self._filled.window = None
         self._ahead = None
 
     def unfinished(self) -> Cut | None:
@@ -119,11 +116,11 @@ class Reader:
         window = Window(start=start, end=joint or end)
         if self.position().window_end == start:
             self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
-        if self._window != window:
-            self._fill(window, after)
+        if self._filled.window != window:
+            self._filled.fill(window, after)
         if joint is not None:
-            self._add(Window(start=joint, end=end))
-            self._window = None
+            self._filled.add(Window(start=joint, end=end))
+            self._filled.window = None
         return Cut(
             number=number,
             window=Window(start=start, end=end),
@@ -131,7 +128,7 @@ class Reader:
             last_seq=last,
             transactions=transactions,
             changes=changes,
-            ends_window=self._is_last(last),
+            ends_window=self._filled.is_last(last),
             joint=joint,
         )
 
@@ -139,18 +136,18 @@ class Reader:
         """Cut the next batch of about ``max_changes`` (a transaction is never split); None when nothing is pending."""
         self._max_changes = max_changes
         position = self.position()
-        window = self._window
+        window = self._filled.window
         if position.window_end is not None:
             wanted = Window(start=position.cursor, end=position.window_end)
             if window != wanted:
-                window = self._fill(wanted, position.window_seq)
-            cut = self._cut(window, position.last_number + 1, position.window_seq, max_changes)
+                window = self._filled.fill(wanted, position.window_seq)
+            cut = self._filled.cut(window, position.last_number + 1, position.window_seq, max_changes)
             if cut is not None:
                 return cut
             self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
             position = self.position()
-        window = self._fill(Window(start=position.cursor, end=self._snapshot()), 0)
-        cut = self._cut(window, position.last_number + 1, 0, max_changes)
+        window = self._filled.fill(Window(start=position.cursor, end=self._filled.snapshot()), 0)
+        cut = self._filled.cut(window, position.last_number + 1, 0, max_changes)
         if cut is not None:
             self._stitch()
         return cut
@@ -168,15 +165,15 @@ class Reader:
         position = self.position()
         if position.window_seq == 0 or position.window_end is None:
             self._connection.execute(statement("changelog", "reopen_window"), {"link": self._link})
-            self._window = None
+            self._filled.window = None
             wider = self.next_cut(max_changes)
         else:
-            joint, end = position.window_end, self._snapshot()
-            self._fill(Window(start=position.cursor, end=joint), position.window_seq)
-            self._add(Window(start=joint, end=end))
+            joint, end = position.window_end, self._filled.snapshot()
+            self._filled.fill(Window(start=position.cursor, end=joint), position.window_seq)
+            self._filled.add(Window(start=joint, end=end))
             self._stitch()
-            self._window = None
-            all_of_it = self._cut(Window(start=position.cursor, end=end), cut.number, 0, EVERYTHING)
+            self._filled.window = None
+            all_of_it = self._filled.cut(Window(start=position.cursor, end=end), cut.number, 0, EVERYTHING)
             wider = all_of_it and replace(all_of_it, after_seq=position.window_seq, joint=joint)
         return wider if wider is not None and wider.changes > cut.changes else None
 
@@ -258,7 +255,7 @@ class Reader:
             )
             self._refuse_unless_moved(moved)
         if cut.ends_window:
-            self._window = None
+            self._filled.window = None
 
     @property
     def _own(self) -> dict[str, object]:
@@ -269,51 +266,6 @@ class Reader:
             raise Interrupted(
                 f"another dbsync has moved the link {self._link}", where="source", why="two ship the same changes"
             )
-
-    def _snapshot(self) -> str:
-        row = self._connection.execute(statement("changelog", "snapshot")).fetchone()
-        assert row is not None
-        return str(row[0])
-
-    def _cut(self, window: Window, number: int, after: int, max_changes: int) -> Cut | None:
-        row = self._connection.execute(
-            statement("changelog", "next_cut"), {"after": after, "enough": max_changes}
-        ).fetchone()
-        if row is None or row[0] is None:
-            return None
-        last, transactions, changes, ends = row
-        return Cut(
-            number=number,
-            window=window,
-            after_seq=after,
-            last_seq=last,
-            transactions=transactions,
-            changes=changes,
-            ends_window=ends,
-        )
-
-    def _is_last(self, seq: int) -> bool:
-        row = self._connection.execute(
-            "SELECT NOT EXISTS (SELECT FROM pg_temp.dbsync_window WHERE last_seq > %s)", (seq,)
-        ).fetchone()
-        return row is not None and bool(row[0])
-
-    def _fill(self, window: Window, after: int) -> Window:
-        if self._used >= FEW:
-            self._connection.execute(statement("changelog", "empty_window"))
-            self._used = 0
-        elif self._used:
-            self._connection.execute(statement("changelog", "clear_window"))
-        self._add(window, after)
-        self._window = window
-        return window
-
-    def _add(self, window: Window, after: int = 0) -> None:
-        name = "fill_window_from_beginning" if window.start is None else "fill_window"
-        filled = self._connection.execute(
-            statement("changelog", name), {"start": window.start, "end": window.end, "after": after}
-        )
-        self._used += filled.rowcount
 
     def _stitch(self) -> None:
         waiting = self._ids("unstitched")
@@ -377,7 +329,7 @@ class Reader:
 
     def _after(self, cut: Cut) -> Cut | None:
         """Cut what comes after a batch; not a transaction so large that it would not be held."""
-        after = self._cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
+        after = self._filled.cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
         return after if after is not None and after.changes <= 2 * self._max_changes else None
 
     def _read(self, cut: Cut) -> Generator[bytes]:
