@@ -1,8 +1,9 @@
 -- name: session
--- The log may be long and its statistics old: whatever they say, a transaction's changes are found by the index.
+-- The log may be long and its statistics old: whatever they say, a transaction's changes are found by the index. And the
+-- other cores of a laptop belong to the application.
 SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
        set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
-       set_config('work_mem', '32MB', false)
+       set_config('work_mem', '32MB', false), set_config('max_parallel_workers_per_gather', '0', false)
 
 -- name: claim
 -- One service a link at a time; the claim ends with the session.
@@ -127,9 +128,10 @@ CASE WHEN c.unresolved IS NOT NULL THEN ARRAY(SELECT u IS NOT NULL FROM unnest(c
 c.origin
 
 -- name: unstitched
+-- Few changes have any: the index of those says so, and not a walk through the log.
 SELECT DISTINCT c.layout
 FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
-WHERE c.unresolved <> '{}'
+WHERE c.unresolved IS NOT NULL AND c.unresolved <> '{}'
 
 -- name: siblings
 -- Layouts of the tables pointed to that occur beside unresolved references, in the same transactions.
