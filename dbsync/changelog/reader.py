@@ -43,8 +43,8 @@ class Position:
 class Reader:
     """Reads the change log for one link on a connection of its own (autocommit).
 
-    The order of calls: :meth:`claim`, :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`batch`,
-    :meth:`reading_ahead` while that is under way, :meth:`acknowledge`. A crash between any two of them repeats the batch, byte for byte.
+    The order of calls: :meth:`claim`, :meth:`unfinished`, then again and again :meth:`next_cut`, :meth:`sending` (or
+    :meth:`batch`), :meth:`acknowledge`. A crash between any two of them repeats the batch, byte for byte.
     """
 
     def __init__(
@@ -212,23 +212,24 @@ class Reader:
         return Batch(header=header, payload=self._payload(cut))
 
     @contextmanager
-    def reading_ahead(self, cut: Cut) -> Iterator[None]:
-        """Read what comes after ``cut`` of the same window as soon as its payload is read.
+    def sending(self, cut: Cut) -> Iterator[Batch]:
+        """Give the batch of a cut for as long as it is under way, and meanwhile read what comes after it.
 
-        Inside, only the payload may be used; afterwards :meth:`next_cut` and :meth:`batch` find it ready.
+        Inside, only the payload may be used. Afterwards the connection is free again, however far that was read; and
+        :meth:`next_cut` and :meth:`batch` find the next batch ready.
         """
-        if cut.ends_window or cut.joint is not None or not self._max_changes:
-            yield
-            return
-        ahead = self._ahead = Ahead(lambda: self._after(cut), self._read)
-        stop = True
+        with translated("source"):
+            batch = self.batch(cut)
+        ahead = self._ahead = self._begin_ahead(cut)
+        sent = False
         try:
-            yield
-            stop = False
+            yield batch
+            sent = True
         finally:
-            ahead.end(stop=stop)
-            if stop:
-                self._ahead = None
+            close(batch.payload)
+            if ahead is not None:
+                ahead.end(stop=not sent)
+                self._ahead = ahead if sent else None
 
     def paused(self) -> bool:
         """Say whether somebody paused shipping."""
@@ -317,6 +318,12 @@ class Reader:
             for tx, lineage, transactions, moments in rows
         )
 
+    def _begin_ahead(self, cut: Cut) -> Ahead | None:
+        """Prepare to read what follows a cut in its window; it begins when the cut's own payload is read."""
+        if cut.ends_window or cut.joint is not None or not self._max_changes:
+            return None
+        return Ahead(lambda: self._after(cut), self._read)
+
     def _payload(self, cut: Cut) -> Iterator[bytes]:
         ready = self._ahead.take(cut) if self._ahead is not None else None
         self._ahead = None
@@ -341,6 +348,12 @@ class Reader:
         )
         with translated("source"), self._connection.cursor() as cursor, cursor.copy(query) as copy:
             yield from chunked(copy)
+
+
+def close(payload: Iterable[bytes]) -> None:
+    """End the reading of a payload that nobody wants to its end: until then it holds its connection."""
+    if isinstance(payload, Generator):
+        payload.close()
 
 
 def _read_after(cut: Cut) -> int:

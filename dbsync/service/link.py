@@ -162,9 +162,7 @@ class Link:
             return self.reader.wider_cut(cut, size) if cut.ends_window else self.reader.next_cut(size)
 
     def _deliver(self, cut: Cut) -> Receipt:
-        with translated("source"):
-            batch = self.reader.batch(cut)
-        with self.reader.reading_ahead(cut):
+        with self.reader.sending(cut) as batch:
             receipt = self.transport.deliver(batch)
         with translated("source"):
             self.reader.acknowledge(cut, receipt)

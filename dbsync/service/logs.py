@@ -10,6 +10,7 @@ import structlog
 
 def configure(*, quiet: bool = False) -> None:
     """Set up structlog for this process. ``quiet`` leaves out what is only informative."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of is told by us as what is in the way
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -146,6 +146,22 @@ def test_a_line_that_is_cut_at_any_byte_loses_and_doubles_nothing(line: Line, wa
     line.hold_that_all_is_there_once()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_line_that_breaks_in_the_middle_of_a_large_batch_is_given_up(line: Line, fault: Fault) -> None:
+    """Much of it is still in the source: the service must not wait for itself to read it."""
+    line.ship()
+    line.place.source.sql(
+        "INSERT INTO subject (identifier, initials) SELECT g || repeat('x', 90), 'AA' FROM generate_series(1, 9000) g"
+    )
+    line.proxy.arm(fault, Way.UP, 300_000)
+    with line.place.service() as service:
+        service.wait_for("link_unreachable")
+        line.place.see("subject", 9000)
+        assert service.terminate() == 0
+    line.hold_that_all_is_there_once()
+
+
 @pytest.mark.parametrize("way", list(Way))
 def test_a_line_that_goes_silent_at_any_byte_is_given_up_by_both_ends(line: Line, way: Way) -> None:
     """Nothing is cut: the server goes on believing in the silent connection until it ends the session itself."""

@@ -201,8 +201,7 @@ def first_while_reading_ahead(pipeline: Pipeline) -> Cut:
     """Ship a first batch of three."""
     cut = pipeline.reader.next_cut(3)
     assert cut is not None
-    batch = pipeline.reader.batch(cut)
-    with pipeline.reader.reading_ahead(cut):
+    with pipeline.reader.sending(cut) as batch:
         receipt = pipeline.apply(batch)
     pipeline.reader.acknowledge(cut, receipt)
     return cut
@@ -249,8 +248,7 @@ def test_a_batch_too_large_to_be_held_is_read_when_it_is_sent(
 def test_what_was_read_ahead_is_forgotten_when_the_batch_before_fails(ten_sites: Pipeline) -> None:
     cut = ten_sites.reader.next_cut(3)
     assert cut is not None
-    batch = ten_sites.reader.batch(cut)
-    with pytest.raises(ConnectionError), ten_sites.reader.reading_ahead(cut):
+    with pytest.raises(ConnectionError), ten_sites.reader.sending(cut) as batch:
         read(batch)
         raise ConnectionError
     assert ten_sites.reader.unfinished() == cut
@@ -258,11 +256,24 @@ def test_what_was_read_ahead_is_forgotten_when_the_batch_before_fails(ten_sites:
 
 
 @ONE_MIXTURE
+@pytest.mark.timeout(60)
+def test_a_batch_that_fails_while_it_is_read_lets_go_of_the_source(ten_sites: Pipeline) -> None:
+    """The error holds on to whoever was reading; he must not hold on to the connection."""
+    ten_sites.source.sql("INSERT INTO note (text) SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+    cut = ten_sites.reader.next_cut(10_000)
+    assert cut is not None
+    with pytest.raises(ConnectionError) as failed, ten_sites.reader.sending(cut) as batch:
+        for _ in batch.payload:
+            raise ConnectionError
+    assert ten_sites.reader.unfinished() == cut, failed
+    ten_sites.agree()
+
+
+@ONE_MIXTURE
 def test_a_source_that_breaks_while_it_is_read_ahead_says_so_when_it_is_asked(ten_sites: Pipeline) -> None:
     cut = ten_sites.reader.next_cut(3)
     assert cut is not None
-    batch = ten_sites.reader.batch(cut)
-    with ten_sites.reader.reading_ahead(cut):
+    with ten_sites.reader.sending(cut) as batch:
         receipt = ten_sites.apply(batch)
         ten_sites.source.sql("SELECT pg_terminate_backend(%s)", [ten_sites.reader.connection.info.backend_pid])
     with pytest.raises(psycopg.OperationalError):

@@ -84,8 +84,7 @@ class Pipeline:
         """Ship until nothing is pending; give the number of batches."""
         batches = 0
         while (cut := self.reader.next_cut(max_changes)) is not None:
-            batch = self.reader.batch(cut)
-            with self.reader.reading_ahead(cut):
+            with self.reader.sending(cut) as batch:
                 receipt = self.apply(batch)
             self.reader.acknowledge(cut, receipt)
             batches += 1
