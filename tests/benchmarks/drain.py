@@ -5,34 +5,29 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
+from multiprocessing import get_context
 from pathlib import Path
 
 import psycopg
 
 from tests.benchmarks import ground, study
+from tests.benchmarks.backlogs import Backlogs, Work
+from tests.benchmarks.entry import CLIENTS
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.report import Aim, Check, Measure, Result, Sense
 from tests.benchmarks.routes import DbsyncRoute, LogicalRoute, Route
 from tests.support.databases import Row
 
-VISITS = 200_000
-WARM_UP = 2_000
+WARM_UP = 0.01
+"""A scale."""
 TIMEOUT = 900.0
 """Seconds a drain may take; longer is reported as data that did not arrive."""
 
-RATE_AIM = Aim(sense=Sense.AT_LEAST, limit=0.35)
-MEMORY_AIM = Aim(sense=Sense.BELOW, limit=150)
-
-
-class Shape(StrEnum):
-    """How the backlog came about."""
-
-    THREE = "three transactions"
-    """One for each table."""
-    ONE = "one transaction"
+RATE_AIM = Aim(sense=Sense.AT_LEAST, limit=1.0)
+MEMORY_AIM = Aim(sense=Sense.BELOW, limit=100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +35,7 @@ class Drained:
     """What a drain was like. Memory is in MB, None where the replicator is the server."""
 
     route: str
-    shape: Shape
+    work: Work
     changes: int
     seconds: float
     equal: bool
@@ -54,30 +49,30 @@ class Drained:
 
 def run(scale: float, reps: int) -> list[Result]:
     """Measure on two pairs of clusters; give the rows of the report."""
-    visits = max(study.VISITS_PER_SUBJECT, round(VISITS * scale))
     found: list[Drained] = []
-    with _routes() as routes:
+    pool = ProcessPoolExecutor(CLIENTS, mp_context=get_context("spawn"))
+    with pool, _routes() as routes:
+        backlogs = Backlogs(scale=scale, pool=pool)
         for route in routes:
-            _drain(route, Shape.THREE, "warm-up-", min(WARM_UP, visits))
+            _drain(route, Work.THREE, "warm-up-", Backlogs(scale=min(scale, WARM_UP), pool=pool))
         for number in range(reps):
-            for shape in Shape:
+            for work in Work:
                 for route in routes if number % 2 == 0 else routes[::-1]:
-                    found.append(_drain(route, shape, f"{shape.name}-{number}-", visits))
+                    found.append(_drain(route, work, f"{work.name}-{number}-", backlogs))
                     ground.talk(_progress(found[-1], number, reps))
         differ = tuple(route.ids_differ() for route in routes if isinstance(route, DbsyncRoute))
     return _results(found, differ)
 
 
 def _progress(drained: Drained, number: int, reps: int) -> str:
-    what = f"drain {number + 1}/{reps}, {drained.changes:,} changes in {drained.shape}"
+    what = f"drain {number + 1}/{reps}, {drained.changes:,} {drained.work}"
     memory = f", {drained.memory:.0f} MB" if drained.memory is not None else ""
     return f"{what}: {drained.route} {drained.rate:,.0f}/s{memory}{'' if drained.equal else ', NOT EQUAL'}"
 
 
 def _results(found: Sequence[Drained], differ: tuple[bool, ...]) -> list[Result]:
     return [
-        *_of_shape(found, Shape.THREE, RATE_AIM),
-        *_of_shape(found, Shape.ONE, None),
+        *(row for work in Work for row in _of_work(found, work)),
         Check(
             name="checksums_equal",
             title="after a drain all tables have equal checksums by natural key",
@@ -87,19 +82,19 @@ def _results(found: Sequence[Drained], differ: tuple[bool, ...]) -> list[Result]
     ]
 
 
-def _of_shape(found: Sequence[Drained], shape: Shape, aim: Aim | None) -> list[Result]:
+def _of_work(found: Sequence[Drained], work: Work) -> list[Result]:
     ours, theirs = (
-        [drained for drained in found if (drained.route, drained.shape) == (route, shape)]
+        [drained for drained in found if (drained.route, drained.work) == (route, work)]
         for route in (DbsyncRoute.name, LogicalRoute.name)
     )
-    backlog = f"{ours[0].changes:,} changes in {shape}"
-    name = f"drain_{shape.name.lower()}"
+    backlog = f"{ours[0].changes:,} {work}"
+    name = f"drain_{work.name.lower()}"
     return [
         Measure(
             name=f"{name}_ratio",
             title=f"drain of {backlog}, rate of dbsync / of logical replication",
             values=tuple(our.rate / their.rate for our, their in zip(ours, theirs, strict=True)),
-            aim=aim,
+            aim=RATE_AIM,
         ),
         *(
             Measure(
@@ -140,9 +135,9 @@ def _routes() -> Iterator[list[Route]]:
         yield made
 
 
-def _drain(route: Route, shape: Shape, tag: str, visits: int) -> Drained:
+def _drain(route: Route, work: Work, tag: str, backlogs: Backlogs) -> Drained:
     """Let a backlog arise while the replicator is stopped, then time it from its start to the last row upstream."""
-    changes = _backlog(route, shape, tag, visits)
+    changes = backlogs.make(route.source, work, tag)
     mark = f"MARK-{tag}"
     route.source.sql(study.subjects(mark, 1))
     wanted = study.checksums(route.source)
@@ -159,21 +154,7 @@ def _drain(route: Route, shape: Shape, tag: str, visits: int) -> Drained:
     for database in (route.source, route.upstream):
         study.settle(database)
     memory = watched.megabytes if watched else None
-    return Drained(
-        route=route.name, shape=shape, changes=changes + 1, seconds=ended - began, equal=equal, memory=memory
-    )
-
-
-def _backlog(route: Route, shape: Shape, tag: str, visits: int) -> int:
-    """Enter subjects, their visits and crfs; give the number of rows."""
-    statements = [study.subjects(tag, -(-visits // study.VISITS_PER_SUBJECT)), study.visits(tag), study.crfs(tag)]
-    rows = 0
-    with route.source.connect() as connection:
-        connection.autocommit = shape is Shape.THREE
-        for statement in statements:
-            rows += connection.execute(statement).rowcount
-            connection.execute("ANALYZE")
-    return rows
+    return Drained(route=route.name, work=work, changes=changes + 1, seconds=ended - began, equal=equal, memory=memory)
 
 
 def _wait(route: Route, mark: str, wanted: dict[str, Row], deadline: float) -> tuple[float, bool]:

@@ -14,30 +14,17 @@ from dbsync.demo.binaries import embedded, find
 pytestmark = pytest.mark.skipif(not (find(15) or embedded()), reason="no PostgreSQL server")
 
 ROOT = Path(__file__).parents[2]
+WORK = ("three", "one", "small", "update", "edits")
 AIMS = {
-    "capture_bulk",
-    "capture_single",
-    "capture_single_after_bulk",
-    "drain_three_ratio",
-    "drain_three_memory",
-    "drain_one_memory",
+    *("capture_bulk", "capture_single", "capture_single_after_bulk", "capture_update", "capture_small"),
+    *(f"drain_{work}_{what}" for work in WORK for what in ("ratio", "memory")),
 }
 FOR_INFORMATION = {
-    "capture_update",
-    "capture_small",
-    "bulk_plain_us",
-    "bulk_added_us",
-    "single_plain_us",
-    "single_captured_us",
-    "single_after_bulk_plain_us",
-    "single_after_bulk_captured_us",
-    "drain_three_dbsync_rate",
-    "drain_three_logical_rate",
-    "drain_one_ratio",
-    "drain_one_dbsync_rate",
-    "drain_one_logical_rate",
+    *("bulk_plain_us", "bulk_added_us"),
+    *(f"{name}_{side}_us" for name in ("single", "single_after_bulk") for side in ("plain", "captured")),
+    *(f"drain_{work}_{route}_rate" for work in WORK for route in ("dbsync", "logical")),
 }
-CHECKS = {"checksums_equal": [True] * 4, "ids_differ": [True]}
+CHECKS = {"checksums_equal": [True] * 2 * len(WORK), "ids_differ": [True]}
 
 
 def test_the_benchmark_reports_every_row_and_the_databases_are_equal(tmp_path: Path) -> None:
