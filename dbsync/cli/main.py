@@ -10,23 +10,9 @@ from typing import Annotated
 import typer
 
 from dbsync import __version__
-from dbsync.cli import (
-    backfill,
-    check,
-    compact,
-    conflicts,
-    demo,
-    init,
-    install,
-    output,
-    quarantine,
-    resend,
-    status,
-    tables,
-    verify,
-)
-from dbsync.cli import run as service
+from dbsync.cli import output
 from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
+from dbsync.cli.shelf import Commands
 from dbsync.config.explain import explain
 from dbsync.config.problems import InvalidConfig
 from dbsync.errors import DbsyncError
@@ -37,6 +23,7 @@ TRACEBACK = "DBSYNC_TRACEBACK"
 
 app = typer.Typer(
     name="dbsync",
+    cls=Commands,
     help="One-way replication of PostgreSQL databases by natural keys: from the field towards the centre.",
     epilog="Start with: dbsync init --source DSN --upstream DSN",
     no_args_is_help=True,
@@ -44,25 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("tables")(tables.tables)
-app.command("install-upstream")(install.install_upstream)
-app.command("install-triggers")(install.install_triggers)
-app.command("uninstall-triggers")(install.uninstall_triggers)
-app.command("backfill")(backfill.backfill)
-app.command("run")(service.run)
-app.command("status")(status.status)
-app.command("pause")(service.pause)
-app.command("resume")(service.resume)
-app.command("capture")(service.capture)
-app.command("compact")(compact.compact)
-app.command("verify")(verify.verify)
-app.command("resend")(resend.resend)
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(conflicts.app, name="conflicts")
 
 
 def _show_version(wanted: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Self
 _ROOT = Path(__file__).parent.parent.parent
 _PARENT = """
 import os, signal, sys
+import dbsync.cli.run
 from dbsync.cli.main import run
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for _ in sys.stdin:
