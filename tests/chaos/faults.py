@@ -116,6 +116,7 @@ class Faults(Ground):
         assert node.saved is not None
         if node is self.a:
             self._release()
+            self._let_copies_catch_up()
         with self._held(node) as writer:
             node.kill_service()
             node.wait_until_gone()
@@ -126,6 +127,13 @@ class Faults(Ground):
             self._forget(node)
         self.counts["transactions lost by restores"] += lost
         self.counts["of them kept upstream"] += arrived
+
+    def _let_copies_catch_up(self) -> None:
+        """Let the copies of the laptop ship what they have: what it is about to lose would come from them later."""
+        for twin in self._twins:
+            with twin.writer.held:
+                twin.writer.settle()
+                self._ship_all(twin.node)
 
     def _forget(self, node: Node) -> None:
         """Throw a backup away: going back to it would take from upstream what no source has any more."""
