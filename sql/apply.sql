@@ -111,6 +111,10 @@ SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op = 'D' THEN s
 FROM pg_temp.dbsync_stage s
 WHERE s.layout = {layout} AND {range}
 
+-- name: repeats
+-- Asked of many changes before they are sorted by their keys: most often each row was changed once.
+SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND {range} GROUP BY {key} HAVING count(*) > 1)
+
 -- name: reduced
 -- The net change of each row: its last image against the row as it was before the first. An insert or backfill among them
 -- makes it whole; a deleted or backfilled row says itself how it was.

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import target_column, typed_leaves
 from dbsync.apply.share import RANGE, Share, named
-from dbsync.keys.expression import Sql, qualified, value_of
+from dbsync.keys.expression import Query, Sql, qualified, value_of
 from dbsync.model.layout import LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
@@ -20,6 +20,14 @@ def net(share: Share) -> Sql:
         return statement("apply", "parsed").format(**said)
     leaves = _key_leaves(share, sql.SQL("s.image"), sql.SQL("s.refs"))
     return statement("apply", "reduced").format(key=sql.SQL(", ").join(leaves), **said)
+
+
+def repeats(share: Share) -> Query:
+    """Compose the question whether any row of the source was changed more than once."""
+    leaves = _key_leaves(share, sql.SQL("s.image"), sql.SQL("s.refs"))
+    return statement("apply", "repeats").format(
+        key=sql.SQL(", ").join(leaves), layout=sql.Literal(share.identity), range=RANGE
+    )
 
 
 def typed(share: Share) -> Sql:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -16,6 +18,7 @@ from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
+from dbsync.apply.typed import repeats
 from dbsync.apply.write import delete_statement, depart_statements, doom_statement, lock_statement, write_statement
 from dbsync.errors import Refusal
 from dbsync.model.batch import Count, Op
@@ -25,6 +28,9 @@ from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
 from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
 from dbsync.statements import statement
+
+MANY = 1_000
+"""Changes of a table from which on it pays to ask whether any row was changed twice."""
 
 
 class Unapplicable(Exception):
@@ -104,12 +110,14 @@ class Writer:
         ops: dict[int, set[Op]] = {}
         for count in counts:
             ops.setdefault(count.layout, set()).add(count.op)
+        single = self._changed_once(load, span, counts, ops)
         steps = write_order({layout: load.layouts[layout] for layout in ops}, self._is_required)
         writing = [step for step in steps if ops[step.layout] != {Op.DELETE}]
         deleting = [step for step in reversed(steps) if Op.DELETE in ops[step.layout]]
 
         def share(step: Step, **kind: Any) -> Share:
-            return self._share(load.layouts[step.layout], step.layout, ops[step.layout], span, **kind)
+            share = self._share(load.layouts[step.layout], step.layout, ops[step.layout], span, **kind)
+            return replace(share, reduce=False) if step.layout in single else share
 
         if self.by_origin:
             self._connection.execute(statement("apply", "origin"), {"origin": span.origin or load.node})
@@ -123,6 +131,22 @@ class Writer:
                 self._run(share(step, catch_up=step.late), span, troubles)
         self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
         self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _changed_once(self, load: Load, span: Span, counts: Sequence[Count], ops: Mapping[int, set[Op]]) -> set[int]:
+        """Name the layouts with many changes, none of them of a row that has another one."""
+        changes = Counter[int]()
+        for count in counts:
+            changes[count.layout] += count.changes
+        asked = [
+            self._share(load.layouts[layout], layout, ops[layout], span)
+            for layout in changes
+            if changes[layout] >= MANY
+        ]
+        return {share.identity for share in asked if share.reduce and not self._repeats(share, span)}
+
+    def _repeats(self, share: Share, span: Span) -> bool:
+        row = self._execute(repeats(share).as_string(self._connection), span).fetchone()
+        return row is None or bool(row[0])
 
     def _delete(self, shares: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
         """Delete the gone rows of some shares, but for those that a constraint would carry on to rows nobody named."""
