@@ -614,7 +614,7 @@ def _ids(database: Database) -> list[str]:
 def _moves_on(before: int, database: Database) -> bool:
     """Say whether so much was done that a crash leaves some of it: the last moments before it are not durable."""
     left = _transactions_to_go(database)
-    return left == 0 or (before < 0 <= left) or before - left >= 60  # noqa: PLR2004 - each takes 10 ms
+    return left == 0 or (before < 0 <= left) or before - left >= 60
 
 
 def _transactions_to_go(database: Database) -> int:
