@@ -130,3 +130,43 @@ SELECT t.oid::bigint AS oid, format_type(t.oid, -1) AS cast_name, t.typname::tex
 FROM used JOIN pg_type t ON t.oid = used.oid
 JOIN pg_proc output ON output.oid = t.typoutput
 JOIN pg_proc input ON input.oid = t.typinput
+
+-- name: stamp
+-- Whether anything may be another than it was at the last look, which takes ten times as long: whatever changes, changes by a
+-- new version of a row. All that is asked for above is asked about; what came with the server does not change.
+SELECT md5(string_agg(seen.said, ' ' ORDER BY seen.said))
+FROM (
+    SELECT concat('class ', count(*), ' ', sum(hashint8extended(c.xmin::text::bigint, c.oid::bigint))) AS said
+    FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't'
+    UNION ALL
+    SELECT concat('attribute ', count(*), ' ', sum(hashint8extended(a.xmin::text::bigint, a.attrelid::bigint * 4096 + a.attnum)))
+    FROM pg_attribute a WHERE a.attrelid >= 16384
+    UNION ALL
+    SELECT concat('default ', count(*), ' ', sum(hashint8extended(d.xmin::text::bigint, d.oid::bigint)))
+    FROM pg_attrdef d WHERE d.oid >= 16384
+    UNION ALL
+    SELECT concat('index ', count(*), ' ', sum(hashint8extended(i.xmin::text::bigint, i.indexrelid::bigint)))
+    FROM pg_index i WHERE i.indexrelid >= 16384
+    UNION ALL
+    SELECT concat('constraint ', count(*), ' ', sum(hashint8extended(n.xmin::text::bigint, n.oid::bigint)))
+    FROM pg_constraint n WHERE n.oid >= 16384
+    UNION ALL
+    SELECT concat('depend ', count(*), ' ', sum(hashint8extended(d.xmin::text::bigint, d.objid::bigint * 4096 + d.refobjsubid)))
+    FROM pg_depend d WHERE d.objid >= 16384
+    UNION ALL
+    SELECT concat('namespace ', count(*), ' ', sum(hashint8extended(n.xmin::text::bigint, n.oid::bigint))) FROM pg_namespace n
+    UNION ALL
+    SELECT concat('type ', count(*), ' ', sum(hashint8extended(t.xmin::text::bigint, t.oid::bigint)))
+    FROM pg_type t WHERE t.oid >= 16384
+    UNION ALL
+    SELECT concat('function ', count(*), ' ', sum(hashint8extended(p.xmin::text::bigint, p.oid::bigint)))
+    FROM pg_proc p WHERE p.oid >= 16384
+    UNION ALL
+    SELECT concat('cast ', count(*), ' ', sum(hashint8extended(c.xmin::text::bigint, c.oid::bigint))) FROM pg_cast c
+    UNION ALL
+    SELECT concat('operator ', count(*), ' ', sum(hashint8extended(o.xmin::text::bigint, o.oid::bigint)))
+    FROM pg_operator o WHERE o.oid >= 16384
+    UNION ALL
+    SELECT concat('opclass ', count(*), ' ', sum(hashint8extended(o.xmin::text::bigint, o.oid::bigint)))
+    FROM pg_opclass o WHERE o.oid >= 16384
+) seen

@@ -25,7 +25,7 @@ from dbsync.apply.skew import skew
 from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Unapplicable, Writer
-from dbsync.catalog.inspect import inspect
+from dbsync.catalog.inspect import Inspection
 from dbsync.errors import Interrupted
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
@@ -56,6 +56,7 @@ class Applier:
     def __init__(self, connection: psycopg.Connection, policies: Policies | None = None) -> None:
         self._connection = connection
         self._policies = policies or Policies()
+        self._inspection = Inspection(connection)
         self._writer: Writer | None = None
         self._care = 0
         self._turns = Turns(connection)
@@ -209,7 +210,7 @@ class Applier:
 
     def _writer_for(self, policies: Policies) -> Writer:
         """Give a writer for the tables as they are now: a migration must not be met with yesterday's columns."""
-        catalog = inspect(self._connection)
+        catalog = self._inspection.now()
         writer = self._writer
         if writer is None or writer.catalog != catalog or policies is not self._policies:
             writer = Writer(self._connection, catalog, policies)
@@ -251,7 +252,7 @@ class Applier:
             if relations is not None and awaits not in relations:
                 continue
             meaning = self._layouts([layout])[layout]
-            catalog = self._writer.catalog if self._writer is not None else inspect(self._connection)
+            catalog = self._inspection.now()
             query = arrived(layout, meaning, awaits, catalog)
             if query is not None:
                 cases += [row[0] for row in self._connection.execute(query).fetchall()]
@@ -270,7 +271,7 @@ class Applier:
         waiting = [row[0] for row in self._connection.execute(statement("aside", "parked_layouts")).fetchall()]
         if not waiting:
             return
-        fit = parked(self._layouts(waiting), inspect(self._connection), self._policies)
+        fit = parked(self._layouts(waiting), self._inspection.now(), self._policies)
         rows = self._connection.execute(statement("aside", "parked"), {"layouts": fit}).fetchall()
         if rows:
             self.release([row[0] for row in rows])

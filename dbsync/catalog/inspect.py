@@ -56,6 +56,26 @@ def inspect(connection: AnyConnection, schemas: Sequence[str] | None = None) -> 
     )
 
 
+class Inspection:
+    """The tables of a database as they are whenever they are asked for, looked at again only where something changed."""
+
+    def __init__(self, connection: AnyConnection) -> None:
+        self._connection = connection
+        self._seen: tuple[str, Catalog] | None = None
+
+    def now(self) -> Catalog:
+        """Give the catalog as it is now; the same object as long as it is the same."""
+        stamp = self._stamp()
+        if self._seen is None or self._seen[0] != stamp:
+            self._seen = (stamp, inspect(self._connection))
+        return self._seen[1]
+
+    def _stamp(self) -> str:
+        row = self._connection.execute(statement("catalog", "stamp")).fetchone()
+        assert isinstance(row, tuple)
+        return str(row[0])
+
+
 @contextmanager
 def _one_snapshot(connection: AnyConnection) -> Iterator[None]:
     if connection.info.transaction_status is not TransactionStatus.IDLE:
