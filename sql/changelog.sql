@@ -65,8 +65,11 @@ FROM (
 WHERE t.before < %(enough)s
 
 -- name: counts
+-- OFFSET 0, here and below: each transaction's changes are looked up by its number. After a few huge transactions the planner
+-- takes every one for huge and would rather walk through the whole log than look one up.
 SELECT c.layout, c.op::text, count(*), count(*) FILTER (WHERE c.renames), min(c.captured_at), max(c.captured_at)
-FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+FROM pg_temp.dbsync_window w
+CROSS JOIN LATERAL (SELECT c.layout, c.op, c.renames, c.captured_at FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
 WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s
 GROUP BY c.layout, c.op
 ORDER BY c.layout, c.op
@@ -107,7 +110,7 @@ SELECT DISTINCT ON (l.id) l.id, l.definition FROM dbsync.layout l WHERE l.id = A
 -- name: read_many
 COPY (
     SELECT w.last_seq, {columns}
-    FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
+    FROM pg_temp.dbsync_window w CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
     WHERE w.last_seq > {after} AND w.last_seq <= {last}
     ORDER BY w.last_seq, c.seq
 ) TO STDOUT (FORMAT binary)
@@ -130,8 +133,10 @@ c.origin
 -- name: unstitched
 -- Few changes have any: the index of those says so, and not a walk through the log.
 SELECT DISTINCT c.layout
-FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
-WHERE c.unresolved IS NOT NULL AND c.unresolved <> '{}'
+FROM pg_temp.dbsync_window w
+CROSS JOIN LATERAL (
+    SELECT c.layout FROM dbsync.change c WHERE c.xid = w.xid AND c.unresolved IS NOT NULL AND c.unresolved <> '{}' OFFSET 0
+) c
 
 -- name: siblings
 -- Layouts of the tables pointed to that occur beside unresolved references, in the same transactions.
@@ -141,7 +146,7 @@ FROM (
     WHERE EXISTS (SELECT FROM dbsync.change c WHERE c.xid = w.xid AND c.unresolved IS NOT NULL AND c.unresolved <> '{}')
     OFFSET 0
 ) w
-JOIN dbsync.change p ON p.xid = w.xid
+CROSS JOIN LATERAL (SELECT c.layout FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) p
 
 -- name: make_siblings
 -- Of transactions with references to be stitched: every change of a table pointed to, by its local id before and after.
