@@ -44,7 +44,7 @@ FROM STDIN (FORMAT binary)
 -- name: open_path
 -- Triggers of the upstream's application run in our session and may use names without a schema: they get the search_path that
 -- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first.
-SELECT set_config('search_path', s.reset_val, true) FROM pg_settings s WHERE s.name = 'search_path'
+SET LOCAL search_path TO DEFAULT
 
 -- name: announce
 -- Whose changes these are, for the ledger, and for the triggers of an upstream that passes them on.

@@ -41,6 +41,10 @@ ATTEMPTS = 3
 PATIENCE = 6
 """Times that a batch is written when others' locks and its own were in a circle."""
 
+FEW = 100
+"""Changes up to which the plans of the statements that write them are kept for the next batch as small."""
+NEVER = 1 << 30
+"""Executions after which a statement keeps its plan; those that touch no staged change keep it from the first on."""
 CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 
@@ -61,7 +65,7 @@ class Applier:
         self._care = 0
         self._turns = Turns(connection)
         self.clock_off: float | None = None
-        connection.prepare_threshold = None  # a plan made for one change must not meet a hundred thousand
+        connection.prepare_threshold = NEVER  # a plan made for one change must not meet a hundred thousand
         connection.execute(statement("apply", "session"))
         connection.execute(statement("session", "promise"))
         connection.execute(statement("apply", "make_stage"))
@@ -165,6 +169,7 @@ class Applier:
         self._connection.execute(
             statement("apply", "announce"),
             {"node": load.node, "incarnation": str(load.incarnation), "number": str(load.number)},
+            prepare=True,
         )
 
     def _insist(
@@ -197,6 +202,7 @@ class Applier:
         writer = self._writer_for(policies)
         self._connection.execute(statement("apply", "open_path"))
         counts = writer.counts(Span()) if counts is None else counts
+        writer.few = sum(count.changes for count in counts) <= FEW
         quarantine = Quarantine(self._connection, load, policies, halts=halts)
         quarantine.hold_dependents()
         _hold_unfit(load, counts, quarantine, writer, policies)
@@ -216,7 +222,7 @@ class Applier:
             writer = Writer(self._connection, catalog, policies)
         if policies is self._policies:
             self._writer = writer
-        row = self._connection.execute(statement("apply", "passes_on")).fetchone()
+        row = self._connection.execute(statement("apply", "passes_on"), prepare=True).fetchone()
         writer.by_origin = row is not None and bool(row[0])
         writer.careful = self._care > 0
         writer.clock_trusted = self.clock_off is not None and abs(self.clock_off) <= policies.clock_limit
@@ -248,7 +254,7 @@ class Applier:
     def _release_arrived(self, relations: set[str] | None) -> None:
         """Try again what waited for rows that are there now; of some tables, or of all."""
         cases: list[int] = []
-        for layout, awaits in self._connection.execute(statement("aside", "awaited")).fetchall():
+        for layout, awaits in self._connection.execute(statement("aside", "awaited"), prepare=True).fetchall():
             if relations is not None and awaits not in relations:
                 continue
             meaning = self._layouts([layout])[layout]
@@ -261,7 +267,7 @@ class Applier:
 
     def _release_overdue(self, before: datetime | None = None) -> None:
         """Try again what was not tried for a while; only what was held ``before`` a batch, if one is given."""
-        overdue = self._connection.execute(statement("aside", "overdue"), {"before": before}).fetchall()
+        overdue = self._connection.execute(statement("aside", "overdue"), {"before": before}, prepare=True).fetchall()
         cases = [row[0] for row in overdue]
         if cases:
             self.release(cases)

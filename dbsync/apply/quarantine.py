@@ -39,7 +39,7 @@ class Quarantine:
 
     def hold_dependents(self) -> None:
         """Hold what depends on changes of this node that wait already."""
-        row = self._connection.execute(statement("aside", "anything_waits"), self._lineage).fetchone()
+        row = self._connection.execute(statement("aside", "anything_waits"), self._lineage, prepare=True).fetchone()
         if row is not None and row[0]:
             self._name()
             self._follow()

@@ -32,13 +32,13 @@ def take_turns(connection: psycopg.Connection, header: Header) -> None:
     order, so that two batches never wait for each other.
     """
     for lineage in sorted({str(header.lineage), *(str(passed.lineage) for passed in header.passed)}):
-        connection.execute(statement("receipts", "take_turn"), {"lineage": lineage})
+        connection.execute(statement("receipts", "take_turn"), {"lineage": lineage}, prepare=True)
 
 
 def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, link: str) -> Receipt | None:
     """Give the receipt of the newest batch that is committed here of one life of a node, over one link."""
     row = connection.execute(
-        statement("receipts", "last"), {"node": node, "incarnation": incarnation, "link": link}
+        statement("receipts", "last"), {"node": node, "incarnation": incarnation, "link": link}, prepare=True
     ).fetchone()
     if row is None:
         return None
@@ -70,7 +70,7 @@ def seen(last: Receipt | None, header: Header, digest: bytes) -> Receipt | None:
 
 def surroundings(connection: psycopg.Connection, header: Header) -> Surroundings:
     """Ask at once what decides how a batch is received."""
-    row = connection.execute(statement("receipts", "surroundings"), _identity(header)).fetchone()
+    row = connection.execute(statement("receipts", "surroundings"), _identity(header), prepare=True).fetchone()
     assert row is not None
     has_others, passes_on, newest_conflict = row
     return Surroundings(has_others=has_others, passes_on=passes_on, newest_conflict=newest_conflict)

@@ -29,7 +29,7 @@ class Turns:
     def take(self) -> None:
         """Wait until this applier may write: beside others, or alone for a while after a deadlock."""
         way = "alone" if self._alone else "beside_others"
-        row = self._connection.execute(statement("apply", f"write_{way}")).fetchone()
+        row = self._connection.execute(statement("apply", f"write_{way}"), prepare=True).fetchone()
         if (row is not None and row[0]) or self._wait(f"wait_{way}"):
             self._alone = max(self._alone - 1, 0)
 

@@ -58,6 +58,8 @@ class Writer:
         self.by_origin = False
         """Whether the first origin of each change is to be announced."""
         self.clock_trusted = False
+        self.few = False
+        """Whether so few changes are staged that planning a statement takes longer than running it: then its plan is kept."""
         self.careful = False
         """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
 
@@ -217,7 +219,8 @@ class Writer:
         filled = text.replace(RANGE.as_string(None), span.condition().as_string(None))
         filled = filled.replace(CLOCK.as_string(None), "true" if self.clock_trusted else "false")
         filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
-        return self._connection.execute(sql.SQL(filled))  # composed by us
+        kept = self.few and span == Span()
+        return self._connection.execute(sql.SQL(filled), prepare=kept or None)  # composed by us
 
 
 def _trouble(share: Share, said: Sequence[str]) -> Trouble:

@@ -65,15 +65,17 @@ class Inspection:
 
     def now(self) -> Catalog:
         """Give the catalog as it is now; the same object as long as it is the same."""
-        stamp = self._stamp()
-        if self._seen is None or self._seen[0] != stamp:
-            self._seen = (stamp, inspect(self._connection))
+        now = stamp(self._connection)
+        if self._seen is None or self._seen[0] != now:
+            self._seen = (now, inspect(self._connection))
         return self._seen[1]
 
-    def _stamp(self) -> str:
-        row = self._connection.execute(statement("catalog", "stamp")).fetchone()
-        assert isinstance(row, tuple)
-        return str(row[0])
+
+def stamp(connection: AnyConnection) -> str:
+    """Give something that is another one whenever anything that :func:`inspect` tells may be."""
+    row = connection.execute(statement("catalog", "stamp"), prepare=True).fetchone()
+    assert isinstance(row, tuple)
+    return str(row[0])
 
 
 @contextmanager

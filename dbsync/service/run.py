@@ -29,8 +29,10 @@ from dbsync.service.upkeep import Upkeep
 from dbsync.silence import let_server_notice
 from dbsync.transport.direct import Direct
 
-IDLE_FIRST = 0.01
-"""Seconds to the first look after something was shipped; each further look waits twice as long."""
+IDLE_FIRST = 0.005
+"""Seconds to the first look after something was shipped."""
+IDLE_SHARE = 0.1
+"""Of the time in which nothing came: so much passes until the next look, and no change waits much longer than that."""
 TEND = 5.0
 """Seconds between two looks at what waits in quarantine upstream."""
 CLAIM_PATIENCE = 5.0
@@ -143,7 +145,7 @@ class Service:
     def _stream(self, link: Link) -> Iterator[None]:
         """Ship whatever comes; yield whenever nothing is left."""
         begun = self.config
-        pause = IDLE_FIRST
+        quiet_since = time.monotonic()
         tended = -math.inf
         shipped = 0
         while not self.stop.is_set():
@@ -162,10 +164,10 @@ class Service:
                 tended = time.monotonic()
             self._care.take(self.config)
             if shipped:
-                pause = IDLE_FIRST
+                quiet_since = time.monotonic()
                 continue
-            self.stop.wait(pause)
-            pause = min(pause * 2, self.config.service.poll_interval)
+            quiet = time.monotonic() - quiet_since
+            self.stop.wait(min(max(IDLE_FIRST, quiet * IDLE_SHARE), self.config.service.poll_interval))
 
     def _ship(self, link: Link) -> int:
         """Ship what is pending unless somebody paused it, and leave word of it; a halt is over when something went."""
