@@ -55,6 +55,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment: apt-get install python3-venv" >&2; exit 1; }
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q dbsync tests  # an editable install leaves it to the first start, and that may not write
 	@touch $@
 
 # Its own rule, since the environment cannot be made while the lock is behind pyproject.toml.

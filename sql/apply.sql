@@ -195,6 +195,13 @@ final AS MATERIALIZED (
 INSERT INTO {table} ({columns}) {overriding}
 SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING 1
 
+-- name: insert_fresh
+INSERT INTO {table} ({columns}) {overriding}
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound})
+SELECT {values} FROM bound b WHERE b.missing = 0
+
 -- name: update
 -- Only the very version that was judged: a row that somebody changed in between is looked at again.
 UPDATE {table} t SET {assignments}

@@ -121,10 +121,10 @@ class Share:
 
     # Bound rows.
 
-    def bound(self, written: Sequence[str], *, without_self: bool = False) -> Sql:
+    def bound(self, written: Sequence[str], *, without_self: bool = False, as_new: bool = False) -> Sql:
         """Compose the bound rows with what upstream holds in the columns to be written.
 
-        Self-references are left for later if so asked.
+        Self-references are left for later if so asked; ``as_new`` rows are not looked for.
         """
         columns: list[Sql] = [sql.SQL("y.*")]
         joins: list[Sql] = []
@@ -142,6 +142,12 @@ class Share:
             columns.append(named(value_of(identity, column), f"f{place}_1"))
             joins += more
             pointed.append((place, identity))
+        if as_new:
+            missing, _ = self.missing(self._outer(without_self), sql.SQL("true"), pointed)
+            columns.append(named(missing, "missing"))
+            return statement("apply", "bound").format(
+                columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins)
+            )
         joins += self._own_joins()
         own = ["t", "tn"] if self.renames else ["t"]
         columns.append(named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))

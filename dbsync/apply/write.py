@@ -28,7 +28,7 @@ def write_statement(share: Share) -> Query:
     that finds nothing, and the key it asked for. Then nothing of the segment may be kept.
     """
     judge = Judgement(share=share)
-    drawn = _drawn_columns(share)
+    drawn = drawn_columns(share)
     writes: list[Sql] = []
     after: Sql = sql.SQL("")
     if share.layout.keyed_by_row_id:
@@ -139,7 +139,7 @@ def depart_statements(share: Share) -> list[Query]:
     return composed
 
 
-def _drawn_columns(share: Share) -> list[str]:
+def drawn_columns(share: Share) -> list[str]:
     """Give the columns whose values must be known before the rows are inserted; none for most tables."""
     wanted: list[str] = []
     for _, reference, _ in share.references:
@@ -228,16 +228,23 @@ def _sources(share: Share) -> dict[str, Sql]:
     return sources
 
 
-def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
-    share = judge.share
+def insert_columns(share: Share, drawn: Sequence[str] = ()) -> dict[str, Sql]:
+    """Say the columns that a new row gets and their values, in the alias ``b``: the ``drawn`` ones among them."""
     sources = _sources(share)
     for i, column in enumerate(drawn, start=1):
         sources.setdefault(column, column_sql("b", f"id{i}"))
+    return {
+        "columns": sql.SQL(", ").join(sql.Identifier(name) for name in sources),
+        "overriding": sql.SQL("OVERRIDING SYSTEM VALUE"),
+        "values": sql.SQL(", ").join(sources.values()),
+    }
+
+
+def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
+    share = judge.share
     return statement("apply", "insert").format(
         table=table_sql(share.table.name),
-        columns=sql.SQL(", ").join(sql.Identifier(name) for name in sources),
-        overriding=sql.SQL("OVERRIDING SYSTEM VALUE"),
-        values=sql.SQL(", ").join(sources.values()),
+        **insert_columns(share, drawn),
         absent=judge.absent,
         after=after,
         order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(share.own_leaves("b")))

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from dbsync.apply.bystanders import Acting
+from dbsync.apply.fresh import fresh_statement, may_be_fresh
 from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import Step, write_order
@@ -30,7 +31,9 @@ from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
 from dbsync.statements import statement
 
 MANY = 1_000
-"""Changes of a table from which on it pays to ask whether any row was changed twice."""
+"""Changes of a table from which on it pays to ask whether any row was changed twice, and to try them all as new rows."""
+DOUBT = 50
+"""Shares of a layout that are not tried as new rows, after one that did not go in so."""
 
 
 class Unapplicable(Exception):
@@ -55,6 +58,7 @@ class Writer:
         self._policies = policies
         self._composed: dict[tuple[object, ...], list[str]] = {}
         self._acting = Acting(catalog)
+        self._doubted = Counter[int]()
         self.by_origin = False
         """Whether the first origin of each change is to be announced."""
         self.clock_trusted = False
@@ -109,10 +113,8 @@ class Writer:
 
     def _segment(self, load: Load, span: Span, counts: Sequence[Count], troubles: list[Trouble]) -> None:
         """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
-        ops: dict[int, set[Op]] = {}
-        for count in counts:
-            ops.setdefault(count.layout, set()).add(count.op)
-        single = self._changed_once(load, span, counts, ops)
+        ops, changes = _by_layout(counts)
+        single = self._changed_once(load, span, changes, ops)
         steps = write_order({layout: load.layouts[layout] for layout in ops}, self._is_required)
         writing = [step for step in steps if ops[step.layout] != {Op.DELETE}]
         deleting = [step for step in reversed(steps) if Op.DELETE in ops[step.layout]]
@@ -125,7 +127,9 @@ class Writer:
             self._connection.execute(statement("apply", "origin"), {"origin": span.origin or load.node})
         self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for step in writing:
-            self._run(share(step, late=step.late), span, troubles)
+            part = share(step, late=step.late)
+            if not self._inserted_fresh(part, ops[step.layout], changes[step.layout], span):
+                self._run(part, span, troubles)
         if troubles:
             return
         for step in writing:
@@ -134,11 +138,27 @@ class Writer:
         self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
         self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
-    def _changed_once(self, load: Load, span: Span, counts: Sequence[Count], ops: Mapping[int, set[Op]]) -> set[int]:
+    def _inserted_fresh(self, share: Share, ops: set[Op], changes: int, span: Span) -> bool:
+        """Try many changes as what they most likely are, new rows; say whether that was all of them, else nothing is done."""
+        if changes < MANY or not may_be_fresh(share, ops):
+            return False
+        if self._doubted[share.identity]:
+            self._doubted[share.identity] -= 1
+            return False
+        try:
+            with self._connection.transaction() as savepoint:
+                done = self._execute(fresh_statement(share).as_string(self._connection), span).rowcount
+                if done == changes:
+                    return True
+                raise psycopg.Rollback(savepoint)
+        except psycopg.Error as error:
+            if _is_no_rows_fault(error):
+                raise
+        self._doubted[share.identity] = DOUBT
+        return False
+
+    def _changed_once(self, load: Load, span: Span, changes: Counter[int], ops: Mapping[int, set[Op]]) -> set[int]:
         """Name the layouts with many changes, none of them of a row that has another one."""
-        changes = Counter[int]()
-        for count in counts:
-            changes[count.layout] += count.changes
         asked = [
             self._share(load.layouts[layout], layout, ops[layout], span)
             for layout in changes
@@ -221,6 +241,16 @@ class Writer:
         filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
         kept = self.few and span == Span()
         return self._connection.execute(sql.SQL(filled), prepare=kept or None)  # composed by us
+
+
+def _by_layout(counts: Sequence[Count]) -> tuple[dict[int, set[Op]], Counter[int]]:
+    """Give the kinds and the number of each layout's changes."""
+    ops: dict[int, set[Op]] = {}
+    changes = Counter[int]()
+    for count in counts:
+        ops.setdefault(count.layout, set()).add(count.op)
+        changes[count.layout] += count.changes
+    return ops, changes
 
 
 def _trouble(share: Share, said: Sequence[str]) -> Trouble:
