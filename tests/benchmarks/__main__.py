@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from dbsync.demo.processes import Stopped, ended_by_signals
-from tests.benchmarks import capture, drain, ground, report
+from tests.benchmarks import capture, drain, ground, idle, latency, report
+from tests.benchmarks.stage import Stage
 
-PARTS = {"capture": capture.run, "drain": drain.run}
+PARTS = {"capture": capture.run, "drain": drain.run, "latency": latency.run, "idle": idle.run}
 
 
 def main() -> int:
@@ -27,7 +28,8 @@ def _run(chosen: argparse.Namespace) -> int:
     """Run the parts asked for; give 1 when data went wrong, never because something was slow."""
     parts = [chosen.only] if chosen.only else list(PARTS)
     facts = ground.facts()
-    results = [row for part in parts for row in PARTS[part](chosen.scale, chosen.reps)]
+    with Stage(scale=chosen.scale, reps=chosen.reps) as stage:
+        results = [row for part in parts for row in PARTS[part](stage)]
     facts |= {"load_at_end": ground.load()}
     made = report.Report(facts=facts, scale=chosen.scale, reps=chosen.reps, results=tuple(results))
     stem = report.write(made, chosen.out, part=chosen.only)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.benchmarks import ground, study
 from tests.benchmarks.entry import CLIENTS, enter
 from tests.benchmarks.node import Node
 from tests.benchmarks.report import Aim, Measure, Result, Sense
+from tests.benchmarks.stage import Stage
 from tests.support.databases import Database
 
 BULK = 100_000
@@ -70,20 +70,20 @@ class Repetition:
     small: Side
 
 
-def run(scale: float, reps: int) -> list[Result]:
+def run(stage: Stage) -> list[Result]:
     """Measure on a cluster of its own; give the rows of the report."""
     sizes = Sizes(
-        bulk=max(100, round(BULK * scale)),
-        singles=max(FEWEST_SINGLES, round(SINGLES * scale)),
-        transactions=max(2 * TURNS * CLIENTS, round(TRANSACTIONS * scale)),
+        bulk=stage.size(BULK, 100),
+        singles=stage.size(SINGLES, FEWEST_SINGLES),
+        transactions=stage.size(TRANSACTIONS, 2 * TURNS * CLIENTS),
     )
-    pool = ProcessPoolExecutor(CLIENTS, mp_context=get_context("spawn"))
-    with ground.cluster() as cluster, pool:
+    reps = stage.reps
+    with ground.cluster() as cluster:
         _make_template(cluster, sizes)
         found = []
         for number in range(reps):
             with _pair(cluster, number) as pair:
-                found.append(_repetition(pair, sizes, pool, number))
+                found.append(_repetition(pair, sizes, stage.pool, number))
             ground.talk(f"capture {number + 1}/{reps}: bulk insert x{ratios(found, 'bulk')[-1]:.2f}")
     return _results(found, sizes)
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
 
-import psycopg
-
-from tests.benchmarks import ground, study
+from tests.benchmarks import arrival, ground
 from tests.benchmarks.backlogs import Backlogs, Work
-from tests.benchmarks.entry import CLIENTS
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.report import Aim, Check, Measure, Result, Sense
 from tests.benchmarks.routes import DbsyncRoute, LogicalRoute, Route
-from tests.support.databases import Row
+from tests.benchmarks.stage import Stage
 
 WARM_UP = 0.01
 """A scale."""
-TIMEOUT = 900.0
-"""Seconds a drain may take; longer is reported as data that did not arrive."""
 
 RATE_AIM = Aim(sense=Sense.AT_LEAST, limit=1.0)
 MEMORY_AIM = Aim(sense=Sense.BELOW, limit=100)
@@ -47,14 +38,14 @@ class Drained:
         return self.changes / self.seconds
 
 
-def run(scale: float, reps: int) -> list[Result]:
+def run(stage: Stage) -> list[Result]:
     """Measure on two pairs of clusters; give the rows of the report."""
     found: list[Drained] = []
-    pool = ProcessPoolExecutor(CLIENTS, mp_context=get_context("spawn"))
-    with pool, _routes() as routes:
-        backlogs = Backlogs(scale=scale, pool=pool)
+    scale, reps = stage.scale, stage.reps
+    with stage.routes() as routes:
+        backlogs = Backlogs(scale=scale, pool=stage.pool)
         for route in routes:
-            _drain(route, Work.THREE, "warm-up-", Backlogs(scale=min(scale, WARM_UP), pool=pool))
+            _drain(route, Work.THREE, "warm-up-", Backlogs(scale=min(scale, WARM_UP), pool=stage.pool))
         for number in range(reps):
             for work in Work:
                 for route in routes if number % 2 == 0 else routes[::-1]:
@@ -117,60 +108,17 @@ def _of_work(found: Sequence[Drained], work: Work) -> list[Result]:
     ]
 
 
-@contextmanager
-def _routes() -> Iterator[list[Route]]:
-    """Set both routes up, each on two clusters of its own: nobody decodes or flushes the other's log."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dbsync-bench-")))
-        made: list[Route] = []
-        for kind in (LogicalRoute, DbsyncRoute):
-            source, upstream = (
-                ground.database(stack.enter_context(ground.cluster()), name) for name in ("source", "upstream")
-            )
-            for database in (source, upstream):
-                database.script(study.SCHEMA)
-            route = kind(source, upstream, folder / kind.name)
-            stack.callback(route.stop)
-            made.append(route)
-        yield made
-
-
 def _drain(route: Route, work: Work, tag: str, backlogs: Backlogs) -> Drained:
     """Let a backlog arise while the replicator is stopped, then time it from its start to the last row upstream."""
-    changes = backlogs.make(route.source, work, tag)
-    mark = f"MARK-{tag}"
-    route.source.sql(study.subjects(mark, 1))
-    wanted = study.checksums(route.source)
-    with route.upstream.connect() as connection:
-        assert not _arrived(connection, mark), "the replicator was not stopped"
-    route.source.sql(b"CHECKPOINT")
+    changes = backlogs.make(route.source, work, tag) + 1
+    mark = arrival.Mark.enter(route.source, tag)
+    arrival.stopped(route, mark)
     began = time.perf_counter()
     with ExitStack() as stack:
         pid = route.start()
         watched = stack.enter_context(PeakMemory(pid)) if pid is not None else None
-        ended, equal = _wait(route, mark, wanted, began + TIMEOUT)
+        came = arrival.wait(route, mark, began)
     route.stop()
-    route.clean()
-    for database in (route.source, route.upstream):
-        study.settle(database)
+    arrival.settle(route)
     memory = watched.megabytes if watched else None
-    return Drained(route=route.name, work=work, changes=changes + 1, seconds=ended - began, equal=equal, memory=memory)
-
-
-def _wait(route: Route, mark: str, wanted: dict[str, Row], deadline: float) -> tuple[float, bool]:
-    """Wait until the marker and then everything is upstream; give when, and whether all was equal then."""
-    with route.upstream.connect() as connection:
-        while True:
-            if _arrived(connection, mark):
-                ended = time.perf_counter()
-                if study.checksums(route.upstream) == wanted:
-                    return ended, True
-            route.alive()
-            if time.perf_counter() > deadline:
-                return time.perf_counter(), False
-            time.sleep(0.01)
-
-
-def _arrived(connection: psycopg.Connection[Row], mark: str) -> bool:
-    found = connection.execute("SELECT 1 FROM subject WHERE subject_identifier = %s", [f"{mark}1"])
-    return found.fetchone() is not None
+    return Drained(route=route.name, work=work, changes=changes, seconds=came.seconds, equal=came.equal, memory=memory)

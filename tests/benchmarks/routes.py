@@ -36,6 +36,9 @@ class Route(Protocol):
     def clean(self) -> None:
         """Let it do what it would do when idle, so that the next drain begins as the first did."""
 
+    def close(self) -> None:
+        """Stop it for good: the databases can be dropped."""
+
 
 class LogicalRoute:
     """PostgreSQL's publication and subscription."""
@@ -64,6 +67,11 @@ class LogicalRoute:
 
     def clean(self) -> None:
         """Leave it as it is: it has nothing to purge."""
+
+    def close(self) -> None:
+        """Drop the subscription, and with it the slot at the source."""
+        self.stop()
+        self.upstream.sql("DROP SUBSCRIPTION bench")
 
     def _idle(self) -> bool:
         workers = self.upstream.value("SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL")
@@ -103,6 +111,10 @@ class DbsyncRoute:
     def clean(self) -> None:
         """Purge what has a receipt."""
         self._node.command("run", "--once")
+
+    def close(self) -> None:
+        """End the service, if it runs."""
+        self._node.stop()
 
     def ids_differ(self) -> bool:
         """Say whether the upstream gave rows ids of its own."""
