@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 from dbsync.demo.processes import Stopped, ended_by_signals
-from tests.benchmarks import capture, drain, ground, idle, latency, report
+from tests.benchmarks import capture, curve, drain, ground, idle, latency, report
 from tests.benchmarks.stage import Stage
 
-PARTS = {"capture": capture.run, "drain": drain.run, "latency": latency.run, "idle": idle.run}
+PARTS = {
+    "capture": capture.run,
+    "drain": drain.run,
+    "latency": latency.run,
+    "idle": idle.run,
+    "curve": curve.run,
+}
 
 
 def main() -> int:
@@ -28,10 +34,12 @@ def _run(chosen: argparse.Namespace) -> int:
     """Run the parts asked for; give 1 when data went wrong, never because something was slow."""
     parts = [chosen.only] if chosen.only else list(PARTS)
     facts = ground.facts()
-    with Stage(scale=chosen.scale, reps=chosen.reps) as stage:
+    with Stage(scale=chosen.scale, reps=chosen.reps, out=chosen.out) as stage:
         results = [row for part in parts for row in PARTS[part](stage)]
     facts |= {"load_at_end": ground.load()}
-    made = report.Report(facts=facts, scale=chosen.scale, reps=chosen.reps, results=tuple(results))
+    made = report.Report(
+        facts=facts, scale=chosen.scale, reps=chosen.reps, results=tuple(results), plots=tuple(stage.plots)
+    )
     stem = report.write(made, chosen.out, part=chosen.only)
     print("\n".join(report.table(made)))
     ground.talk(f"wrote {stem}.json and {stem}.md")

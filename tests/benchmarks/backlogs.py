@@ -14,6 +14,10 @@ VISITS = 200_000
 TRANSACTIONS = 5_000
 UPDATED = 100_000
 EDITED = 10_000
+BLOCK = 10_000
+"""Visits in a block, which makes 21,000 row changes."""
+CHANGES_PER_VISIT = 2.1
+"""It, its crf, and a tenth of a subject."""
 
 _UPDATE: LiteralString = """
     UPDATE crf SET weight = weight + 1, modified = now() WHERE id IN (SELECT id FROM crf ORDER BY id LIMIT %s)
@@ -66,3 +70,10 @@ def bulk(source: Database, tag: str, visits: int, *, together: bool = False) -> 
             rows += connection.execute(statement).rowcount
             connection.execute("ANALYZE")
     return rows
+
+
+def in_blocks(source: Database, tag: str, changes: int) -> int:
+    """Enter about so many rows, in transactions that each fit into a batch; give the number of rows."""
+    visits = round(changes / CHANGES_PER_VISIT)
+    starts = range(0, visits, BLOCK)
+    return sum(bulk(source, f"{tag}{start}-", min(BLOCK, visits - start)) for start in starts)

@@ -133,6 +133,8 @@ class Report:
     scale: float
     reps: int
     results: tuple[Result, ...]
+    plots: tuple[Path, ...] = ()
+    """Pictures beside the report."""
 
     @property
     def sound(self) -> bool:
@@ -164,7 +166,8 @@ def write(report: Report, folder: Path, *, part: str | None = None) -> Path:
 
 def _markdown(report: Report) -> str:
     title = f"# Benchmark of {ground.today()}"
-    return "\n".join([title, "", *_facts(report), "", *table(report), "", NOTES])
+    plots = [line for path in report.plots for line in (f"![{path.stem}]({path.name})", "")]
+    return "\n".join([title, "", *_facts(report), "", *table(report), "", *plots, NOTES])
 
 
 def _facts(report: Report) -> list[str]:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from dbsync.demo.server import Cluster
-from tests.benchmarks import ground, study
+from tests.benchmarks import ground, plot, study
 from tests.benchmarks.entry import CLIENTS
 from tests.benchmarks.routes import DbsyncRoute, LogicalRoute, Route
 from tests.support.databases import Database
@@ -32,6 +32,9 @@ class Stage:
 
     scale: float
     reps: int
+    out: Path
+    plots: list[Path] = field(default_factory=list)
+    """Those drawn so far."""
     _stack: ExitStack = field(default_factory=ExitStack)
     _clusters: dict[tuple[str, str], Cluster] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
@@ -49,6 +52,15 @@ class Stage:
     def size(self, full: int, least: int) -> int:
         """Give a size at this run's scale."""
         return max(least, round(full * self.scale))
+
+    def draw(self, name: str, drawing: plot.Drawing) -> None:
+        """Write DATE-name.svg, where the library for it is installed."""
+        if not plot.available():
+            ground.talk(f"no plot {name}: pip install pygal")
+            return
+        path = self.out / f"{ground.today()}-{name}.svg"
+        plot.write(drawing, path)
+        self.plots.append(path)
 
     @contextmanager
     def pair(self, name: str, *, filled: bool = True) -> Iterator[tuple[Database, Database]]:

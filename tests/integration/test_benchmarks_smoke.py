@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dbsync.demo.binaries import embedded, find
+from tests.benchmarks import plot
 
 pytestmark = pytest.mark.skipif(not (find(15) or embedded()), reason="no PostgreSQL server")
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ("three", "one", "small", "update", "edits")
 ROUTES = ("dbsync", "logical")
 ENDS = ("source", "upstream")
+SIZES = (500, 1000)
 AIMS = {
     *("capture_bulk", "capture_single", "capture_single_after_bulk", "capture_update", "capture_small"),
     *(f"drain_{work}_{what}" for work in WORK for what in ("ratio", "memory")),
@@ -29,11 +31,13 @@ FOR_INFORMATION = {
     *(f"drain_{work}_{route}_rate" for work in WORK for route in ROUTES),
     *("latency_logical_p50", "latency_logical_p99"),
     *(f"idle_{route}_{end}" for route in ROUTES for end in ENDS),
+    *(f"curve_{route}_{size}" for route in ROUTES for size in ("start", *SIZES)),
 }
 CHECKS = {
     "checksums_equal": [True] * 2 * len(WORK),
     "ids_differ": [True],
     "latency_all_seen": [True] * 2,
+    "curve_checksums_equal": [True] * len(ROUTES) * (1 + len(SIZES)),
 }
 
 
@@ -48,6 +52,7 @@ def test_the_benchmark_reports_every_row_and_the_databases_are_equal(tmp_path: P
     with_aim = {name for name, result in results.items() if result["met"] is not None}
     assert with_aim == AIMS | MAY_BE_ZERO | CHECKS.keys()
     assert all(value > 0 for name in AIMS for value in results[name]["values"])
+    assert (f"{numbers.stem}-curve.svg" in {path.name for path in tmp_path.glob("*.svg")}) == plot.available()
     _the_table_is_the_same(numbers.with_suffix(".md").read_text(), done.stdout, len(results))
 
 
