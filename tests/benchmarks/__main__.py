@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dbsync.demo.processes import Stopped, ended_by_signals
-from tests.benchmarks import capture, curve, drain, ground, idle, latency, report
+from tests.benchmarks import capture, curve, drain, ground, idle, latency, report, wire
 from tests.benchmarks.stage import Stage
 
 PARTS = {
@@ -16,6 +16,7 @@ PARTS = {
     "latency": latency.run,
     "idle": idle.run,
     "curve": curve.run,
+    "wire": wire.run,
 }
 
 

@@ -48,7 +48,7 @@ class LogicalRoute:
     def __init__(self, source: Database, upstream: Database, _folder: Path) -> None:
         self.source = source
         self.upstream = upstream
-        source.sql("CREATE PUBLICATION bench FOR TABLE site, subject, visit, crf")
+        publish(source)
         subscription = sql.SQL("CREATE SUBSCRIPTION bench CONNECTION {} PUBLICATION bench WITH (copy_data = false)")
         upstream.sql(subscription.format(sql.Literal(source.dsn)))
         self.stop()
@@ -125,6 +125,11 @@ class DbsyncRoute:
                 [FIRST_UPSTREAM_ID],
             )
         )
+
+
+def publish(source: Database) -> None:
+    """Make the publication ``bench`` of the study's tables."""
+    source.sql("CREATE PUBLICATION bench FOR TABLE site, subject, visit, crf")
 
 
 def _until(condition: Callable[[], bool], complaint: str) -> None:

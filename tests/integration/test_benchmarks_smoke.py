@@ -19,6 +19,7 @@ WORK = ("three", "one", "small", "update", "edits")
 ROUTES = ("dbsync", "logical")
 ENDS = ("source", "upstream")
 SIZES = (500, 1000)
+BYTES = ("raw", "payload", "compressed", "stream", "by_raw", "by_stream", "direct_by_stream")
 AIMS = {
     *("capture_bulk", "capture_single", "capture_single_after_bulk", "capture_update", "capture_small"),
     *(f"drain_{work}_{what}" for work in WORK for what in ("ratio", "memory")),
@@ -32,6 +33,7 @@ FOR_INFORMATION = {
     *("latency_logical_p50", "latency_logical_p99"),
     *(f"idle_{route}_{end}" for route in ROUTES for end in ENDS),
     *(f"curve_{route}_{size}" for route in ROUTES for size in ("start", *SIZES)),
+    *(f"wire_{work}_{what}" for work in ("inserts", "updates") for what in BYTES),
 }
 CHECKS = {
     "checksums_equal": [True] * 2 * len(WORK),
