@@ -93,10 +93,10 @@ def dbsync_service(*, folder: Path, environment: Mapping[str, str], log: Path, k
         )
 
 
-def answer(process: subprocess.Popen[str]) -> Answer:
+def answer(process: subprocess.Popen[str], patience: float = PATIENCE * 2) -> Answer:
     """Wait for a command's end and give what it printed; a command cut short is killed."""
     try:
-        output, talk = process.communicate(timeout=PATIENCE * 2)
+        output, talk = process.communicate(timeout=patience)
     except BaseException:
         process.kill()
         process.wait()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dbsync.demo.processes import Stopped, ended_by_signals
-from tests.benchmarks import capture, curve, drain, ground, idle, latency, report, wire
+from tests.benchmarks import backfill, capture, curve, drain, ground, idle, latency, report, wire
 from tests.benchmarks.stage import Stage
 
 PARTS = {
@@ -17,6 +17,7 @@ PARTS = {
     "idle": idle.run,
     "curve": curve.run,
     "wire": wire.run,
+    "backfill": backfill.run,
 }
 
 

@@ -44,11 +44,10 @@ class Node:
         config = _CONFIG.format(source=_toml(source), upstream=_toml(upstream))
         (folder / "dbsync.toml").write_text(config, encoding="utf-8")
 
-    def command(self, *words: str) -> None:
-        """Run a command to its end; raises what it said when it failed."""
-        given = processes.answer(
-            processes.dbsync(words, folder=self._folder, environment=processes.clean_environment())
-        )
+    def command(self, *words: str, patience: float = 60.0) -> None:
+        """Run a command to its end, in so many seconds; raises what it said when it failed."""
+        begun = processes.dbsync(words, folder=self._folder, environment=processes.clean_environment())
+        given = processes.answer(begun, patience)
         if given.code:
             raise DbsyncError(f"dbsync {' '.join(words)}: exit {given.code}", why="\n".join([given.output, given.talk]))
 

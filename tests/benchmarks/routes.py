@@ -15,6 +15,7 @@ from tests.support.databases import Database
 
 FIRST_UPSTREAM_ID = 5_000_000
 _PATIENCE = 60.0
+_HOUR = 3600.0
 
 
 class Route(Protocol):
@@ -115,6 +116,10 @@ class DbsyncRoute:
     def close(self) -> None:
         """End the service, if it runs."""
         self._node.stop()
+
+    def backfill(self) -> None:
+        """Put all rows that the triggers have not seen into the change log."""
+        self._node.command("backfill", patience=_HOUR)
 
     def ids_differ(self) -> bool:
         """Say whether the upstream gave rows ids of its own."""

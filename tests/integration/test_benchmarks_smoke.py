@@ -34,12 +34,15 @@ FOR_INFORMATION = {
     *(f"idle_{route}_{end}" for route in ROUTES for end in ENDS),
     *(f"curve_{route}_{size}" for route in ROUTES for size in ("start", *SIZES)),
     *(f"wire_{work}_{what}" for work in ("inserts", "updates") for what in BYTES),
+    *("backfill_dbsync_rate", "backfill_log_rate", "backfill_dump_rate", "backfill_ratio"),
+    *(f"backfill_{when}_p{percent}" for when in ("before", "while") for percent in (50, 99)),
 }
 CHECKS = {
     "checksums_equal": [True] * 2 * len(WORK),
     "ids_differ": [True],
     "latency_all_seen": [True] * 2,
     "curve_checksums_equal": [True] * len(ROUTES) * (1 + len(SIZES)),
+    "backfill_equal": [True],
 }
 
 
