@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dbsync.demo.processes import Stopped, ended_by_signals
-from tests.benchmarks import backfill, capture, curve, drain, ground, idle, latency, report, wire
+from tests.benchmarks import backfill, capture, curve, drain, ground, idle, latency, load, report, slow, wire
 from tests.benchmarks.stage import Stage
 
 PARTS = {
@@ -15,9 +15,11 @@ PARTS = {
     "drain": drain.run,
     "latency": latency.run,
     "idle": idle.run,
+    "load": load.run,
     "curve": curve.run,
     "wire": wire.run,
     "backfill": backfill.run,
+    "slow": slow.run,
 }
 
 

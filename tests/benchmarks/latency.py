@@ -46,7 +46,7 @@ def run(stage: Stage) -> list[Result]:
 def _measure(route: Route, tag: str, changes: int) -> Latencies:
     with ThreadPoolExecutor(1) as threads:
         entering = threads.submit(pulse.enter, route.source, tag, lambda entered: entered < changes)
-        seen = pulse.watch(route, tag, changes, changes / pulse.PACE)
+        seen = pulse.watch(route, tag, lambda seen: seen == changes, changes / pulse.PACE)
         entered = entering.result()
     # A row may be seen before its own client knows that it is committed.
     values = (max(0.0, there - entered[number].committed) * 1000 for number, there in seen.items())

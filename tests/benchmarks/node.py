@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from dbsync.config.models import BatchConfig
 from dbsync.demo import processes
 from dbsync.errors import DbsyncError
+
+MAX_CHANGES = BatchConfig().max_changes
+"""Most changes in a batch where the configuration does not say."""
 
 _CONFIG = """\
 [node]
@@ -15,6 +19,9 @@ source = "{source}"
 
 [upstream]
 url = "{upstream}"
+
+[batch]
+max_changes = {max_changes}
 
 [[tables]]
 name = "site"
@@ -36,12 +43,13 @@ _TAIL = 2000
 class Node:
     """One source, one upstream, and the folder with the configuration that links them."""
 
-    def __init__(self, folder: Path, *, source: str, upstream: str) -> None:
+    def __init__(self, folder: Path, *, source: str, upstream: str, max_changes: int = MAX_CHANGES) -> None:
+        self.max_changes = max_changes
         self._folder = folder
         self._log = folder / "run.log"
         self._service: subprocess.Popen[bytes] | None = None
         folder.mkdir()
-        config = _CONFIG.format(source=_toml(source), upstream=_toml(upstream))
+        config = _CONFIG.format(source=_toml(source), upstream=_toml(upstream), max_changes=max_changes)
         (folder / "dbsync.toml").write_text(config, encoding="utf-8")
 
     def command(self, *words: str, patience: float = 60.0) -> None:

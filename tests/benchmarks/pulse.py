@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import LiteralString
 
 from tests.benchmarks.routes import Route
@@ -18,7 +19,7 @@ PATIENCE = 60.0
 _LOOK = 0.001
 """Seconds between two looks upstream."""
 _AHEAD = 50
-"""Rows that one look asks for: those that were committed and not seen, in the order in which they must come."""
+"""Rows that one look asks for: the first that were not seen, in the order in which they must come."""
 
 _ENTER: LiteralString = "INSERT INTO subject (subject_identifier, site_id, sex) VALUES (%s, 1, 'M')"
 _SEEN: LiteralString = "SELECT subject_identifier FROM subject WHERE subject_identifier = ANY(%s)"
@@ -50,18 +51,19 @@ def enter(source: Database, tag: str, go_on: Callable[[int], bool], pace: float 
     return entered
 
 
-def watch(route: Route, tag: str, count: int, seconds: float) -> dict[int, float]:
+def watch(route: Route, tag: str, enough: Callable[[int], bool], seconds: float) -> dict[int, float]:
     """See rows arrive upstream on a session that looks every millisecond; give when, by their number.
 
-    Gives fewer than ``count`` when the rest did not come in time.
+    Ends when ``enough`` (asked at each look with the number of rows seen) says so, or when the rest did not come in time.
     """
-    waiting = {_name(tag, number): number for number in range(count)}
+    numbers = count()
+    waiting: dict[str, int] = {}
     seen: dict[int, float] = {}
     deadline = time.monotonic() + seconds + PATIENCE
     with route.upstream.connect() as connection:
-        while waiting and time.monotonic() < deadline:
-            next_ones = [name for name, _ in zip(waiting, range(_AHEAD), strict=False)]
-            for (name,) in connection.execute(_SEEN, [next_ones]).fetchall():
+        while not enough(len(seen)) and time.monotonic() < deadline:
+            waiting |= {_name(tag, number): number for number in islice(numbers, _AHEAD - len(waiting))}
+            for (name,) in connection.execute(_SEEN, [list(waiting)]).fetchall():
                 seen[waiting.pop(name)] = time.monotonic()
             time.sleep(_LOOK)
     return seen
@@ -69,6 +71,8 @@ def watch(route: Route, tag: str, count: int, seconds: float) -> dict[int, float
 
 def percentile(values: Sequence[float], percent: int) -> float:
     """Give the value that so many percent of them stay under, between neighbours where need be."""
+    if len(values) == 1:
+        return values[0]
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 

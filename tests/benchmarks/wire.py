@@ -17,7 +17,7 @@ from dbsync.postgres import connect
 from dbsync.service import node as nodes
 from tests.benchmarks import ground
 from tests.benchmarks.backlogs import bulk
-from tests.benchmarks.node import Node
+from tests.benchmarks.node import MAX_CHANGES, Node
 from tests.benchmarks.report import Measure, Result
 from tests.benchmarks.routes import DbsyncRoute, publish
 from tests.benchmarks.stage import Stage
@@ -25,8 +25,6 @@ from tests.support.databases import Database
 
 VISITS = 100_000
 FEWEST = 100
-MAX_CHANGES = 20_000
-"""As a configuration has it that says nothing."""
 LINK = "wire"
 """A link of its own: its batches go nowhere."""
 

@@ -34,6 +34,8 @@ FOR_INFORMATION = {
     *(f"idle_{route}_{end}" for route in ROUTES for end in ENDS),
     *(f"curve_{route}_{size}" for route in ROUTES for size in ("start", *SIZES)),
     *(f"wire_{work}_{what}" for work in ("inserts", "updates") for what in BYTES),
+    *(f"load_{route}_{what}" for route in ROUTES for what in ("p50", "p99", "seconds")),
+    *(f"slow_{most}_{what}" for most in (20_000, 500) for what in ("seconds", "batches", "pause", "sent")),
     *("backfill_dbsync_rate", "backfill_log_rate", "backfill_dump_rate", "backfill_ratio"),
     *(f"backfill_{when}_p{percent}" for when in ("before", "while") for percent in (50, 99)),
 }
@@ -43,6 +45,8 @@ CHECKS = {
     "latency_all_seen": [True] * 2,
     "curve_checksums_equal": [True] * len(ROUTES) * (1 + len(SIZES)),
     "backfill_equal": [True],
+    "load_all_seen": [True] * 2,
+    "slow_checksums_equal": [True] * 2,
 }
 
 
