@@ -140,7 +140,7 @@ def _pair(cluster: Cluster, number: int) -> Iterator[dict[str, Database]]:
     try:
         with tempfile.TemporaryDirectory(prefix="dbsync-bench-") as folder:
             node = Node(Path(folder) / "node", source=pair[CAPTURED].dsn, upstream=cluster.dsn(NOWHERE))
-            node.command("install-triggers")
+            node.prepare("install-triggers")
         yield pair
     finally:
         for database in pair.values():

@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks import arrival, ground, plot
+from tests.benchmarks import arrival, ground, plot, study
 from tests.benchmarks.backlogs import in_blocks
 from tests.benchmarks.report import Check, Measure, Result
 from tests.benchmarks.routes import DbsyncRoute, LogicalRoute, Route
 from tests.benchmarks.stage import Stage
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-SMALLEST = 500
+SMALLEST = 1_000
 NOTHING = 0
 """The size of a backlog that is nothing but the marker: what it takes is the start alone."""
 
@@ -61,8 +61,8 @@ def _measure(route: Route, size: int, tag: str) -> Point:
     route.start()
     came = arrival.wait(route, mark, began)
     route.stop()
-    if size:
-        arrival.settle(route)
+    for database in (route.source, route.upstream):
+        study.settle(database)
     return Point(route=route.name, size=size, changes=changes, came=came)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tests.benchmarks import arrival, ground, pulse
+from tests.benchmarks import arrival, ground, pulse, study
 from tests.benchmarks.backlogs import in_blocks
 from tests.benchmarks.report import Check, Measure, Result
 from tests.benchmarks.routes import DbsyncRoute, LogicalRoute, Route
@@ -66,6 +66,8 @@ def _measure(route: Route, tag: str, size: int) -> Loaded:
             seen = pulse.watch(route, singles, all_seen, arrival.TIMEOUT)
         finally:
             drain.end()
+    for database in (route.source, route.upstream):
+        study.settle(database)
     entered = [row for row in entering.result() if row.began < drain.ended]
     return Loaded(
         route=route.name,

@@ -94,8 +94,8 @@ class DbsyncRoute:
             [FIRST_UPSTREAM_ID],
         )
         self._node = Node(folder, source=source.dsn, upstream=upstream.dsn)
-        self._node.command("install-upstream")
-        self._node.command("install-triggers")
+        self._node.prepare("install-upstream")
+        self._node.prepare("install-triggers")
 
     def start(self) -> int:
         """Start ``dbsync run``."""
@@ -111,7 +111,7 @@ class DbsyncRoute:
 
     def clean(self) -> None:
         """Purge what has a receipt."""
-        self._node.command("run", "--once")
+        self._node.prepare("run", "--once")
 
     def close(self) -> None:
         """End the service, if it runs."""

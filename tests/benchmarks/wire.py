@@ -61,7 +61,7 @@ def run(stage: Stage) -> list[Result]:
     for number in range(stage.reps):
         with stage.pair(DbsyncRoute.name) as (source, upstream):
             node = Node(stage.folder / f"wire-{number}", source=source.dsn, upstream=upstream.dsn)
-            node.command("install-triggers")
+            node.prepare("install-triggers")
             publish(source)
             found += _measure(source, stage.size(VISITS, FEWEST))
         ground.talk(f"wire {number + 1}/{stage.reps}: {found[-1].payload / found[-1].changes:.0f} bytes an update")

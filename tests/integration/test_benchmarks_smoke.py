@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ("three", "one", "small", "update", "edits")
 ROUTES = ("dbsync", "logical")
 ENDS = ("source", "upstream")
-SIZES = (500, 1000)
+SIZES = (1000,)
 BYTES = ("raw", "payload", "compressed", "stream", "by_raw", "by_stream", "direct_by_stream")
 AIMS = {
     *("capture_bulk", "capture_single", "capture_single_after_bulk", "capture_update", "capture_small"),
