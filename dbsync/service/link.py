@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from dbsync.model.batch import Cut, Receipt
 from dbsync.postgres import translated
 from dbsync.service.lives import Contact, Lives
 from dbsync.service.node import Node
+from dbsync.service.pace import Pace
 from dbsync.statements import statement
 from dbsync.transport.base import Transport
 
@@ -52,9 +54,13 @@ class Link:
     max_changes: int
     held: bool = field(default=False, init=False)
     """Whether the last batch left something in quarantine."""
+    _pace: Pace = field(init=False)
     _open: Cut | None = field(default=None, init=False)
     """A batch that was recorded and has no receipt. It may be on its way into the upstream even now: nothing else may be
     sent under its number until it was refused."""
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.max_changes)
 
     def settle(self, found_out: Kind = Kind.RESTORED) -> None:
         """Agree with the upstream on what it has, and finish the batch that a crash or a cut line left open.
@@ -110,7 +116,7 @@ class Link:
         wider: Cut | None = None
         alone = True
         while not stop():
-            cut = wider or self._open or self._next_cut(self.max_changes)
+            cut = wider or self._open or self._next_cut(self._pace.changes)
             if cut is None:
                 break
             try:
@@ -136,8 +142,11 @@ class Link:
         self._leave_word("note_waiting", quarantined=Jsonb(dict(waiting)))
 
     def meet(self) -> None:
-        """Compare the clocks of both ends, and leave word of the difference."""
-        self._leave_word("note_clock", off=self.transport.meet(self._now))
+        """Compare the clocks of both ends, leave word of the difference, and see how far away the upstream is."""
+        begun = time.monotonic()
+        off = self.transport.meet(self._now)
+        self._pace = Pace(self.max_changes, round_trip=time.monotonic() - begun)
+        self._leave_word("note_clock", off=off)
 
     def _now(self) -> datetime:
         with translated("source"):
@@ -163,7 +172,9 @@ class Link:
 
     def _deliver(self, cut: Cut) -> Receipt:
         with self.reader.sending(cut) as batch:
+            begun = time.monotonic()
             receipt = self.transport.deliver(batch)
+            self._pace.note(cut.changes, time.monotonic() - begun)
         with translated("source"):
             self.reader.acknowledge(cut, receipt)
             self._open = self.reader.unfinished() if self._open is not None else None
