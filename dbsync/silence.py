@@ -47,16 +47,20 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
         self._settings, self._backend, self.silence = settings, backend, silence
 
     def wait(self, gen: PQGen[RV], *given: Any, **named: Any) -> RV:
-        """Wait as psycopg does, but not for ever."""
-        return super().wait(self._heard(gen), *given, **named)
+        """Wait as psycopg does, but not for ever; what is here already, as most rows of a COPY are, costs no wait."""
+        try:
+            wanted = next(gen)
+        except StopIteration as done:
+            at_once: RV = done.value
+            return at_once
+        return super().wait(self._heard(gen, wanted), *given, **named)
 
-    def _heard(self, gen: PQGen[RV]) -> Generator[Any, Any, RV]:
+    def _heard(self, gen: PQGen[RV], wanted: Any) -> Generator[Any, Any, RV]:
         """Pass on what a wait asks and is told; psycopg's waits come back with nothing ten times a second."""
         patience = self.answer if self._backend is None else self.silence
         look = time.monotonic() + patience
         doubted = False
         try:
-            wanted = next(gen)
             while True:
                 ready = yield wanted
                 if ready:

@@ -363,11 +363,11 @@ def _read_after(cut: Cut) -> int:
 
 def chunked(rows: Iterator[bytes | bytearray | memoryview] | psycopg.Copy) -> Iterator[bytes]:
     """Gather small pieces into chunks of at least :data:`CHUNK` bytes; a large piece goes through as it is."""
-    held: list[bytes] = []
+    held: list[bytes | bytearray | memoryview] = []
     size = 0
     for row in rows:
-        held.append(bytes(row))
-        size += len(held[-1])
+        held.append(row)
+        size += len(row)
         if size >= CHUNK:
             yield b"".join(held)
             held.clear()
