@@ -137,12 +137,10 @@ class Applier:
     def _apply(self, header: Header, payload: Iterable[bytes]) -> Receipt:
         # Staged before the turn is taken: a service that goes silent in the middle of a batch keeps nobody waiting.
         digest = self._stage(payload, header.changes)
-        receipts.take_turns(self._connection, header)
-        last = self.last_receipt(header.node, header.incarnation, header.link)
+        last, met = receipts.meet(self._connection, header)
         known = receipts.seen(last, header, digest)
         if known is not None:
             return known
-        met = receipts.surroundings(self._connection, header)
         dropped = receipts.drop_applied(self._connection, header) if met.has_others else 0
         dropped += passed.drop_known(self._connection, header)
         receipt = receipts.record(self._connection, header, digest, dropped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -37,9 +38,18 @@ def take_turns(connection: psycopg.Connection, header: Header) -> None:
 
 def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, link: str) -> Receipt | None:
     """Give the receipt of the newest batch that is committed here of one life of a node, over one link."""
-    row = connection.execute(
-        statement("receipts", "last"), {"node": node, "incarnation": incarnation, "link": link}, prepare=True
-    ).fetchone()
+    return _receipt(_ask_last(connection, node, incarnation, link), node, incarnation)
+
+
+def _ask_last(
+    connection: psycopg.Connection, node: str, incarnation: UUID, link: str
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    asked = {"node": node, "incarnation": incarnation, "link": link}
+    return connection.execute(statement("receipts", "last"), asked, prepare=True)
+
+
+def _receipt(found: psycopg.Cursor[tuple[Any, ...]], node: str, incarnation: UUID) -> Receipt | None:
+    row = found.fetchone()
     if row is None:
         return None
     return Receipt(node=node, incarnation=incarnation, number=row[0], hash=bytes(row[1]), applied_at=row[2])
@@ -68,12 +78,20 @@ def seen(last: Receipt | None, header: Header, digest: bytes) -> Receipt | None:
     return None
 
 
-def surroundings(connection: psycopg.Connection, header: Header) -> Surroundings:
-    """Ask at once what decides how a batch is received."""
-    row = connection.execute(statement("receipts", "surroundings"), _identity(header), prepare=True).fetchone()
+def meet(connection: psycopg.Connection, header: Header) -> tuple[Receipt | None, Surroundings]:
+    """Wait for the turn, then ask all that decides how a batch is received: its last receipt, and what is around it.
+
+    One round trip; each statement sees what was committed before it began, and thus all that came before the turn.
+    """
+    with connection.pipeline():
+        take_turns(connection, header)
+        last = _ask_last(connection, header.node, header.incarnation, header.link)
+        around = connection.execute(statement("receipts", "surroundings"), _identity(header), prepare=True)
+    row = around.fetchone()
     assert row is not None
     has_others, passes_on, newest_conflict = row
-    return Surroundings(has_others=has_others, passes_on=passes_on, newest_conflict=newest_conflict)
+    met = Surroundings(has_others=has_others, passes_on=passes_on, newest_conflict=newest_conflict)
+    return _receipt(last, header.node, header.incarnation), met
 
 
 def drop_applied(connection: psycopg.Connection, header: Header) -> int:

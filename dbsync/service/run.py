@@ -35,6 +35,10 @@ IDLE_SHARE = 0.1
 """Of the time in which nothing came: so much passes until the next look, and no change waits much longer than that."""
 TEND = 5.0
 """Seconds between two looks at what waits in quarantine upstream."""
+TEND_SHARE = 0.1
+"""Of the time: looking at an upstream far away takes no more of it."""
+TEND_LATEST = 60.0
+"""Seconds after which it is looked at all the same."""
 CLAIM_PATIENCE = 5.0
 """Seconds in which the server notices that a service before this one was killed."""
 
@@ -146,7 +150,7 @@ class Service:
         """Ship whatever comes; yield whenever nothing is left."""
         begun = self.config
         quiet_since = time.monotonic()
-        tended = -math.inf
+        tend_at = -math.inf
         shipped = 0
         while not self.stop.is_set():
             self._reread()
@@ -158,10 +162,9 @@ class Service:
             if not shipped:
                 yield
             elif link.held:
-                tended = -math.inf
-            if time.monotonic() >= tended + TEND:  # also while there is always more to ship
-                link.tend()
-                tended = time.monotonic()
+                tend_at = -math.inf
+            if time.monotonic() >= tend_at:  # also while there is always more to ship
+                tend_at = time.monotonic() + _tend(link)
             self._care.take(self.config)
             if shipped:
                 quiet_since = time.monotonic()
@@ -300,6 +303,14 @@ class Service:
         except DbsyncError as error:
             if not quietly:
                 log.warning("state_not_recorded", state=state.value, reason=str(error))
+
+
+def _tend(link: Link) -> float:
+    """Look at what waits upstream; give the seconds until it is worth another look."""
+    begun = time.monotonic()
+    link.tend()
+    took = time.monotonic() - begun
+    return min(max(TEND, took / TEND_SHARE), TEND_LATEST)
 
 
 def _worth_waiting(error: BaseException) -> bool:

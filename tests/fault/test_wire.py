@@ -242,7 +242,7 @@ def _arm_again(proxy: Proxy, after: int) -> None:
 def test_a_service_behind_a_line_that_goes_silent_says_so_and_goes_on_when_it_is_back(line: Line) -> None:
     line.write()
     with line.place.service() as service:
-        line.place.see("subject", 2)
+        until(lambda: line.place.status()["pending"] == 0, "the receipt does not come")
         line.proxy.deafen()
         line.write()
         service.wait_for("link_unreachable")
