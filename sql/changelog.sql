@@ -67,9 +67,12 @@ WHERE t.before < %(enough)s
 -- name: counts
 -- OFFSET 0, here and below: each transaction's changes are looked up by its number. After a few huge transactions the planner
 -- takes every one for huge and would rather walk through the whole log than look one up.
-SELECT c.layout, c.op::text, count(*), count(*) FILTER (WHERE c.renames), min(c.captured_at), max(c.captured_at)
+SELECT c.layout, c.op::text, count(*), count(*) FILTER (WHERE c.renames), min(c.captured_at), max(c.captured_at),
+       max(c.stored)
 FROM pg_temp.dbsync_window w
-CROSS JOIN LATERAL (SELECT c.layout, c.op, c.renames, c.captured_at FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
+CROSS JOIN LATERAL (
+    SELECT c.layout, c.op, c.renames, c.captured_at, {stored} AS stored FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
+) c
 WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s
 GROUP BY c.layout, c.op
 ORDER BY c.layout, c.op
@@ -107,22 +110,58 @@ ORDER BY told.via, told.lineage
 -- name: layouts
 SELECT DISTINCT ON (l.id) l.id, l.definition FROM dbsync.layout l WHERE l.id = ANY (%(ids)s) ORDER BY l.id
 
--- name: read_many
-COPY (
-    SELECT w.last_seq, {columns}
-    FROM pg_temp.dbsync_window w CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
-    WHERE w.last_seq > {after} AND w.last_seq <= {last}
-    ORDER BY w.last_seq, c.seq
-) TO STDOUT (FORMAT binary)
+-- name: many_transactions
+SELECT w.last_seq, {columns}
+FROM pg_temp.dbsync_window w CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
+WHERE w.last_seq > {after} AND w.last_seq <= {last}
+ORDER BY w.last_seq, c.seq
 
--- name: read_one
--- A single transaction, perhaps of millions of changes: the index gives its order, nothing is sorted or held.
-COPY (
-    SELECT {last}::bigint, {columns}
-    FROM dbsync.change c
-    WHERE c.xid = (SELECT w.xid FROM pg_temp.dbsync_window w WHERE w.last_seq = {last})
-    ORDER BY c.xid, c.seq
-) TO STDOUT (FORMAT binary)
+-- name: one_transaction
+-- Perhaps of millions of changes: the index gives its order, nothing is sorted or held.
+SELECT {last}::bigint, {columns}
+FROM dbsync.change c
+WHERE c.xid = (SELECT w.xid FROM pg_temp.dbsync_window w WHERE w.last_seq = {last})
+ORDER BY c.xid, c.seq
+
+-- name: read
+COPY ({changes}) TO STDOUT (FORMAT binary)
+
+-- name: read_in_slices
+-- The very bytes of read's tuples, in pieces: 16 bits of how many fields there are, then each field's length in 32 bits, -1
+-- for NULL, and what its type's send function gives. One field after the other, so that a backend holds one at a time; OFFSET 0
+-- makes it once and not for each of its slices. Nothing is joined or sorted but the changes as they are stored: a sort would
+-- hold all there is, and without a join the pieces come in order by themselves.
+SELECT CASE WHEN s.start = 1 THEN s.lead || int4send(coalesce(octet_length(s.sent), -1)) ELSE '' END
+       || coalesce(substring(s.sent FROM s.start FOR {size}), '')
+FROM (
+    SELECT f.lead, f.sent, generate_series(1, greatest(octet_length(f.sent), 1), {size}) AS start
+    FROM (
+        SELECT CASE p.place WHEN 1 THEN
+                   int2send(12::smallint) || int4send(8) || int8send(p.tx) || int4send(8) || int8send(p.seq)
+                   || int4send(8) || timestamptz_send(p.captured_at) || int4send(8) || int8send(p.layout)
+                   || int4send(1) || charsend(p.op) || int4send(1) || boolsend(p.renames)
+               ELSE '' END AS lead,
+               CASE p.place WHEN 1 THEN array_send(p.image) WHEN 2 THEN array_send(p.old_image) WHEN 3 THEN array_send(p.refs)
+                            WHEN 4 THEN array_send(p.old_refs) WHEN 5 THEN array_send(p.lost) ELSE textsend(p.origin) END AS sent
+        FROM (
+            SELECT c.*, generate_series(1, 6) AS place
+            FROM ({changes}) c(tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
+        ) p
+        OFFSET 0
+    ) f
+) s
+
+-- name: largest
+-- A change of a cut, as it is stored.
+SELECT coalesce(max(c.stored), 0)
+FROM pg_temp.dbsync_window w
+CROSS JOIN LATERAL (SELECT {stored} AS stored FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
+WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s
+
+-- name: stored
+-- How many bytes a change's values take in the log, mostly compressed; told without reading those that lie beside the row.
+coalesce(pg_column_size(c.image), 0) + coalesce(pg_column_size(c.old_image), 0)
++ coalesce(pg_column_size(c.refs), 0) + coalesce(pg_column_size(c.old_refs), 0)
 
 -- name: wire_columns
 -- The local ids stay here: of a reference that gave no key only that it is lost is told.

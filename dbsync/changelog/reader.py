@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from dbsync.changelog.ahead import Ahead
+from dbsync.changelog.payload import LARGE, close, holds_large, read, read_after, stored
 from dbsync.changelog.stitch import stitch
 from dbsync.changelog.window import FilledWindow
 from dbsync.errors import Interrupted
@@ -21,8 +23,6 @@ from dbsync.postgres import translated
 from dbsync.statements import statement
 
 EVERYTHING = 1 << 62
-CHUNK = 1 << 16
-"""Bytes handed on at a time."""
 MOST_PASSED = 50_000
 """Transactions of other nodes that one header tells of."""
 
@@ -191,7 +191,8 @@ class Reader:
                 },
             )
             self._refuse_unless_moved(begun)
-            header = self._header(cut)
+            kinds = self._kinds(cut)
+            header = self._header(cut, kinds)
             self._connection.execute(
                 statement("changelog", "record_cut"),
                 {
@@ -209,7 +210,7 @@ class Reader:
                     "last_captured": header.last_captured,
                 },
             )
-        return Batch(header=header, payload=self._payload(cut))
+        return Batch(header=header, payload=self._payload(cut, large=max(row[6] for row in kinds) >= LARGE))
 
     @contextmanager
     def sending(self, cut: Cut) -> Iterator[Batch]:
@@ -286,11 +287,13 @@ class Reader:
             self._layouts.update({identity: Layout.read(definition) for identity, definition in rows})
         return {identity: self._layouts[identity] for identity in set(ids)}
 
-    def _header(self, cut: Cut) -> Header:
-        rows = self._connection.execute(
-            statement("changelog", "counts"), {"after": _read_after(cut), "last": cut.last_seq}
-        ).fetchall()
-        counts = tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r, _, _ in rows)
+    def _kinds(self, cut: Cut) -> list[tuple[Any, ...]]:
+        """Look at every change of a cut once: how many of each kind, from when, and how large."""
+        query = statement("changelog", "counts").format(stored=stored())
+        return self._connection.execute(query, {"after": read_after(cut), "last": cut.last_seq}).fetchall()
+
+    def _header(self, cut: Cut, kinds: Sequence[tuple[Any, ...]]) -> Header:
+        counts = tuple(Count(layout=row[0], op=Op(row[1]), changes=row[2], renames=row[3]) for row in kinds)
         position = self.position()
         return Header(
             node=self._node,
@@ -298,11 +301,11 @@ class Reader:
             incarnation=self._incarnation,
             link=self._link,
             number=cut.number,
-            first_seq=_read_after(cut),
+            first_seq=read_after(cut),
             last_seq=cut.last_seq,
             transactions=cut.transactions,
-            first_captured=min(row[4] for row in rows),
-            last_captured=max(row[5] for row in rows),
+            first_captured=min(row[4] for row in kinds),
+            last_captured=max(row[5] for row in kinds),
             counts=counts,
             previous_hash=position.last_hash,
             layouts=self._known([count.layout for count in counts]),
@@ -311,7 +314,7 @@ class Reader:
 
     def _passed(self, cut: Cut) -> tuple[Passed, ...]:
         """Tell which transactions of a cut hold those of other nodes; the same whenever the batch is read again."""
-        asked = {"after": _read_after(cut), "last": cut.last_seq, "most": MOST_PASSED}
+        asked = {"after": read_after(cut), "last": cut.last_seq, "most": MOST_PASSED}
         rows = self._connection.execute(statement("changelog", "passed"), asked).fetchall()
         return tuple(
             Passed(tx=tx, lineage=lineage, transactions=tuple(zip(transactions, moments, strict=True)))
@@ -322,12 +325,12 @@ class Reader:
         """Prepare to read what follows a cut in its window; it begins when the cut's own payload is read."""
         if cut.ends_window or cut.joint is not None or not self._max_changes:
             return None
-        return Ahead(lambda: self._after(cut), self._read)
+        return Ahead(lambda: self._after(cut), lambda after: read(self._connection, after, large=False))
 
-    def _payload(self, cut: Cut) -> Iterator[bytes]:
+    def _payload(self, cut: Cut, *, large: bool) -> Iterator[bytes]:
         ready = self._ahead.take(cut) if self._ahead is not None else None
         self._ahead = None
-        return self._then_ahead(self._read(cut) if ready is None else ready)
+        return self._then_ahead(read(self._connection, cut, large=large) if ready is None else ready)
 
     def _then_ahead(self, payload: Iterable[bytes]) -> Iterator[bytes]:
         yield from payload
@@ -335,42 +338,8 @@ class Reader:
             self._ahead.begin()
 
     def _after(self, cut: Cut) -> Cut | None:
-        """Cut what comes after a batch; not a transaction so large that it would not be held."""
+        """Cut what comes after a batch; not a transaction so large that it would not be held, and no large values."""
         after = self._filled.cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
-        return after if after is not None and after.changes <= 2 * self._max_changes else None
-
-    def _read(self, cut: Cut) -> Generator[bytes]:
-        block = statement("changelog", "read_one" if cut.transactions == 1 else "read_many")
-        query = block.format(
-            columns=statement("changelog", "wire_columns"),
-            after=sql.Literal(_read_after(cut)),
-            last=sql.Literal(cut.last_seq),
-        )
-        with translated("source"), self._connection.cursor() as cursor, cursor.copy(query) as copy:
-            yield from chunked(copy)
-
-
-def close(payload: Iterable[bytes]) -> None:
-    """End the reading of a payload that nobody wants to its end: until then it holds its connection."""
-    if isinstance(payload, Generator):
-        payload.close()
-
-
-def _read_after(cut: Cut) -> int:
-    """Say from where on a cut's share of the filled window is read."""
-    return 0 if cut.joint is not None else cut.after_seq
-
-
-def chunked(rows: Iterator[bytes | bytearray | memoryview] | psycopg.Copy) -> Iterator[bytes]:
-    """Gather small pieces into chunks of at least :data:`CHUNK` bytes; a large piece goes through as it is."""
-    held: list[bytes | bytearray | memoryview] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += len(row)
-        if size >= CHUNK:
-            yield b"".join(held)
-            held.clear()
-            size = 0
-    if held:
-        yield b"".join(held)
+        if after is None or after.changes > 2 * self._max_changes or holds_large(self._connection, after):
+            return None
+        return after
