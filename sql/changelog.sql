@@ -68,7 +68,7 @@ WHERE t.before < %(enough)s
 -- OFFSET 0, here and below: each transaction's changes are looked up by its number. After a few huge transactions the planner
 -- takes every one for huge and would rather walk through the whole log than look one up.
 SELECT c.layout, c.op::text, count(*), count(*) FILTER (WHERE c.renames), min(c.captured_at), max(c.captured_at),
-       max(c.stored)
+       max(c.stored), sum(c.stored)::bigint
 FROM pg_temp.dbsync_window w
 CROSS JOIN LATERAL (
     SELECT c.layout, c.op, c.renames, c.captured_at, {stored} AS stored FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
@@ -127,36 +127,41 @@ ORDER BY c.xid, c.seq
 COPY ({changes}) TO STDOUT (FORMAT binary)
 
 -- name: read_in_slices
--- The very bytes of read's tuples, in pieces: 16 bits of how many fields there are, then each field's length in 32 bits, -1
--- for NULL, and what its type's send function gives. One field after the other, so that a backend holds one at a time; OFFSET 0
--- makes it once and not for each of its slices. Nothing is joined or sorted but the changes as they are stored: a sort would
--- hold all there is, and without a join the pieces come in order by themselves.
-SELECT CASE WHEN s.start = 1 THEN s.lead || int4send(coalesce(octet_length(s.sent), -1)) ELSE '' END
-       || coalesce(substring(s.sent FROM s.start FOR {size}), '')
-FROM (
-    SELECT f.lead, f.sent, generate_series(1, greatest(octet_length(f.sent), 1), {size}) AS start
+-- The very bytes of read's tuples, cut into pieces: how many fields there are in 16 bits, then of each field its length in 32
+-- bits, -1 for NULL, and what its type's send function gives. A change that is not large is one piece. Of a large one the two
+-- images are made one after the other, each once, which is what OFFSET 0 is for, and never put together: a bytea ends at 1 GB.
+-- The first of an image's pieces, before its beginning, is its length. Nothing is joined or sorted but the changes as they
+-- are stored, so the pieces come in order.
+COPY (
+    SELECT CASE WHEN s.start > 0 THEN substring(s.sent FROM s.start FOR {size})
+                ELSE s.lead || int4send(coalesce(octet_length(s.sent), -1)) END
     FROM (
-        SELECT CASE p.place WHEN 1 THEN
-                   int2send(12::smallint) || int4send(8) || int8send(p.tx) || int4send(8) || int8send(p.seq)
-                   || int4send(8) || timestamptz_send(p.captured_at) || int4send(8) || int8send(p.layout)
-                   || int4send(1) || charsend(p.op) || int4send(1) || boolsend(p.renames)
-               ELSE '' END AS lead,
-               CASE p.place WHEN 1 THEN array_send(p.image) WHEN 2 THEN array_send(p.old_image) WHEN 3 THEN array_send(p.refs)
-                            WHEN 4 THEN array_send(p.old_refs) WHEN 5 THEN array_send(p.lost) ELSE textsend(p.origin) END AS sent
+        SELECT f.lead, f.sent,
+               generate_series(CASE WHEN f.part IN (1, 2) THEN 1 - {size} ELSE 1 END, coalesce(octet_length(f.sent), 0), {size}) AS start
         FROM (
-            SELECT c.*, generate_series(1, 6) AS place
-            FROM ({changes}) c(tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
-        ) p
-        OFFSET 0
-    ) f
-) s
+            SELECT p.part, CASE p.part WHEN 1 THEN p.head ELSE '' END AS lead,
+                   CASE p.part WHEN 0 THEN p.head || {image} || {old_image} || p.tail
+                               WHEN 1 THEN array_send(p.image) WHEN 2 THEN array_send(p.old_image) ELSE p.tail END AS sent
+            FROM (
+                SELECT t.*, generate_series(CASE WHEN t.large THEN 1 ELSE 0 END, CASE WHEN t.large THEN 3 ELSE 0 END) AS part
+                FROM (
+                    SELECT c.image, c.old_image, {stored} >= {large} AS large,
+                           int2send(12::smallint) || int4send(8) || int8send(c.tx) || int4send(8) || int8send(c.seq)
+                           || int4send(8) || timestamptz_send(c.captured_at) || int4send(8) || int8send(c.layout)
+                           || int4send(1) || charsend(c.op) || int4send(1) || boolsend(c.renames) AS head,
+                           {refs} || {old_refs} || {lost} || {origin} AS tail
+                    FROM ({changes}) c(tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin)
+                    OFFSET 0
+                ) t
+            ) p
+            OFFSET 0
+        ) f
+    ) s
+) TO STDOUT (FORMAT binary)
 
--- name: largest
--- A change of a cut, as it is stored.
-SELECT coalesce(max(c.stored), 0)
-FROM pg_temp.dbsync_window w
-CROSS JOIN LATERAL (SELECT {stored} AS stored FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
-WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s
+-- name: framed
+-- A field as COPY has it. What is sent is made twice, which is cheap where it is not large.
+coalesce(int4send(octet_length({sent})) || {sent}, int4send(-1))
 
 -- name: stored
 -- How many bytes a change's values take in the log, mostly compressed; told without reading those that lie beside the row.

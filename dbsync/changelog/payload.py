@@ -7,6 +7,7 @@ large the server is asked for slices of the same bytes.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -23,6 +24,8 @@ LARGE = 1 << 14
 """Bytes as stored from which on a change may be large: it is up to 255 times as much when PostgreSQL unpacks it."""
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """The signature, no flags and no extension: https://www.postgresql.org/docs/current/sql-copy.html, Binary Format."""
+FRAME = 6
+"""Bytes before a row's only column: how many columns there are, and its length."""
 TRAILER = b"\xff\xff"
 
 
@@ -35,13 +38,6 @@ def read(connection: psycopg.Connection, cut: Cut, *, large: bool) -> Generator[
 def stored() -> sql.SQL:
     """Give the expression of a change's size in the log."""
     return statement("changelog", "stored")
-
-
-def holds_large(connection: psycopg.Connection, cut: Cut) -> bool:
-    """Say whether a change of a cut may be large."""
-    query = statement("changelog", "largest").format(stored=stored())
-    row = connection.execute(query, {"after": read_after(cut), "last": cut.last_seq}).fetchone()
-    return row is not None and row[0] >= LARGE
 
 
 def read_after(cut: Cut) -> int:
@@ -57,18 +53,39 @@ def close(reading: Iterable[object]) -> None:
 
 def _whole(cursor: psycopg.Cursor, cut: Cut) -> Generator[bytes]:
     with cursor.copy(statement("changelog", "read").format(changes=_changes(cut))) as copy:
-        yield from _chunked(copy)
+        yield from chunked(copy)
 
 
 def _in_slices(cursor: psycopg.Cursor, cut: Cut) -> Generator[bytes]:
-    query = statement("changelog", "read_in_slices").format(changes=_changes(cut), size=sql.Literal(SLICE))
-    pieces = cursor.stream(query, binary=True)
-    try:
-        yield HEADER
-        yield from _chunked(piece for (piece,) in pieces)
-        yield TRAILER
-    finally:
-        close(pieces)
+    with cursor.copy(_sliced(cut)) as copy:
+        yield from chunked(_contents(copy))
+
+
+def _sliced(cut: Cut) -> sql.Composed:
+    return statement("changelog", "read_in_slices").format(
+        changes=_changes(cut),
+        stored=stored(),
+        size=sql.Literal(SLICE),
+        large=sql.Literal(LARGE),
+        **{name: _framed("array_send({})", "p", name) for name in ("image", "old_image")},
+        **{name: _framed("array_send({})", "c", name) for name in ("refs", "old_refs", "lost")},
+        origin=_framed("textsend({})", "c", "origin"),
+    )
+
+
+def _framed(send: LiteralString, row: str, name: str) -> sql.Composed:
+    return statement("changelog", "framed").format(sent=sql.SQL(send).format(sql.Identifier(row, name)))
+
+
+def _contents(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes | bytearray | memoryview]:
+    """Take the pieces out of the COPY that brings them; each comes as a row of its own, the protocol promises."""
+    yield HEADER
+    start = len(HEADER) + FRAME
+    for row in rows:
+        if len(row) > len(TRAILER):
+            yield row[start:]
+        start = FRAME
+    yield TRAILER
 
 
 def _changes(cut: Cut) -> sql.Composed:
@@ -80,7 +97,7 @@ def _changes(cut: Cut) -> sql.Composed:
     )
 
 
-def _chunked(pieces: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
+def chunked(pieces: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
     """Gather small pieces into chunks of at least :data:`CHUNK` bytes; a large piece goes through as it is."""
     held: list[bytes | bytearray | memoryview] = []
     size = 0

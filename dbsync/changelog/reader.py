@@ -12,8 +12,8 @@ import psycopg
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from dbsync.changelog.ahead import Ahead
-from dbsync.changelog.payload import LARGE, close, holds_large, read, read_after, stored
+from dbsync.changelog.ahead import MOST, Ahead
+from dbsync.changelog.payload import LARGE, close, read, read_after, stored
 from dbsync.changelog.stitch import stitch
 from dbsync.changelog.window import FilledWindow
 from dbsync.errors import Interrupted
@@ -59,6 +59,7 @@ class Reader:
         self._layouts: dict[int, Layout] = {}
         self._max_changes = 0
         self._ahead: Ahead | None = None
+        self._seen: tuple[Cut, list[tuple[Any, ...]]] | None = None
         connection.execute(statement("changelog", "session"))
         connection.execute(statement("session", "promise"))
         connection.execute(statement("changelog", "make_siblings"))
@@ -101,7 +102,7 @@ class Reader:
         """Go on under another incarnation, or from another place of the log: as the link says now."""
         self._incarnation = incarnation
         self._filled.window = None
-        self._ahead = None
+        self._ahead = self._seen = None
 
     def unfinished(self) -> Cut | None:
         """Give the first batch that was sent and has no receipt: a crash or a cut line left it, or it is sent again.
@@ -192,6 +193,7 @@ class Reader:
             )
             self._refuse_unless_moved(begun)
             kinds = self._kinds(cut)
+            self._seen = None
             header = self._header(cut, kinds)
             self._connection.execute(
                 statement("changelog", "record_cut"),
@@ -288,7 +290,12 @@ class Reader:
         return {identity: self._layouts[identity] for identity in set(ids)}
 
     def _kinds(self, cut: Cut) -> list[tuple[Any, ...]]:
-        """Look at every change of a cut once: how many of each kind, from when, and how large."""
+        """Say how many changes of each kind a cut has, from when, and how large; from reading ahead where that looked."""
+        if self._seen is None or self._seen[0] != cut:
+            self._seen = (cut, self._look_at(cut))
+        return self._seen[1]
+
+    def _look_at(self, cut: Cut) -> list[tuple[Any, ...]]:
         query = statement("changelog", "counts").format(stored=stored())
         return self._connection.execute(query, {"after": read_after(cut), "last": cut.last_seq}).fetchall()
 
@@ -325,7 +332,7 @@ class Reader:
         """Prepare to read what follows a cut in its window; it begins when the cut's own payload is read."""
         if cut.ends_window or cut.joint is not None or not self._max_changes:
             return None
-        return Ahead(lambda: self._after(cut), lambda after: read(self._connection, after, large=False))
+        return Ahead(lambda: self._after(cut), lambda after: read(self._connection, after, large=self._is_large(after)))
 
     def _payload(self, cut: Cut, *, large: bool) -> Iterator[bytes]:
         ready = self._ahead.take(cut) if self._ahead is not None else None
@@ -338,8 +345,13 @@ class Reader:
             self._ahead.begin()
 
     def _after(self, cut: Cut) -> Cut | None:
-        """Cut what comes after a batch; not a transaction so large that it would not be held, and no large values."""
+        """Cut what comes after a batch; not what is so large that it would not be held."""
         after = self._filled.cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
-        if after is None or after.changes > 2 * self._max_changes or holds_large(self._connection, after):
+        if after is None or after.changes > 2 * self._max_changes:
             return None
-        return after
+        kinds = self._look_at(after)
+        self._seen = (after, kinds)
+        return after if sum(row[7] for row in kinds) <= MOST else None
+
+    def _is_large(self, cut: Cut) -> bool:
+        return bool(max(row[6] for row in self._kinds(cut)) >= LARGE)
