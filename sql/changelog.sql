@@ -213,8 +213,18 @@ FROM (
     WHERE EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.unresolved IS NOT NULL AND m.unresolved <> '{}')
     OFFSET 0
 ) w
-JOIN dbsync.change c ON c.xid = w.xid
+CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
 WHERE c.layout = ANY (%(targets)s) AND c.local_id IS NOT NULL
+
+-- name: untold
+-- The changes of a layout that one of their references was not told for.
+SELECT m.xid, m.seq, m.op, m.unresolved[{place}] AS id
+FROM pg_temp.dbsync_window w
+CROSS JOIN LATERAL (
+    SELECT m.xid, m.seq, m.op, m.layout, m.unresolved FROM dbsync.change m
+    WHERE m.xid = w.xid AND m.unresolved IS NOT NULL OFFSET 0
+) m
+WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
 
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
@@ -225,59 +235,61 @@ UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
                  THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
-FROM pg_temp.dbsync_window w
-CROSS JOIN LATERAL (
+FROM (
     SELECT m.xid, m.seq, found.leaves
-    FROM dbsync.change m
+    FROM ({untold}) m
     CROSS JOIN LATERAL (
         SELECT CASE WHEN near.later AND t.op = 'U' THEN {old_leaves} ELSE {leaves} END AS leaves,
                t.unresolved IS NULL OR NOT {needs_refs} AS told
         FROM (
             (SELECT s.seq, true AS later FROM pg_temp.dbsync_sibling s
-             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_before = m.unresolved[{place}] AND s.seq > m.seq
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_before = m.id AND s.seq > m.seq
              ORDER BY s.seq LIMIT 1)
             UNION ALL
             (SELECT s.seq, false FROM pg_temp.dbsync_sibling s
-             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_after = m.unresolved[{place}] AND s.seq < m.seq
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_after = m.id AND s.seq < m.seq
              ORDER BY s.seq DESC LIMIT 1)
         ) near
-        JOIN dbsync.change t ON t.xid = m.xid AND t.seq = near.seq
+        CROSS JOIN LATERAL (SELECT t.* FROM dbsync.change t WHERE t.xid = m.xid AND t.seq = near.seq OFFSET 0) t
         ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later
         LIMIT 1
     ) found
-    WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL AND found.told
+    WHERE found.told
+    OFFSET 0
 ) p
 WHERE c.xid = p.xid AND c.seq = p.seq
 
 -- name: stitch_row_key
 -- The target is a row_id table: its UUID may have been given after the child was captured.
 UPDATE dbsync.change c
-SET {column} = c.{column}[:{before}] || k.row_key::text || c.{column}[{behind}:],
+SET {column} = c.{column}[:{before}] || p.row_key::text || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
                  THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
-FROM pg_temp.dbsync_window w, dbsync.row_key k
-WHERE c.xid = w.xid AND c.layout = {layout} AND c.unresolved[{place}] IS NOT NULL
-  AND k.relation = {relation} AND k.local_id = c.unresolved[{place}]
+FROM (
+    SELECT m.xid, m.seq, k.row_key FROM ({untold}) m JOIN dbsync.row_key k ON k.relation = {relation} AND k.local_id = m.id
+    OFFSET 0
+) p
+WHERE c.xid = p.xid AND c.seq = p.seq
 
 -- name: stitch_living
 -- A lookup that waited for another transaction to move a row it ran through may find nothing though the row is there:
 -- PostgreSQL checks the changed row again, but not the rows joined to it. The row as it is now says the key.
 UPDATE dbsync.change c
-SET {column} = c.{column}[:{before}] || found.key || c.{column}[{behind}:],
+SET {column} = c.{column}[:{before}] || p.key || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
                  THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
-FROM pg_temp.dbsync_window w, dbsync.change m, dbsync.relation r,
-     LATERAL (SELECT dbsync.key_of(r.relation, m.unresolved[{place}]) AS key) found
-WHERE m.xid = w.xid AND m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
-  AND r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0
-  AND found.key IS NOT NULL AND c.xid = m.xid AND c.seq = m.seq
+FROM (
+    SELECT m.xid, m.seq, found.key
+    FROM dbsync.relation r, ({untold}) m, LATERAL (SELECT dbsync.key_of(r.relation, m.id) AS key) found
+    WHERE r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0 AND found.key IS NOT NULL
+    OFFSET 0
+) p
+WHERE c.xid = p.xid AND c.seq = p.seq
 
 -- name: name_gone_rows
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, gone.id, gen_random_uuid()
-FROM (SELECT DISTINCT c.unresolved[{place}] AS id
-      FROM pg_temp.dbsync_window w JOIN dbsync.change c ON c.xid = w.xid
-      WHERE c.layout = {layout} AND c.unresolved[{place}] IS NOT NULL) gone
+FROM (SELECT DISTINCT m.id FROM ({untold}) m) gone
 ON CONFLICT (relation, local_id) DO NOTHING
 
 -- name: node

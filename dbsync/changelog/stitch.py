@@ -67,8 +67,7 @@ def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyR
     for place, column, reference, first in places:
         yield (
             {
-                "layout": sql.Literal(waiting),
-                "place": sql.Literal(place),
+                **_untold(waiting, place),
                 "column": sql.Identifier(column),
                 "is_past": sql.Literal(column == "old_refs"),
                 "before": sql.Literal(first - 1),
@@ -78,14 +77,19 @@ def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyR
         )
 
 
+def _untold(waiting: int, place: int) -> dict[str, Sql]:
+    """Say which changes wait for what one of their references means, and its place."""
+    at = {"place": sql.Literal(place)}
+    return {**at, "untold": statement("changelog", "untold").format(layout=sql.Literal(waiting), **at)}
+
+
 def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
     """Give the targets of soft references that are gone for good a UUID each: the same for all who refer to one."""
     for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
         if not reference.soft:
             continue
         at = {
-            "layout": sql.Literal(waiting),
-            "place": sql.Literal(place),
+            **_untold(waiting, place),
             "column": sql.Identifier("refs"),
             "relation": sql.Literal(qualified(reference.target.table)),
         }

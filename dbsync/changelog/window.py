@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 
 from dbsync.model.batch import Cut, Window
@@ -29,22 +31,23 @@ class FilledWindow:
 
     def fill(self, window: Window, after: int) -> Window:
         """Put the transactions of a window here, those that end after a seq, in place of what was here."""
-        if self._used >= FEW:
-            self._connection.execute(statement("changelog", "empty_window"))
-            self._used = 0
-        elif self._used:
-            self._connection.execute(statement("changelog", "clear_window"))
-        self.add(window, after)
+        anew = self._used >= FEW
+        with self._connection.pipeline():
+            if self._used:
+                self._connection.execute(statement("changelog", "empty_window" if anew else "clear_window"))
+            filled = self._fill(window, after)
+        self._used = filled.rowcount + (0 if anew else self._used)
         self.window = window
         return window
 
     def add(self, window: Window, after: int = 0) -> None:
         """Put the transactions of a further window beside those that are here."""
+        self._used += self._fill(window, after).rowcount
+
+    def _fill(self, window: Window, after: int) -> psycopg.Cursor[tuple[Any, ...]]:
         name = "fill_window_from_beginning" if window.start is None else "fill_window"
-        filled = self._connection.execute(
-            statement("changelog", name), {"start": window.start, "end": window.end, "after": after}
-        )
-        self._used += filled.rowcount
+        asked = {"start": window.start, "end": window.end, "after": after}
+        return self._connection.execute(statement("changelog", name), asked)
 
     def cut(self, window: Window, number: int, after: int, max_changes: int) -> Cut | None:
         """Cut a batch of about ``max_changes`` that begins after a seq; None where nothing is left."""

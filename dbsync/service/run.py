@@ -29,7 +29,7 @@ from dbsync.service.upkeep import Upkeep
 from dbsync.silence import let_server_notice
 from dbsync.transport.direct import Direct
 
-IDLE_FIRST = 0.005
+IDLE_FIRST = 0.002
 """Seconds to the first look after something was shipped."""
 IDLE_SHARE = 0.1
 """Of the time in which nothing came: so much passes until the next look, and no change waits much longer than that."""

@@ -66,7 +66,8 @@ class Pipeline:
 
     def restart(self) -> None:
         """Go on as a new process would: with a reader and an applier that know nothing."""
-        self.applier = Applier(self._open(self.upstream, "upstream"), self.policies)
+        self.applies = self._open(self.upstream, "upstream")
+        self.applier = Applier(self.applies, self.policies)
         connection = self._open(self.source, "source")
         self.reader = self.reads(connection)
 
@@ -83,12 +84,19 @@ class Pipeline:
     def ship(self, max_changes: int = 20_000) -> int:
         """Ship until nothing is pending; give the number of batches."""
         batches = 0
-        while (cut := self.reader.next_cut(max_changes)) is not None:
-            with self.reader.sending(cut) as batch:
-                receipt = self.apply(batch)
-            self.reader.acknowledge(cut, receipt)
+        while self.ship_one(max_changes):
             batches += 1
         return batches
+
+    def ship_one(self, max_changes: int) -> int:
+        """Ship one batch; give the number of its changes, 0 when nothing is pending."""
+        cut = self.reader.next_cut(max_changes)
+        if cut is None:
+            return 0
+        with self.reader.sending(cut) as batch:
+            receipt = self.apply(batch)
+        self.reader.acknowledge(cut, receipt)
+        return cut.changes
 
     def apply(self, batch: Batch) -> Receipt:
         """Apply one batch, brought there as bytes."""
