@@ -5,7 +5,8 @@
     ├── ConfigError                  78  dbsync.toml cannot be used
     ├── Refusal                       1  the answer is no (a check failed, a guard held)
     │   ├── LinkHalted                1  a change cannot be applied; nothing after it is
-    │   └── IdentityConflict          1  two sources use one node's name, or a batch changed after it was sent
+    │   ├── IdentityConflict          1  two sources use one node's name, or a batch changed after it was sent
+    │   └── NotAdmitted               1  the other side does not know this node's key, or wants no more of it
     ├── PrivilegeError               78  a role lacks a right; the hint is SQL to paste
     ├── SchemaVersionError           78  the dbsync schema there is missing, older or newer
     ├── FormatError                  78  bytes that no version 1 reader accepts
@@ -74,6 +75,10 @@ class LinkHalted(Refusal):
 
 class IdentityConflict(Refusal):
     """Two sources speak with one node's name, or a batch is not what it was when it was first sent."""
+
+
+class NotAdmitted(Refusal):
+    """The other side does not know this node, or its operator has revoked it. He can mend that while it waits."""
 
 
 class PrivilegeError(DbsyncError):

@@ -1,0 +1,165 @@
+"""A node's two key pairs: one signs (minisign, Ed25519), one opens what was sealed to it (age, X25519).
+
+They are files of their own, as the stock programs write them: ``minisign -S -s keys/minisign.key`` and
+``age -d -i keys/age.key`` work with them. Neither has a passphrase, for the service starts without a person; the folder
+belongs to the service alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import minisign
+from pyrage import IdentityError, RecipientError, x25519
+
+from dbsync.errors import ConfigError, FormatError
+
+SIGNING_FILE = "minisign.key"
+SEALING_FILE = "age.key"
+_ALGORITHM = slice(0, 2)
+_KEY_ID = slice(2, 10)
+_REST = slice(10, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKeys:
+    """What others know of a node: how to verify what it signs, and how to seal something to it."""
+
+    signing: str
+    """A minisign public key, as ``minisign -P`` takes it: base64 of 42 bytes."""
+    sealing: str
+    """An age recipient, as ``age -r`` takes it: ``age1...``."""
+
+    def __post_init__(self) -> None:
+        try:
+            minisign.PublicKey.from_base64(self.signing)
+            x25519.Recipient.from_str(self.sealing)
+        except (minisign.Error, minisign.ParseError, RecipientError, ValueError) as error:
+            raise FormatError("these are no public keys", where="keys", why=str(error)) from None
+
+    @property
+    def key_id(self) -> str:
+        """Name the signing key as minisign does: 16 hexadecimal digits."""
+        return base64.b64decode(self.signing)[_KEY_ID][::-1].hex().upper()
+
+    @property
+    def raw_signing_key(self) -> bytes:
+        """Give the 32 bytes of the Ed25519 public key."""
+        return base64.b64decode(self.signing)[_REST]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Give 20 bytes that stand for both keys, short enough to be typed: the head of their SHA-256."""
+        return hashlib.sha256(f"{self.signing} {self.sealing}".encode()).digest()[:20]
+
+    def verify(self, data: bytes, signature: bytes) -> str:
+        """Check what :meth:`Keys.sign` made of the very same bytes; give its trusted comment. Raises FormatError."""
+        try:
+            read = minisign.Signature.from_bytes(signature)
+            minisign.PublicKey.from_base64(self.signing).verify(data, read)
+        except (minisign.Error, minisign.ParseError, minisign.VerifyError) as error:
+            raise FormatError("the signature is not the expected one", where="signature", why=str(error)) from None
+        return str(read.trusted_comment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Keys:
+    """A node's own key pairs. Never printed, never logged."""
+
+    signing: minisign.SecretKey
+    sealing: x25519.Identity
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make new ones."""
+        return cls(signing=minisign.KeyPair.generate().secret_key, sealing=x25519.Identity.generate())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read them; raises ConfigError where they are missing, damaged, or open to others."""
+        signing, sealing = (_read(folder / name) for name in (SIGNING_FILE, SEALING_FILE))
+        try:
+            return cls(
+                signing=minisign.SecretKey.from_bytes(signing),
+                sealing=x25519.Identity.from_str(sealing.decode("ascii").splitlines()[-1]),
+            )
+        except (minisign.Error, minisign.ParseError, IdentityError, ValueError, IndexError):
+            raise ConfigError(
+                "this node's keys cannot be read",
+                where=str(folder),
+                why="they are damaged",
+                hint="put them back from a copy, or: dbsync init --keys, and have the node invited anew",
+            ) from None
+
+    def save(self, folder: Path) -> None:
+        """Write them into a folder that nobody else may enter; raises ConfigError where there are keys already."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(folder / SEALING_FILE, f"# public key: {self.public.sealing}\n{self.sealing}\n".encode())
+        _write(folder / SIGNING_FILE, bytes(self.signing) + b"\n")
+
+    @property
+    def public(self) -> PublicKeys:
+        """Give what others may know."""
+        return PublicKeys(
+            signing=self.signing.get_public_key().to_base64().decode("ascii"), sealing=str(self.sealing.to_public())
+        )
+
+    def sign(self, data: bytes, comment: str) -> bytes:
+        """Sign bytes as ``minisign -S`` does; the comment is signed as well, and is one line."""
+        return bytes(self.signing.sign(data, trusted_comment=comment)) + b"\n"
+
+    def sign_raw(self, data: bytes) -> bytes:
+        """Give the 64 bytes of the Ed25519 signature (RFC 8032) over the bytes themselves."""
+        written = bytes(self.signing.sign(data, prehash=False)).splitlines()[1]
+        return base64.b64decode(written)[_REST]
+
+
+def exist(folder: Path) -> bool:
+    """Say whether a node's keys are in a folder, in whole or in part."""
+    return any((folder / name).exists() for name in (SIGNING_FILE, SEALING_FILE))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            "this node's keys cannot be read",
+            where=str(path),
+            why=(error.strerror or "").lower(),
+            hint="dbsync init --keys   (makes them, once)",
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(
+            "others can read this node's secret key",
+            where=str(path),
+            why=f"its mode is {stat.S_IMODE(mode):04o}",
+            hint=f"chmod 600 {path}",
+        )
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner can read, and have it on the disk before anybody is told of the key."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise ConfigError(
+            "this node's keys were not written", where=str(path), why=(error.strerror or "").lower(), hint=""
+        ) from None

@@ -1,0 +1,1 @@
+"""What others reach over HTTPS: nodes bring batches here."""
