@@ -52,10 +52,11 @@ CREATE TABLE dbsync.upload_part (
     peer   text NOT NULL,
     id     text NOT NULL,
     place  bigint NOT NULL,
-    data   bytea STORAGE EXTERNAL NOT NULL,
+    data   bytea NOT NULL,
     PRIMARY KEY (peer, id, place),
     FOREIGN KEY (peer, id) REFERENCES dbsync.upload ON UPDATE CASCADE ON DELETE CASCADE
 );
+ALTER TABLE dbsync.upload_part ALTER data SET STORAGE EXTERNAL;  -- it is compressed already
 COMMENT ON COLUMN dbsync.upload_part.place IS 'How many bytes of the batch come before it.';
 
 REVOKE ALL ON dbsync.peer, dbsync.peer_key, dbsync.nonce, dbsync.upload, dbsync.upload_part FROM PUBLIC;
