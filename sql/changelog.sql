@@ -307,9 +307,11 @@ FROM dbsync.link WHERE name = %(link)s
 INSERT INTO dbsync.link (name) VALUES (%(link)s) ON CONFLICT (name) DO NOTHING
 
 -- name: unacknowledged
-SELECT s.number, s.window_start::text, s.window_end::text, s.joint::text, s.after_seq, s.last_seq, s.transactions, s.changes
+SELECT s.number, s.window_start::text, s.window_end::text, s.joint::text, s.after_seq, s.last_seq, s.transactions, s.changes,
+       s.hash
 FROM dbsync.sent s
-WHERE s.link = %(link)s AND s.incarnation = %(incarnation)s AND s.acknowledged_at IS NULL ORDER BY s.number LIMIT 1
+WHERE s.link = %(link)s AND s.incarnation = %(incarnation)s AND s.acknowledged_at IS NULL
+ORDER BY s.number LIMIT %(most)s
 
 -- name: record_cut
 INSERT INTO dbsync.sent (link, incarnation, number, window_start, window_end, joint, after_seq, last_seq, transactions,
@@ -319,7 +321,9 @@ VALUES (%(link)s, %(incarnation)s, %(number)s, %(start)s::pg_snapshot, %(end)s::
 ON CONFLICT (link, incarnation, number) DO UPDATE
 SET window_end = excluded.window_end, joint = excluded.joint, last_seq = excluded.last_seq, transactions = excluded.transactions,
     changes = excluded.changes, counts = excluded.counts, first_captured = excluded.first_captured,
-    last_captured = excluded.last_captured, sent_at = now()
+    last_captured = excluded.last_captured, sent_at = now(),
+    hash = CASE WHEN sent.last_seq = excluded.last_seq AND sent.window_end::text = excluded.window_end::text
+           THEN sent.hash ELSE '\x' END
 
 -- name: begin_batch
 -- Only where the link still is where this batch begins: another service may have taken it on meanwhile, or found out that
@@ -328,6 +332,20 @@ UPDATE dbsync.link SET window_end = %(end)s::pg_snapshot
 WHERE name = %(link)s AND last_number = %(number)s - 1 AND window_seq = %(after)s
   AND cursor::text IS NOT DISTINCT FROM %(start)s AND coalesce(window_end::text, %(end)s) = %(end)s
   AND EXISTS (SELECT FROM dbsync.node n WHERE n.incarnation = %(incarnation)s)
+
+-- name: begin_further
+-- A batch that leaves before those before it have a receipt follows what is on record, and changes nothing of where the link
+-- is. Nobody else moves that until the batch is on record itself.
+SELECT FROM dbsync.link l
+WHERE l.name = %(link)s AND l.last_number < %(number)s - 1
+  AND EXISTS (SELECT FROM dbsync.sent s WHERE s.link = l.name AND s.incarnation = %(incarnation)s AND s.number = %(number)s - 1
+                                          AND s.acknowledged_at IS NULL)
+  AND EXISTS (SELECT FROM dbsync.node n WHERE n.incarnation = %(incarnation)s)
+FOR UPDATE OF l
+
+-- name: note_hash
+UPDATE dbsync.sent SET hash = %(hash)s
+WHERE link = %(link)s AND incarnation = %(incarnation)s AND number = %(number)s AND acknowledged_at IS NULL
 
 -- name: reopen_window
 -- Nothing of this window is upstream, and its first batch cannot be applied alone: a later snapshot reaches further.

@@ -28,6 +28,21 @@ MOST_PASSED = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A batch that left this node and has no receipt."""
+
+    number: int
+    window: Window
+    joint: str | None
+    after_seq: int
+    last_seq: int
+    transactions: int
+    changes: int
+    hash: bytes
+    """Of its payload; empty where nobody has read it to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """How far a link has been acknowledged."""
 
@@ -55,7 +70,8 @@ class Reader:
         self._lineage = lineage
         self._incarnation = incarnation
         self._link = link
-        self._filled = FilledWindow(connection)
+        self.filled = FilledWindow(connection)
+        """The window before it. Whoever puts another one here says so by ``filled.window = None`` at the end."""
         self._layouts: dict[int, Layout] = {}
         self._max_changes = 0
         self._ahead: Ahead | None = None
@@ -101,7 +117,7 @@ class Reader:
     def go_on_as(self, incarnation: UUID) -> None:
         """Go on under another incarnation, or from another place of the log: as the link says now."""
         self._incarnation = incarnation
-        self._filled.window = None
+        self.filled.window = None
         self._ahead = self._seen = None
 
     def unfinished(self) -> Cut | None:
@@ -109,48 +125,69 @@ class Reader:
 
         One that another service sent of a life that has ended in the meantime is forgotten: it is cut anew.
         """
-        self._connection.execute(statement("lives", "set_aside"))
-        row = self._connection.execute(statement("changelog", "unacknowledged"), self._own).fetchone()
-        if row is None:
+        first = next(iter(self.under_way(at_most=1)), None)
+        if first is None:
             return None
-        number, start, end, joint, after, last, transactions, changes = row
-        window = Window(start=start, end=joint or end)
-        if self.position().window_end == start:
+        if self.position().window_end == first.window.start:
             self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
-        if self._filled.window != window:
-            self._filled.fill(window, after)
-        if joint is not None:
-            self._filled.add(Window(start=joint, end=end))
-            self._filled.window = None
+        return self.again(first)
+
+    def under_way(self, at_most: int | None = None) -> list[Recorded]:
+        """Give the batches that were sent and have no receipt, in the order of their numbers."""
+        self._connection.execute(statement("lives", "set_aside"))
+        asked = {**self._own, "most": at_most}
+        rows = self._connection.execute(statement("changelog", "unacknowledged"), asked).fetchall()
+        return [
+            Recorded(
+                number=number,
+                window=Window(start=start, end=end),
+                joint=joint,
+                after_seq=after,
+                last_seq=last,
+                transactions=transactions,
+                changes=changes,
+                hash=bytes(digest),
+            )
+            for number, start, end, joint, after, last, transactions, changes, digest in rows
+        ]
+
+    def again(self, recorded: Recorded) -> Cut:
+        """Give a recorded batch to be read again, its window before the reader."""
+        window = Window(start=recorded.window.start, end=recorded.joint or recorded.window.end)
+        if self.filled.window != window:
+            self.filled.fill(window, recorded.after_seq)
+        if recorded.joint is not None:
+            self.filled.add(Window(start=recorded.joint, end=recorded.window.end))
+            self.filled.window = None
         return Cut(
-            number=number,
-            window=Window(start=start, end=end),
-            after_seq=after,
-            last_seq=last,
-            transactions=transactions,
-            changes=changes,
-            ends_window=self._filled.is_last(last),
-            joint=joint,
+            number=recorded.number,
+            window=recorded.window,
+            after_seq=recorded.after_seq,
+            last_seq=recorded.last_seq,
+            transactions=recorded.transactions,
+            changes=recorded.changes,
+            ends_window=self.filled.is_last(recorded.last_seq),
+            joint=recorded.joint,
         )
 
     def next_cut(self, max_changes: int) -> Cut | None:
         """Cut the next batch of about ``max_changes`` (a transaction is never split); None when nothing is pending."""
         self._max_changes = max_changes
         position = self.position()
-        window = self._filled.window
+        window = self.filled.window
         if position.window_end is not None:
             wanted = Window(start=position.cursor, end=position.window_end)
             if window != wanted:
-                window = self._filled.fill(wanted, position.window_seq)
-            cut = self._filled.cut(window, position.last_number + 1, position.window_seq, max_changes)
+                window = self.filled.fill(wanted, position.window_seq)
+            cut = self.filled.cut(window, position.last_number + 1, position.window_seq, max_changes)
             if cut is not None:
                 return cut
             self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
             position = self.position()
-        window = self._filled.fill(Window(start=position.cursor, end=self._filled.snapshot()), 0)
-        cut = self._filled.cut(window, position.last_number + 1, 0, max_changes)
+        window = self.filled.fill(Window(start=position.cursor, end=self.filled.snapshot()), 0)
+        cut = self.filled.cut(window, position.last_number + 1, 0, max_changes)
         if cut is not None:
-            self._stitch()
+            self.stitch()
         return cut
 
     def forget_further(self, cut: Cut) -> None:
@@ -166,23 +203,26 @@ class Reader:
         position = self.position()
         if position.window_seq == 0 or position.window_end is None:
             self._connection.execute(statement("changelog", "reopen_window"), {"link": self._link})
-            self._filled.window = None
+            self.filled.window = None
             wider = self.next_cut(max_changes)
         else:
-            joint, end = position.window_end, self._filled.snapshot()
-            self._filled.fill(Window(start=position.cursor, end=joint), position.window_seq)
-            self._filled.add(Window(start=joint, end=end))
-            self._stitch()
-            self._filled.window = None
-            all_of_it = self._filled.cut(Window(start=position.cursor, end=end), cut.number, 0, EVERYTHING)
+            joint, end = position.window_end, self.filled.snapshot()
+            self.filled.fill(Window(start=position.cursor, end=joint), position.window_seq)
+            self.filled.add(Window(start=joint, end=end))
+            self.stitch()
+            self.filled.window = None
+            all_of_it = self.filled.cut(Window(start=position.cursor, end=end), cut.number, 0, EVERYTHING)
             wider = all_of_it and replace(all_of_it, after_seq=position.window_seq, joint=joint)
         return wider if wider is not None and wider.changes > cut.changes else None
 
-    def batch(self, cut: Cut) -> Batch:
-        """Record the cut, so that it can be read again, and give its batch; the payload is read while it is used."""
+    def batch(self, cut: Cut, *, previous_hash: bytes | None = None) -> Batch:
+        """Record the cut, so that it can be read again, and give its batch; the payload is read while it is used.
+
+        ``previous_hash`` is that of the batch before, where that one is still without a receipt.
+        """
         with self._connection.transaction():
             begun = self._connection.execute(
-                statement("changelog", "begin_batch"),
+                statement("changelog", "begin_batch" if previous_hash is None else "begin_further"),
                 {
                     **self._own,
                     "number": cut.number,
@@ -194,7 +234,7 @@ class Reader:
             self._refuse_unless_moved(begun)
             kinds = self._kinds(cut)
             self._seen = None
-            header = self._header(cut, kinds)
+            header = self._header(cut, kinds, previous_hash)
             self._connection.execute(
                 statement("changelog", "record_cut"),
                 {
@@ -234,6 +274,12 @@ class Reader:
                 ahead.end(stop=not sent)
                 self._ahead = ahead if sent else None
 
+    def note_hash(self, cut: Cut, digest: bytes) -> None:
+        """Remember what a batch was that was read to its end: its receipt may come by another route."""
+        self._connection.execute(
+            statement("changelog", "note_hash"), {**self._own, "number": cut.number, "hash": digest}
+        )
+
     def paused(self) -> bool:
         """Say whether somebody paused shipping."""
         row = self._connection.execute("SELECT paused_since IS NOT NULL FROM dbsync.node").fetchone()
@@ -259,7 +305,7 @@ class Reader:
             )
             self._refuse_unless_moved(moved)
         if cut.ends_window:
-            self._filled.window = None
+            self.filled.window = None
 
     @property
     def _own(self) -> dict[str, object]:
@@ -271,7 +317,8 @@ class Reader:
                 f"another dbsync has moved the link {self._link}", where="source", why="two ship the same changes"
             )
 
-    def _stitch(self) -> None:
+    def stitch(self) -> None:
+        """Tell the references of the window's changes whose targets were not there at capture."""
         waiting = self._ids("unstitched")
         if not waiting:
             return
@@ -299,7 +346,7 @@ class Reader:
         query = statement("changelog", "counts").format(stored=stored())
         return self._connection.execute(query, {"after": read_after(cut), "last": cut.last_seq}).fetchall()
 
-    def _header(self, cut: Cut, kinds: Sequence[tuple[Any, ...]]) -> Header:
+    def _header(self, cut: Cut, kinds: Sequence[tuple[Any, ...]], previous_hash: bytes | None) -> Header:
         counts = tuple(Count(layout=row[0], op=Op(row[1]), changes=row[2], renames=row[3]) for row in kinds)
         position = self.position()
         return Header(
@@ -314,7 +361,7 @@ class Reader:
             first_captured=min(row[4] for row in kinds),
             last_captured=max(row[5] for row in kinds),
             counts=counts,
-            previous_hash=position.last_hash,
+            previous_hash=position.last_hash if previous_hash is None else previous_hash,
             layouts=self._known([count.layout for count in counts]),
             passed=self._passed(cut) if position.has_nodes_below else (),
         )
@@ -346,7 +393,7 @@ class Reader:
 
     def _after(self, cut: Cut) -> Cut | None:
         """Cut what comes after a batch; not what is so large that it would not be held."""
-        after = self._filled.cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
+        after = self.filled.cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
         if after is None or after.changes > 2 * self._max_changes:
             return None
         kinds = self._look_at(after)

@@ -14,6 +14,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from dbsync.changelog.lives import Kind
+from dbsync.changelog.outbox import Outbox
 from dbsync.changelog.reader import Reader
 from dbsync.errors import IdentityConflict, LinkHalted
 from dbsync.model.batch import Cut, Receipt
@@ -81,25 +82,35 @@ class Link:
         """Compare what both ends remember, and mend it; say whether there was nothing to mend."""
         with translated("source"):
             position = self.reader.position()
-            self._open = self.reader.unfinished()
+            under_way = {recorded.number: recorded.hash for recorded in self.reader.under_way()}
         incarnation, lives = self.node.incarnation, self._lives
-        contact = lives.contact(incarnation, position, self._open.number if self._open else None)
-        if contact is Contact.ARRIVED and self._finish_open():
+        last = lives.last(incarnation)
+        contact = lives.contact(incarnation, position, under_way, last)
+        if contact is Contact.ARRIVED and last is not None and self._take_out(last):
             return True
         if contact in (Contact.UPSTREAM_BACK, Contact.PARTED):
             self._go_on_as(lives.send_again(incarnation, position, parted=contact is Contact.PARTED))
         elif contact is not Contact.AGREED:
             self._go_on_as(lives.begin(incarnation, found_out))
+        else:
+            self._open = self._first_under_way()
         return contact is Contact.AGREED
 
-    def _finish_open(self) -> bool:
-        """Take the receipt of the batch that arrived without; False when another one arrived under its number."""
-        assert self._open is not None
+    def _take_out(self, last: Receipt) -> bool:
+        """Take the receipt of what arrived without one; False when something else arrived under its number."""
+        outbox = Outbox(self.reader)
         try:
-            self._deliver(self._open)
+            with translated("source"):
+                outbox.recall()
+                outbox.take_out(last)
         except IdentityConflict:
             return False
+        self._open = self._first_under_way()
         return True
+
+    def _first_under_way(self) -> Cut | None:
+        with translated("source"):
+            return self.reader.unfinished()
 
     def _go_on_as(self, incarnation: UUID) -> None:
         self.node = replace(self.node, incarnation=incarnation)

@@ -6,6 +6,7 @@ whatever life it came from, and drops what comes again. The person is told.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -38,25 +39,31 @@ class Contact(StrEnum):
     """Both: they share no past from some batch on."""
 
 
-def compare(position: Position, open_number: int | None, last: Receipt | None, remembered: bytes | None) -> Contact:
+def compare(
+    position: Position, under_way: Mapping[int, bytes], last: Receipt | None, remembered: bytes | None
+) -> Contact:
     """Judge the upstream's last receipt of this incarnation; ``remembered`` is the hash this source has for its number.
+
+    ``under_way`` are the batches without a receipt, each with its hash, empty where nobody remembers it.
 
     >>> from datetime import UTC, datetime
     >>> at = Position(cursor=None, window_end=None, window_seq=0, last_number=2, last_hash=b"two")
     >>> def receipt(number: int, hash: bytes) -> Receipt:
     ...     return Receipt(node="n", incarnation=UUID(int=1), number=number, hash=hash, applied_at=datetime.now(UTC))
     >>> [
-    ...     compare(at, None, receipt(2, b"two"), b"two").value,
-    ...     compare(at, 3, receipt(3, b"three"), None).value,
-    ...     compare(at, None, receipt(3, b"three"), None).value,
-    ...     compare(at, None, receipt(1, b"one"), b"one").value,
-    ...     compare(at, None, receipt(1, b"another"), b"one").value,
-    ...     compare(at, None, None, None).value,
+    ...     compare(at, {}, receipt(2, b"two"), b"two").value,
+    ...     compare(at, {3: b"", 4: b""}, receipt(3, b"three"), None).value,
+    ...     compare(at, {3: b"three", 4: b"four"}, receipt(4, b"four"), None).value,
+    ...     compare(at, {3: b"three"}, receipt(3, b"another"), None).value,
+    ...     compare(at, {}, receipt(3, b"three"), None).value,
+    ...     compare(at, {}, receipt(1, b"one"), b"one").value,
+    ...     compare(at, {}, receipt(1, b"another"), b"one").value,
+    ...     compare(at, {}, None, None).value,
     ... ]
-    ['agreed', 'arrived', 'source_back', 'upstream_back', 'parted', 'upstream_back']
+    ['agreed', 'arrived', 'arrived', 'source_back', 'source_back', 'upstream_back', 'parted', 'upstream_back']
     """
     reached = last.number if last else 0
-    if open_number is not None and reached == open_number:
+    if last is not None and under_way.get(reached) in (b"", last.hash):
         return Contact.ARRIVED
     if reached > position.last_number:
         return Contact.SOURCE_BACK
@@ -86,12 +93,13 @@ class Lives:
     node: str
     link: str
 
-    def contact(self, incarnation: UUID, position: Position, open_number: int | None) -> Contact:
-        """Ask the upstream what it has of this life, and compare."""
-        last = self._last(incarnation)
+    def contact(
+        self, incarnation: UUID, position: Position, under_way: Mapping[int, bytes], last: Receipt | None
+    ) -> Contact:
+        """Compare what the upstream has of this life with what this source remembers."""
         with translated("source"):
             remembered = lives.sent_hash(self.connection, self.link, incarnation, last.number if last else 0)
-        found = compare(position, open_number, last, remembered)
+        found = compare(position, under_way, last, remembered)
         if found in (Contact.AGREED, Contact.ARRIVED) and self._lost(incarnation, among_older=True) is not None:
             return Contact.UPSTREAM_BACK
         return found
@@ -126,7 +134,8 @@ class Lives:
         _say(event, self.link)
         return begun
 
-    def _last(self, incarnation: UUID) -> Receipt | None:
+    def last(self, incarnation: UUID) -> Receipt | None:
+        """Ask the upstream for the newest receipt of a life."""
         return self.transport.last_receipt(self.node, incarnation, self.link)
 
     def _lost(self, incarnation: UUID, *, among_older: bool) -> Lost | None:
@@ -136,7 +145,7 @@ class Lives:
         for life in on_record:
             if among_older and life.incarnation == incarnation:
                 continue
-            last = self._last(life.incarnation)
+            last = self.last(life.incarnation)
             if (last.number if last else 0) < life.last:
                 return Lost(incarnation=life.incarnation, number=(last.number if last else 0) + 1, last=last)
         return None

@@ -277,7 +277,7 @@ class TestAReloadedLaptop:
             add(source, *(f"shipped {i}" for i in range(5)))
             here.must("run", "--once")
             source.script("CREATE ROLE service LOGIN; GRANT dbsync_replicator TO service")
-            _burn_ids(source, 1_500)
+            _burn_ids(source, 2_500)
             source.sql(
                 "INSERT INTO visit (subject_id, code) SELECT id, 1000 FROM subject WHERE identifier = 'shipped 2'"
             )

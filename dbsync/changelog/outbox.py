@@ -1,0 +1,147 @@
+"""Batches that leave before the receipts of those before them are back: on a stick, with a middleman.
+
+The outbox of a link is what it has on record without a receipt, in the order of the numbers, and behind that whatever is
+pending. Each batch can be read again byte for byte. So a lost stick costs nothing but time, the same batch may meanwhile
+go by any other route, and receipts take batches out of it from wherever they come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from dbsync.changelog.reader import Reader
+from dbsync.errors import IdentityConflict
+from dbsync.model.batch import Batch, Cut, Receipt, Window
+
+
+class Outbox:
+    """What one link has for its upstream. Its reader must hold the link's claim."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def batches(self, max_changes: int) -> Iterator[Batch]:
+        """Give all batches without a receipt: first those on record, then what is pending now, cut anew.
+
+        Each payload must be read to its end before the next batch is asked for: that one tells its hash. What the
+        application commits meanwhile is not waited for.
+        """
+        return self._read_out(self._cuts(max_changes))
+
+    def recall(self) -> None:
+        """Read what is on record once more, for what it was: who sent it may not have lived to remember."""
+        for batch in self._read_out(self._on_record() or ()):
+            for _ in batch.payload:
+                pass
+
+    def take_out(self, receipt: Receipt) -> int:
+        """Acknowledge the batches up to the one that a receipt is for; give how many that were.
+
+        A receipt that came before, or by another route, takes nothing out. Raises IdentityConflict for one that speaks of
+        a batch which this database has not sent, or sent with other content.
+        """
+        taken = 0
+        waiting = {recorded.number: recorded.hash for recorded in self._reader.under_way()}
+        self._refuse_unless_sent(receipt, waiting)
+        while (cut := self._reader.unfinished()) is not None and cut.number <= receipt.number:
+            digest = receipt.hash if cut.number == receipt.number else waiting[cut.number]
+            self._reader.acknowledge(cut, replace(receipt, number=cut.number, hash=digest))
+            taken += 1
+        return taken
+
+    def _read_out(self, cuts: Iterable[Cut]) -> Iterator[Batch]:
+        previous: bytes | None = None
+        try:
+            for cut in cuts:
+                batch = self._reader.batch(cut, previous_hash=previous)
+                payload = _Read(batch.payload)
+                yield replace(batch, payload=payload)
+                previous = payload.hash()
+                self._reader.note_hash(cut, previous)
+        finally:
+            self._reader.filled.window = None
+
+    def _refuse_unless_sent(self, receipt: Receipt, waiting: dict[int, bytes]) -> None:
+        position = self._reader.position()
+        if receipt.number <= position.last_number:
+            return
+        read = all(digest for number, digest in waiting.items() if number <= receipt.number)
+        if waiting.get(receipt.number) != receipt.hash or not read:
+            raise IdentityConflict(
+                f"the upstream has a batch {receipt.number} that is not the one on record here",
+                where="source",
+                why="this database was restored or copied, or another one sends as this node",
+                hint="dbsync run   (finds out at the next contact which it is, and goes on)",
+            )
+
+    def _cuts(self, max_changes: int) -> Iterator[Cut]:
+        last: Cut | None = None
+        for last in self._on_record() or self._first_pending(max_changes):
+            yield last
+        if last is None:
+            return
+        place = _Place.behind(last)
+        if place.end is not None:
+            place = yield from self._cut_window(place, max_changes)
+        yield from self._cut_window(replace(place, end=self._reader.filled.snapshot()), max_changes, anew=True)
+
+    def _on_record(self) -> Iterator[Cut] | None:
+        first = self._reader.unfinished()
+        if first is None:
+            return None
+        return chain([first], (self._reader.again(recorded) for recorded in self._reader.under_way()[1:]))
+
+    def _first_pending(self, max_changes: int) -> Iterator[Cut]:
+        first = self._reader.next_cut(max_changes)
+        return iter(() if first is None else (first,))
+
+    def _cut_window(self, place: _Place, max_changes: int, *, anew: bool = False) -> Generator[Cut, None, _Place]:
+        """Cut what is left of a window; give the place behind it."""
+        assert place.end is not None
+        filled = self._reader.filled
+        window = filled.fill(Window(start=place.start, end=place.end), place.after)
+        if anew:
+            self._reader.stitch()
+        while (cut := filled.cut(window, place.number + 1, place.after, max_changes)) is not None:
+            yield cut
+            place = replace(place, number=cut.number, after=cut.last_seq)
+        return _Place(number=place.number, start=place.end if place.after else place.start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where in the log the next batch begins: in a window from ``start`` to ``end`` after a seq; end None: none is open."""
+
+    number: int
+    start: str | None
+    end: str | None = None
+    after: int = 0
+
+    @classmethod
+    def behind(cls, cut: Cut) -> _Place:
+        if cut.joint is not None:
+            return cls(number=cut.number, start=cut.window.end)
+        return cls(number=cut.number, start=cut.window.start, end=cut.window.end, after=cut.last_seq)
+
+
+class _Read:
+    """A payload on its way to somebody, and what it was when it had gone by."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._digest = hashlib.sha256()
+        self._ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._digest.update(chunk)
+            yield chunk
+        self._ended = True
+
+    def hash(self) -> bytes:
+        if not self._ended:
+            raise ValueError("a payload must be read to its end before the next batch is asked for")
+        return self._digest.digest()
