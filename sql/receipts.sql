@@ -9,6 +9,10 @@ SELECT number, hash, applied_at FROM dbsync.receipt
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '')
 ORDER BY number DESC LIMIT 1
 
+-- name: one
+SELECT number, hash, applied_at FROM dbsync.receipt
+WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '') AND number = %(number)s
+
 -- name: surroundings
 -- Of other lives, links and tiers: three looks at an index, not a walk through all receipts of the node.
 SELECT EXISTS (SELECT FROM dbsync.receipt r

@@ -77,6 +77,10 @@ class Applier:
         """Give the receipt of the newest batch that is committed here of one life of a node, over one link."""
         return receipts.last_receipt(self._connection, node, incarnation, link)
 
+    def receipt(self, header: Header) -> Receipt | None:
+        """Give the receipt of the batch that has this number here, None where none has."""
+        return receipts.find(self._connection, header)
+
     def apply(self, batch: Batch) -> Receipt:
         """Apply a batch and commit it with its receipt; a batch seen before gives its old receipt.
 

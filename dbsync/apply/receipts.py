@@ -41,6 +41,12 @@ def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, l
     return _receipt(_ask_last(connection, node, incarnation, link), node, incarnation)
 
 
+def find(connection: psycopg.Connection, header: Header) -> Receipt | None:
+    """Give the receipt of the batch that has a header's number here; what was in that one only its hash says."""
+    asked = {"node": header.node, "incarnation": header.incarnation, "link": header.link, "number": header.number}
+    return _receipt(connection.execute(statement("receipts", "one"), asked), header.node, header.incarnation)
+
+
 def _ask_last(
     connection: psycopg.Connection, node: str, incarnation: UUID, link: str
 ) -> psycopg.Cursor[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ CREATE TABLE dbsync.peer (
     revoked_why        text,
     seen_at            timestamptz
 );
+CREATE UNIQUE INDEX peer_lineage ON dbsync.peer (lineage) WHERE role <> 'upstream';
 COMMENT ON TABLE dbsync.peer IS 'Nodes and relays that may speak to this one, and the upstream this one speaks to.';
 COMMENT ON COLUMN dbsync.peer.lineage IS 'The database whose changes it brings, from its first batch on: it can bring no other''s.';
 COMMENT ON COLUMN dbsync.peer.passes_on IS 'It is a tier: it may bring changes that other nodes captured.';
@@ -64,8 +65,8 @@ REVOKE ALL ON dbsync.peer, dbsync.peer_key, dbsync.nonce, dbsync.upload, dbsync.
 GRANT SELECT ON dbsync.peer, dbsync.peer_key TO dbsync_replicator;
 GRANT INSERT ON dbsync.peer_key TO dbsync_replicator;
 GRANT UPDATE (until) ON dbsync.peer_key TO dbsync_replicator;
-GRANT UPDATE (lineage, invite, enrolled_at, seen_at) ON dbsync.peer TO dbsync_replicator;
-GRANT SELECT, INSERT, DELETE ON dbsync.nonce TO dbsync_replicator;
+GRANT UPDATE (lineage, invite, enrolled_at, revoked_at, revoked_why, seen_at) ON dbsync.peer TO dbsync_replicator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dbsync.nonce TO dbsync_replicator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dbsync.upload, dbsync.upload_part TO dbsync_replicator;
 GRANT SELECT ON dbsync.peer_key TO dbsync_reader;
 GRANT SELECT (name, role, lineage, passes_on, invite_expires_at, invited_at, enrolled_at, revoked_at, revoked_why, seen_at)
