@@ -32,7 +32,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     Raises ConfigError when the file cannot be read, :class:`InvalidConfig` with every problem when it can and is
     wrong. A relative ``${file:PATH}`` starts from the file's own directory.
     """
-    return parse(read_text(path), path=path, environ=environ, read_secret=_reader(path.parent))
+    found = parse(read_text(path), path=path, environ=environ, read_secret=_reader(path.parent))
+    return found.from_folder(path.absolute().parent)
 
 
 def read_text(path: Path) -> str:

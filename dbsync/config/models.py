@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from dbsync.config import dsn, patterns
+from dbsync.errors import ConfigError
 from dbsync.model.names import TableName
 from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew, Policies, Policy
 from dbsync.model.registration import Mode, Truncate
@@ -27,6 +29,8 @@ ROW_ID: Literal["row_id"] = "row_id"
 _NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _MODEL_NAME = re.compile(r"\w+\.\w+")
 _MEASURE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([A-Za-z]+)")
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+_LARGEST_PORT = 65_535
 _TIMES = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _SIZES = {"kB": 1_000, "MB": 1_000**2, "GB": 1_000**3, "TB": 1_000**4}
 
@@ -133,6 +137,19 @@ def _size(text: str) -> str:
     return text
 
 
+def _file_path(text: str) -> str:
+    if not text or "\0" in text:
+        raise PydanticCustomError("file_path", "not a path of a file or folder")
+    return text
+
+
+def _listen(text: str) -> str:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) > _LARGEST_PORT:
+        raise PydanticCustomError("listen", 'not an address to listen at: write "0.0.0.0:8443" or "[::]:8443"')
+    return text
+
+
 def _key_form(value: object) -> str | None:
     if isinstance(value, list | tuple):
         return "columns"
@@ -165,6 +182,9 @@ Count = Annotated[int, Strict(), Field(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Strict(), Field(gt=0, le=86_400, allow_inf_nan=False)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Size = Annotated[str, AfterValidator(_size)]
+FilePath = Annotated[str, AfterValidator(_file_path)]
+"""A file or folder; where it is relative, from the folder of the configuration."""
+Listen = Annotated[str, AfterValidator(_listen)]
 Key = Annotated[
     Annotated[tuple[Column, ...], AfterValidator(_not_empty), Tag("columns")]
     | Annotated[Literal["row_id"], Tag("word")],
@@ -184,6 +204,8 @@ class NodeConfig(_Section):
     name: NodeName
     source: Annotated[str, AfterValidator(_connection_string)] = Field(repr=False)
     """Any libpq connection string."""
+    keys: FilePath = "keys"
+    """The folder of this node's secret keys."""
 
 
 class UpstreamConfig(_Section):
@@ -305,15 +327,73 @@ class RetentionConfig(_Section):
         return None if self.compact_over is None else int(_measured(self.compact_over, _SIZES) or 0)
 
 
+class ServeConfig(_Section):
+    """``[serve]``: how nodes reach this one over HTTPS."""
+
+    listen: Listen = "127.0.0.1:8443"
+    """Host and port."""
+    certificate: FilePath | None = None
+    """The certificate chain, in PEM."""
+    key: FilePath | None = None
+    """The certificate's secret key."""
+    behind_proxy: Flag = False
+    """TLS ends at a proxy in front of this server: it may speak plain HTTP, though not to this computer alone."""
+    appliers: Annotated[int, Strict(), Field(ge=1, le=64)] = 4
+    """Batches that are applied at the same time; each takes a connection."""
+    max_batch: Size = "4GB"
+    """The largest batch that is taken, in bytes as they come."""
+    max_payload: Size = "64GB"
+    """The largest batch that is taken, in bytes as they come out of the compression."""
+
+    @property
+    def host(self) -> str:
+        """Give the host of ``listen``, without the brackets of IPv6."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Give the port of ``listen``."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def batch_bytes(self) -> int:
+        """Give ``max_batch`` in bytes."""
+        return int(_measured(self.max_batch, _SIZES) or 0)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Give ``max_payload`` in bytes."""
+        return int(_measured(self.max_payload, _SIZES) or 0)
+
+
 class Config(_Section):
     """A whole dbsync.toml."""
 
     node: NodeConfig
-    upstream: UpstreamConfig
+    above: UpstreamConfig | None = Field(default=None, alias="upstream")
     tables: tuple[TableConfig, ...] = ()
     batch: BatchConfig = BatchConfig()
     service: ServiceConfig = ServiceConfig()
     retention: RetentionConfig = RetentionConfig()
+    serve: ServeConfig = ServeConfig()
+
+    @property
+    def upstream(self) -> UpstreamConfig:
+        """Give the upstream. Raises ConfigError for the topmost node, which has none."""
+        if self.above is None:
+            raise ConfigError(
+                "this node has no upstream",
+                where="dbsync.toml",
+                why="it has no section [upstream]: others bring their changes here, and it passes on none",
+                hint='to ship to one, write [upstream] with url = "..."   (dbsync init proposes it)',
+            )
+        return self.above
+
+    def from_folder(self, folder: Path) -> Config:
+        """Give the same with every path as it is meant: from the folder of the configuration."""
+        node = self.node.model_copy(update={"keys": str(folder / self.node.keys)})
+        tls = {name: str(folder / path) for name in ("certificate", "key") if (path := getattr(self.serve, name))}
+        return self.model_copy(update={"node": node, "serve": self.serve.model_copy(update=tls)})
 
     def entry_for(self, name: TableName) -> TableConfig | None:
         """Find the entry that is about a table, also one that says ``skip``.

@@ -25,7 +25,7 @@ class Invitation:
     """What a code says."""
 
     secret: bytes
-    fingerprint: bytes
+    fingerprint_head: bytes
     """The first 10 bytes of the upstream's."""
 
 
@@ -58,4 +58,4 @@ def read_code(text: str) -> Invitation:
             else "it has a sign that no code has",
             hint="type it as dbsync nodes invite printed it, in groups of four",
         )
-    return Invitation(secret=found[:HALF], fingerprint=found[HALF:])
+    return Invitation(secret=found[:HALF], fingerprint_head=found[HALF:])

@@ -226,7 +226,7 @@ def test_secrets_are_read_from_files_beside_the_configuration_or_anywhere(tmp_pa
 def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
     path = tmp_path / "dbsync.toml"
     path.write_bytes(b"\xef\xbb\xbf" + EXAMPLE.replace("\n", "\r\n").encode())
-    assert load(path, {}) == read(EXAMPLE)
+    assert load(path, {}) == read(EXAMPLE).from_folder(tmp_path)
 
 
 def test_a_missing_file_is_answered_with_the_command_that_writes_one(tmp_path: Path) -> None:

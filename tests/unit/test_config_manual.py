@@ -16,6 +16,7 @@ from dbsync.config.models import (
     GenericConfig,
     NodeConfig,
     RetentionConfig,
+    ServeConfig,
     ServiceConfig,
     TableConfig,
     UpstreamConfig,
@@ -48,6 +49,7 @@ def rows(part: str) -> dict[str, str]:
         ("`[batch]`", BatchConfig),
         ("`[service]`", ServiceConfig),
         ("`[retention]`", RetentionConfig),
+        ("`[serve]`", ServeConfig),
     ],
 )
 def test_the_manual_has_every_key_with_its_default(heading: str, model: type[BaseModel]) -> None:

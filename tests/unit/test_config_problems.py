@@ -71,7 +71,7 @@ def test_places_of_different_width_stand_in_one_column() -> None:
 def test_the_error_itself_names_file_and_reasons_in_one_line() -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse("", path="/etc/dbsync/dbsync.toml", environ={})
-    assert str(caught.value).startswith("/etc/dbsync/dbsync.toml: 2 problems (nothing was started)")
+    assert str(caught.value).startswith("/etc/dbsync/dbsync.toml: 1 problem (nothing was started)")
     assert caught.value.exit_code == 78
     assert caught.value.hint
 
@@ -79,7 +79,6 @@ def test_the_error_itself_names_file_and_reasons_in_one_line() -> None:
 def test_an_empty_file_is_told_what_it_needs() -> None:
     assert [problem.message for problem in problems("")] == [
         "[node] is missing; it needs 'name' and 'source'",
-        "[upstream] is missing; it needs 'url'",
     ]
     assert only(NODE + "[upstream]\n").message == "[upstream] lacks 'url'"
 
