@@ -58,6 +58,9 @@ SELECT set_config('dbsync.origin', %(origin)s, true)
 -- What this very node captured first has come round in a ring: it stops here.
 DELETE FROM pg_temp.dbsync_stage s USING dbsync.node here WHERE s.origin = here.name
 
+-- name: of_others
+SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.origin IS NOT NULL)
+
 -- name: passes_on
 -- Whether the triggers here would tell one first origin from another, and there is one to tell.
 SELECT EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')

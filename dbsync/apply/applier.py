@@ -26,7 +26,7 @@ from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Unapplicable, Writer
 from dbsync.catalog.inspect import Inspection
-from dbsync.errors import Interrupted
+from dbsync.errors import Interrupted, NotAdmitted
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.layout import Layout
@@ -81,15 +81,16 @@ class Applier:
         """Give the receipt of the batch that has this number here, None where none has."""
         return receipts.find(self._connection, header)
 
-    def apply(self, batch: Batch) -> Receipt:
+    def apply(self, batch: Batch, *, alone: bool = False) -> Receipt:
         """Apply a batch and commit it with its receipt; a batch seen before gives its old receipt.
 
+        ``alone`` takes only what its node itself captured, and raises NotAdmitted where others' changes are among it.
         What cannot be applied is in quarantine then. Raises LinkHalted where a table's rule forbids that,
         IdentityConflict when another batch had its number; nothing of the batch is kept then.
         """
         try:
             with self._connection.transaction():
-                receipt = self._apply(batch.header, batch.payload)
+                receipt = self._apply(batch.header, batch.payload, alone=alone)
         except (errors.DeadlockDetected, errors.SerializationFailure) as error:
             raise Interrupted(primary(error), where="upstream") from error
         self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
@@ -138,9 +139,11 @@ class Applier:
 
     # A batch.
 
-    def _apply(self, header: Header, payload: Iterable[bytes]) -> Receipt:
+    def _apply(self, header: Header, payload: Iterable[bytes], *, alone: bool = False) -> Receipt:
         # Staged before the turn is taken: a service that goes silent in the middle of a batch keeps nobody waiting.
         digest = self._stage(payload, header.changes)
+        if alone:
+            self._refuse_others(header)
         last, met = receipts.meet(self._connection, header)
         known = receipts.seen(last, header, digest)
         if known is not None:
@@ -166,6 +169,16 @@ class Applier:
         if changes >= ANALYZE_FROM:
             self._connection.execute(statement("apply", "analyze_stage"))
         return digest.digest()
+
+    def _refuse_others(self, header: Header) -> None:
+        row = self._connection.execute(statement("apply", "of_others")).fetchone()
+        if row is not None and row[0]:
+            raise NotAdmitted(
+                f"{header.node} brings changes that others captured",
+                where=header.node,
+                why="it was not invited as a tier",
+                hint=f"dbsync nodes invite {header.node} --passes-on   (at the upstream)",
+            )
 
     def _announce(self, load: Load) -> None:
         self._connection.execute(

@@ -20,6 +20,7 @@ PLACES = {
     "uninstall-triggers": "install:uninstall_triggers",
     "backfill": "backfill:backfill",
     "run": "run:run",
+    "serve": "serve:serve",
     "status": "status:status",
     "pause": "run:pause",
     "resume": "run:resume",

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,16 +30,19 @@ def until(condition: Callable[[], bool], complaint: str, patience: float = PATIE
 class ServiceProcess:
     """The service in a folder with a dbsync.toml; killed at the end of the test if it still runs."""
 
-    def __init__(self, folder: Path, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, environ: Mapping[str, str] | None = None, command: Sequence[str] = ("run",)
+    ) -> None:
         self._folder = folder
+        self._command = command
         self._environ = dict(environ or {})
-        self.log = folder / "service.log"
+        self.log = folder / f"{command[0] if command[0] != 'run' else 'service'}.log"
 
     def __enter__(self) -> Self:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBSYNC", "PG"))}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from dbsync.cli.main import run; run()", "run"],
+                [sys.executable, "-c", "from dbsync.cli.main import run; run()", *self._command],
                 cwd=self._folder,
                 env={**kept, "PYTHONPATH": str(_ROOT), **self._environ},
                 stdin=subprocess.DEVNULL,
@@ -63,6 +66,11 @@ class ServiceProcess:
     def reload(self) -> None:
         """Tell it to read its configuration again."""
         self._process.send_signal(signal.SIGHUP)
+
+    def kill(self) -> None:
+        """Kill it, as a power cut does."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
 
     def terminate(self) -> int:
         """Stop it as systemd does, and give its exit code."""

@@ -1,0 +1,100 @@
+"""The door: who asks, whether it is he and now, and that the answer is ours. See docs/reference/http.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+from http_message_signatures import HTTPMessageSignaturesException
+
+from dbsync.errors import FormatError
+from dbsync.identity import registry
+from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.messages import Answer, Request, Stale, sign_answer, verify_request
+from dbsync.identity.registry import Peer, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What is answered."""
+
+    status: int
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> bytes:
+        """Give the body as JSON."""
+        return b"" if self.body is None else orjson.dumps(self.body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request by somebody who is known, and that is his."""
+
+    peer: Peer
+    method: str
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+
+
+def problem(status: int, error: str, what: str, *, why: str = "", hint: str = "", **more: object) -> Said:
+    """Say an error."""
+    return Said(status=status, body={"error": error, "what": what, "why": why, "hint": hint, **more})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Lets in whoever signed his request, and signs what he is told."""
+
+    keys: Keys
+
+    def signed(self, request: Request, said: Said) -> Mapping[str, str]:
+        """Sign an answer; give all its headers. One to a request that is not signed as ours are stays unsigned."""
+        answer = Answer(status_code=said.status, request=request)
+        answer.headers.update({"content-type": "application/json", **said.headers})
+        with suppress(HTTPMessageSignaturesException):
+            sign_answer(answer, said.bytes, self.keys, at=datetime.now(UTC))
+        return dict(answer.headers.items())
+
+    def check(self, connection: psycopg.Connection, request: Request, body: bytes) -> Peer | Said:
+        """Say who asks, or what is answered to somebody who is not let in."""
+        found: dict[str, Peer] = {}
+
+        def known(key_id: str) -> PublicKeys | None:
+            peer = registry.peer_of_key(connection, key_id)
+            if peer is None or peer.role is Role.UPSTREAM:
+                return None
+            found[key_id] = peer
+            return peer.keys
+
+        now = datetime.now(UTC)
+        try:
+            sender = verify_request(request, body, known, own=self.keys.public.key_id, now=now)
+        except Stale as error:
+            return problem(401, "clock", error.what, why=error.why, now=now.isoformat())
+        except FormatError as error:
+            if found:
+                return problem(400, "malformed", error.what, why=error.why)
+            return problem(401, "unknown", "this key is not known here", hint="dbsync nodes invite NAME")
+        peer = found[sender.key_id]
+        if not registry.first_use(connection, sender.key_id, sender.nonce):
+            return problem(401, "replayed", "this request was answered before")
+        registry.note_seen(connection, peer.name)
+        return peer if peer.revoked_at is None else _revoked(peer)
+
+
+def _revoked(peer: Peer) -> Said:
+    return problem(
+        401,
+        "revoked",
+        f"{peer.name} is revoked here",
+        why=peer.revoked_why or "",
+        hint=f"ask the upstream's operator: dbsync nodes invite {peer.name}",
+    )

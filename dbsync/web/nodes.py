@@ -1,0 +1,232 @@
+"""What nodes ask of their upstream: receipts, batches, the time, that their quarantine be tended. See docs/reference/http.md."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+import structlog
+
+from dbsync.batch.codec import Limits, decode
+from dbsync.config.models import Config
+from dbsync.errors import (
+    DbsyncError,
+    Exhausted,
+    FormatError,
+    IdentityConflict,
+    LinkHalted,
+    NotAdmitted,
+    Unreachable,
+)
+from dbsync.identity import registry
+from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.model.batch import Receipt
+from dbsync.service.admission import admit
+from dbsync.web.appliers import AGAIN, Appliers
+from dbsync.web.door import Said, Visit
+from dbsync.web.uploads import Misplaced, TooLarge, Upload
+
+PART = 1 << 20
+"""Bytes of a part at most."""
+_UPLOAD = re.compile(r"[0-9a-f]{64}")
+_TEXT = 200
+"""Characters of anything that is asked for by name."""
+
+log = structlog.get_logger()
+
+
+class Malformed(FormatError):
+    """A request that says what no node of this version says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Answers nodes that the door let in. Whatever is asked, it is about the node that asks."""
+
+    config: Config
+    keys: Keys
+    appliers: Appliers
+    connections: Callable[[], AbstractContextManager[psycopg.Connection]]
+    """Lends a connection to the database, in autocommit, as a context manager."""
+
+    def time(self, _visit: Visit) -> Said:
+        """Tell the database's time."""
+        with self.appliers.one() as applier:
+            return Said(status=200, body={"now": applier.now().isoformat()})
+
+    def clock(self, visit: Visit) -> Said:
+        """Hear by how much a node's clock is ahead."""
+        off = _members(visit, {"off"})["off"]
+        if type(off) not in (int, float):
+            raise Malformed("off is no number of seconds", where="request")
+        log.info("clock_told", node=visit.peer.name, off=round(float(off), 3))
+        return Said(status=200, body={})
+
+    def last_receipt(self, visit: Visit) -> Said:
+        """Give a node's newest receipt."""
+        incarnation, link = _uuid(visit.query, "incarnation"), _word(visit.query, "link")
+        with self.appliers.one() as applier:
+            found = applier.last_receipt(visit.peer.name, incarnation, link)
+        return Said(status=200, body={"receipt": None if found is None else _told(found)})
+
+    def tend(self, visit: Visit) -> Said:
+        """Try again what waits of everybody's, and say what waits still of this node's."""
+        lineage = _uuid(_members(visit, {"lineage"}), "lineage")
+        with self.appliers.one() as applier:
+            return Said(status=200, body={"waiting": dict(applier.tend(lineage))})
+
+    def kept(self, visit: Visit) -> Said:
+        """Say how much of a batch is here."""
+        upload = _upload(visit)
+        with self.connections() as connection:
+            digest = upload.digest(connection)
+            return Said(status=200, body={"offset": upload.kept(connection), "hash": digest.hex()})
+
+    def forget(self, visit: Visit) -> Said:
+        """Forget what is here of a batch."""
+        with self.connections() as connection:
+            _upload(visit).remove(connection)
+        return Said(status=200, body={})
+
+    def part(self, visit: Visit) -> Said:
+        """Take a part of a batch; with the last one, apply it."""
+        upload, place = _upload(visit), _number(visit.query, "offset")
+        complete = _word(visit.query, "complete")
+        if complete not in ("true", "false"):
+            raise Malformed("complete is neither true nor false", where="request")
+        if complete == "true" and place == 0:
+            return Said(status=200, body={"receipt": _told(self._apply(visit, (visit.body,)))})
+        with self.connections() as connection:
+            if complete == "true":
+                return Said(status=200, body={"receipt": _told(self._finish(visit, upload, place, connection))})
+            upload.add(connection, place, visit.body, most=self.config.serve.batch_bytes)
+        return Said(status=200, body={"offset": place + len(visit.body)})
+
+    def _finish(self, visit: Visit, upload: Upload, place: int, connection: psycopg.Connection) -> Receipt:
+        """Apply what is here and the last part. What is no batch is forgotten: the node sends it anew."""
+        if upload.kept(connection) != place:
+            raise Misplaced("the part does not follow what is here", where=upload.peer, hint="ask how much is here")
+        try:
+            receipt = self._apply(visit, chain(upload.read(connection), (visit.body,)))
+        except FormatError:
+            upload.remove(connection)
+            raise
+        upload.remove(connection)
+        return receipt
+
+    def _apply(self, visit: Visit, chunks: Iterable[bytes]) -> Receipt:
+        limits = Limits(payload=self.config.serve.payload_bytes)
+        batch = decode(chunks, limits=limits)
+        header, peer = batch.header, visit.peer
+        with self.connections() as asking:
+            admit(asking, peer, header)
+        with self.appliers.one() as applier:
+            receipt = applier.apply(batch, alone=not peer.passes_on)
+        log.info("batch_applied", node=peer.name, batch=header.number, changes=header.changes, held=receipt.held)
+        return receipt
+
+    def enrol(self, body: bytes) -> tuple[PublicKeys, Callable[[], Said]]:
+        """Read who wants to come in: his keys, by which his request is to be checked, and what lets him in then."""
+        said = _object(body, {"name", "code", "signing", "sealing"})
+        name, keys = _word(said, "name"), PublicKeys(signing=_word(said, "signing"), sealing=_word(said, "sealing"))
+        try:
+            secret = base64.b32decode(_word(said, "code"))
+        except ValueError:
+            raise Malformed("the code is not in base32", where="request") from None
+
+        def let_in() -> Said:
+            with self.connections() as connection:
+                registry.enrol(connection, name, secret, keys)
+            log.info("node_enrolled", node=name, key=keys.key_id)
+            own = self.keys.public
+            return Said(
+                status=200, body={"name": self.config.node.name, "signing": own.signing, "sealing": own.sealing}
+            )
+
+        return keys, let_in
+
+
+_ANSWERS: tuple[tuple[type[DbsyncError], int, str], ...] = (
+    (TooLarge, 413, "too_large"),
+    (Misplaced, 409, "offset"),
+    (Malformed, 400, "malformed"),
+    (FormatError, 422, "format"),
+    (NotAdmitted, 403, "not_yours"),
+    (IdentityConflict, 409, "conflict"),
+    (LinkHalted, 409, "halted"),
+    (Exhausted, 507, "exhausted"),
+    (Unreachable, 503, "busy"),
+)
+"""The status and the word of each kind of error, as docs/reference/http.md has them; the first that fits."""
+
+
+def explained(error: DbsyncError) -> Said:
+    """Say an error to a node."""
+    status, word = next(((s, w) for kind, s, w in _ANSWERS if isinstance(error, kind)), (500, "bug"))
+    body: dict[str, Any] = {"error": word, "what": error.what, "why": error.why, "hint": error.hint}
+    if isinstance(error, LinkHalted):
+        body["waits_for_row"] = error.waits_for_row
+    return Said(status=status, body=body, headers={"retry-after": str(round(AGAIN))} if error.try_again else {})
+
+
+def _told(receipt: Receipt) -> Mapping[str, Any]:
+    return {
+        "node": receipt.node,
+        "incarnation": str(receipt.incarnation),
+        "number": str(receipt.number),
+        "hash": receipt.hash.hex(),
+        "applied_at": receipt.applied_at.isoformat(),
+        "held": receipt.held,
+    }
+
+
+def _upload(visit: Visit) -> Upload:
+    identity = visit.path["id"]
+    if not _UPLOAD.fullmatch(identity):
+        raise Malformed("a batch is named by 64 hexadecimal digits", where="request")
+    return Upload(peer=visit.peer.name, id=identity)
+
+
+def _members(visit: Visit, wanted: set[str]) -> Mapping[str, Any]:
+    return _object(visit.body, wanted)
+
+
+def _object(body: bytes, wanted: set[str]) -> Mapping[str, Any]:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict) or set(found) != wanted:
+        raise Malformed(
+            "the body is not what belongs here", where="request", why=f"it holds {', '.join(sorted(wanted))}"
+        )
+    return found
+
+
+def _word(said: Mapping[str, Any], name: str) -> str:
+    found = said.get(name)
+    if not isinstance(found, str) or not 0 < len(found) <= _TEXT or not found.isprintable():
+        raise Malformed(f"{name} is missing, or no text that belongs here", where="request")
+    return found
+
+
+def _uuid(said: Mapping[str, Any], name: str) -> UUID:
+    try:
+        return UUID(_word(said, name))
+    except ValueError:
+        raise Malformed(f"{name} is no UUID", where="request") from None
+
+
+def _number(said: Mapping[str, Any], name: str) -> int:
+    found = _word(said, name)
+    if not (found.isascii() and found.isdigit() and len(found) < 19):  # noqa: PLR2004 - digits of 2**63
+        raise Malformed(f"{name} is no number", where="request")
+    return int(found)

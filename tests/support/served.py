@@ -1,0 +1,48 @@
+"""``dbsync serve`` as a process, and nodes that it knows."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from dbsync.identity import registry
+from dbsync.identity.keys import Keys
+from tests.support.databases import Database
+from tests.support.service import ServiceProcess
+
+
+def free_port() -> int:
+    """Find a port of this computer that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    folder: Path, database: Database, *, keys: Keys, name: str = "community", more: str = "", port: int | None = None
+) -> Iterator[tuple[ServiceProcess, str]]:
+    """Serve a database that has dbsync's schema, without TLS; give the process and its address.
+
+    ``more`` is what stands in the section [serve] and behind it. A server that was killed is begun again with its ``port``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "keys").exists():
+        keys.save(folder / "keys")
+    port = port or free_port()
+    (folder / "dbsync.toml").write_text(
+        f'[node]\nname = "{name}"\nsource = "{database.dsn}"\n[serve]\nlisten = "127.0.0.1:{port}"\n{more}\n'
+    )
+    with ServiceProcess(folder, command=("serve",)) as process:
+        process.wait_for("serving")
+        yield process, f"http://127.0.0.1:{port}"
+
+
+def admit(database: Database, name: str, keys: Keys, *, passes_on: bool = False) -> None:
+    """Let a node in, as an invitation and its code would."""
+    with database.connect() as connection:
+        secret = registry.invite(connection, name, passes_on=passes_on, expires=timedelta(days=1))
+        registry.enrol(connection, name, secret, keys.public)
