@@ -307,10 +307,12 @@ FROM dbsync.link WHERE name = %(link)s
 INSERT INTO dbsync.link (name) VALUES (%(link)s) ON CONFLICT (name) DO NOTHING
 
 -- name: unacknowledged
+-- Behind the last number that has a receipt: the many that have one are not walked through.
 SELECT s.number, s.window_start::text, s.window_end::text, s.joint::text, s.after_seq, s.last_seq, s.transactions, s.changes,
        s.hash
 FROM dbsync.sent s
 WHERE s.link = %(link)s AND s.incarnation = %(incarnation)s AND s.acknowledged_at IS NULL
+  AND s.number > (SELECT l.last_number FROM dbsync.link l WHERE l.name = %(link)s)
 ORDER BY s.number LIMIT %(most)s
 
 -- name: record_cut

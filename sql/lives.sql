@@ -8,15 +8,39 @@ UPDATE dbsync.link SET last_number = 0, last_hash = '\x'
 
 -- name: set_aside
 -- What was on its way under another incarnation: it is cut anew, and dropped upstream if it arrived.
-DELETE FROM dbsync.sent s USING dbsync.node n WHERE s.acknowledged_at IS NULL AND s.incarnation <> n.incarnation
+-- It was the newest of its link.
+DELETE FROM dbsync.sent s
+USING dbsync.node n, dbsync.link l
+CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT a.place FROM dbsync.sent a WHERE a.link = l.name AND a.acknowledged_at IS NOT NULL
+                     ORDER BY a.place DESC LIMIT 1), 0) AS place
+    OFFSET 0
+) last
+WHERE s.link = l.name AND s.place > last.place AND s.acknowledged_at IS NULL AND s.incarnation <> n.incarnation
 
 -- name: lives
--- The incarnations whose acknowledged batches are on record, in their order.
-SELECT s.incarnation, min(s.number), max(s.number)
-FROM dbsync.sent s
-WHERE s.link = %(link)s AND s.acknowledged_at IS NOT NULL
-GROUP BY s.incarnation
-ORDER BY min(s.place)
+-- The incarnations whose acknowledged batches are on record, in their order. Few, with very many batches: the index gives the
+-- next one, and the ends of each.
+WITH RECURSIVE life (incarnation) AS (
+    (SELECT s.incarnation FROM dbsync.sent s WHERE s.link = %(link)s ORDER BY s.incarnation LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.incarnation FROM dbsync.sent s WHERE s.link = %(link)s AND s.incarnation > life.incarnation
+            ORDER BY s.incarnation LIMIT 1)
+    FROM life WHERE life.incarnation IS NOT NULL
+)
+SELECT life.incarnation, first.number, last.number
+FROM life
+CROSS JOIN LATERAL (
+    SELECT s.number, s.place FROM dbsync.sent s
+    WHERE s.link = %(link)s AND s.incarnation = life.incarnation AND s.acknowledged_at IS NOT NULL
+    ORDER BY s.number LIMIT 1
+) first
+CROSS JOIN LATERAL (
+    SELECT s.number FROM dbsync.sent s
+    WHERE s.link = %(link)s AND s.incarnation = life.incarnation AND s.acknowledged_at IS NOT NULL
+    ORDER BY s.number DESC LIMIT 1
+) last
+ORDER BY first.place
 
 -- name: hash
 SELECT hash FROM dbsync.sent
