@@ -1,14 +1,19 @@
 -- name: retained
--- Batches whose changes stay: those without a receipt, and those whose receipt is younger than retention keeps them,
--- unless the log is over its size: then the oldest go, by whole windows. ``s`` is dbsync.sent, ``l`` its link.
-(s.acknowledged_at IS NULL
- OR (s.acknowledged_at > now() - make_interval(secs => %(keep)s)
-     AND s.place > CASE WHEN %(excess)s > 0 THEN coalesce((
-         SELECT max(t.window_ends) FROM (
-             SELECT sum(a.changes) OVER (ORDER BY a.place) - a.changes AS before,
-                    max(a.place) OVER (PARTITION BY a.window_end::text) AS window_ends
-             FROM dbsync.sent a WHERE a.link = l.name AND a.acknowledged_at IS NOT NULL
-         ) t WHERE t.before < %(excess)s), 0) ELSE 0 END))
+-- The oldest batch of link ``l`` whose changes stay: one without a receipt, or whose receipt is younger than retention keeps
+-- them, unless the log is over its size: then the oldest go, by whole windows.
+SELECT s.place, s.window_start
+FROM (
+    SELECT CASE WHEN %(excess)s > 0 THEN coalesce((
+        SELECT max(t.window_ends) FROM (
+            SELECT sum(a.changes) OVER (ORDER BY a.place) - a.changes AS before,
+                   max(a.place) OVER (PARTITION BY a.window_end::text) AS window_ends
+            FROM dbsync.sent a WHERE a.link = l.name AND a.acknowledged_at IS NOT NULL
+        ) t WHERE t.before < %(excess)s), 0) ELSE 0 END AS place
+    OFFSET 0
+) over
+JOIN dbsync.sent s ON s.link = l.name
+WHERE s.acknowledged_at IS NULL OR (s.acknowledged_at > now() - make_interval(secs => %(keep)s) AND s.place > over.place)
+ORDER BY s.place LIMIT 1
 
 -- name: horizon
 -- The snapshot in which everything may go: what every link's cursor sees, and every link's oldest batch that stays did not
@@ -21,10 +26,7 @@ seen_by AS (
     SELECT l.cursor AS seen FROM held l
     UNION ALL
     SELECT kept.window_start
-    FROM held l
-    CROSS JOIN LATERAL (
-        SELECT s.window_start FROM dbsync.sent s WHERE s.link = l.name AND {retained} ORDER BY s.place LIMIT 1
-    ) kept
+    FROM held l CROSS JOIN LATERAL ({retained}) kept
 ),
 reach AS (
     SELECT min(pg_snapshot_xmax(b.seen)::text::bigint) AS xmax, bool_and(b.seen IS NOT NULL) AS known FROM seen_by b
@@ -39,14 +41,20 @@ FROM reach r
 
 -- name: forget_batches
 -- Before their changes go, so that no batch is on record that cannot be read again, though another link may hold on to some
--- of them. The newest alone stays in any case. What they had shipped today is counted on.
-WITH gone AS (
-    DELETE FROM dbsync.sent s USING dbsync.link l
-    WHERE s.link = l.name AND s.acknowledged_at IS NOT NULL
-      AND s.place < (SELECT max(newest.place) FROM dbsync.sent newest
-                     WHERE newest.link = l.name AND newest.acknowledged_at IS NOT NULL)
-      AND s.place < coalesce((SELECT s.place FROM dbsync.sent s WHERE s.link = l.name AND {retained}
-                              ORDER BY s.place LIMIT 1), s.place + 1)
+-- of them. The newest alone stays in any case. What they had shipped today is counted on. How far that goes is asked once a
+-- link, and not of every batch.
+WITH until AS MATERIALIZED (
+    SELECT l.name AS link, least(newest.place, kept.place) AS place
+    FROM dbsync.link l
+    CROSS JOIN LATERAL (
+        SELECT a.place FROM dbsync.sent a WHERE a.link = l.name AND a.acknowledged_at IS NOT NULL
+        ORDER BY a.place DESC LIMIT 1
+    ) newest
+    LEFT JOIN LATERAL ({retained}) kept ON true
+),
+gone AS (
+    DELETE FROM dbsync.sent s USING until u
+    WHERE s.link = u.link AND s.place < u.place AND s.acknowledged_at IS NOT NULL
     RETURNING s.link, s.counts, s.acknowledged_at
 )
 INSERT INTO dbsync.shipped AS n (link, day, relation, changes)
