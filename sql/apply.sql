@@ -255,9 +255,10 @@ FOR UPDATE OF t
 
 -- name: spared
 -- Deletes that would take along, or change, a row which nobody named: the constraint acts, and the row that refers is not
--- itself to be deleted.
+-- itself to be deleted. LIMIT takes none away: it tells the planner how many there are, and without that it walks through
+-- the tables for the sake of a few.
 SELECT DISTINCT d.tx, d.seq, d.layout
-FROM pg_temp.dbsync_doomed d
+FROM (SELECT m.* FROM pg_temp.dbsync_doomed m LIMIT {doomed}) d
 JOIN {target} p ON p.tableoid = d.relation AND p.ctid = d.place
 JOIN {table} c ON {refers}
 WHERE NOT EXISTS (SELECT FROM pg_temp.dbsync_doomed e WHERE e.relation = c.tableoid AND e.place = c.ctid)

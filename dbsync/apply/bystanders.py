@@ -14,7 +14,7 @@ from psycopg import sql
 
 from dbsync.apply.load import Trouble
 from dbsync.apply.resolve import target_column, target_table
-from dbsync.keys.expression import Query, column_sql, table_sql
+from dbsync.keys.expression import Query, Sql, column_sql, table_sql
 from dbsync.model.catalog import Catalog, ForeignKey, Table
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict
@@ -27,23 +27,35 @@ class Constraint:
 
     table: Table
     key: ForeignKey
-    looks: Query
-    """Asks which of the doomed rows are referred to by one that is not doomed."""
+    refers: Sql
+    """Says that row ``c`` of it refers to row ``p``."""
 
     @property
     def target(self) -> TableName:
         """Name the table whose deletes it carries on."""
         return self.key.target
 
-    def carried_on(self, connection: psycopg.Connection, layouts: Sequence[int]) -> list[Trouble]:
-        """Give the deletes, of some layouts, that it would carry on; all where the rows cannot be looked at."""
+    def carried_on(self, connection: psycopg.Connection, layouts: Sequence[int], doomed: int) -> list[Trouble]:
+        """Give the deletes, of some layouts, that it would carry on; all where the rows cannot be looked at.
+
+        ``doomed`` is how many rows are to be deleted, of all tables.
+        """
         reason = f"rows of {self.table.name} that the source did not delete refer to it ({self.key.name})"
-        query = self.looks
+        query = self._looks(doomed)
         if not self._may_look(connection):
             reason = f"whether rows of {self.table.name} refer to it cannot be seen: this role may not read that table"
             query = statement("apply", "doomed").format(layouts=sql.Literal(list(layouts)))
         found = connection.execute(query).fetchall()
         return [_trouble(tx, seq, layout, reason) for tx, seq, layout in found]
+
+    def _looks(self, doomed: int) -> Query:
+        """Ask which of the doomed rows are referred to by one that is not doomed."""
+        return statement("apply", "spared").format(
+            doomed=sql.Literal(doomed),
+            target=table_sql(self.target),
+            table=table_sql(self.table.name),
+            refers=self.refers,
+        )
 
     def _may_look(self, connection: psycopg.Connection) -> bool:
         asked = {"table": self.table.oid, "columns": list(self.key.columns)}
@@ -72,10 +84,7 @@ class Acting:
             )
             for here, there in zip(key.columns, key.target_columns, strict=True)
         ]
-        looks = statement("apply", "spared").format(
-            target=table_sql(key.target), table=table_sql(table.name), refers=sql.SQL(" AND ").join(refers)
-        )
-        return Constraint(table=table, key=key, looks=looks)
+        return Constraint(table=table, key=key, refers=sql.SQL(" AND ").join(refers))
 
 
 def _trouble(tx: int, seq: int, layout: int, reason: str) -> Trouble:

@@ -215,11 +215,10 @@ class Writer:
         if not acting:
             return
         self._connection.execute(statement("apply", "clear_doomed"))
-        for share in dying:
-            self._execute(doom_statement(share).as_string(self._connection), span)
-        for constraint in acting:
+        doomed = sum(self._execute(doom_statement(share).as_string(self._connection), span).rowcount for share in dying)
+        for constraint in acting if doomed else ():
             layouts = [share.identity for share in dying if share.table.name == constraint.target]
-            troubles += constraint.carried_on(self._connection, layouts)
+            troubles += constraint.carried_on(self._connection, layouts, doomed)
 
     def _statements(self, share: Share) -> list[str]:
         """Give the statements of a share, composed the first time it is seen."""
