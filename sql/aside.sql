@@ -345,7 +345,8 @@ SELECT DISTINCT q.layout, q.awaits FROM dbsync.quarantine q
 WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'reference_missing' AND q.awaits_key IS NOT NULL
 
 -- name: arrived
-SELECT w.id FROM (SELECT q.id, q.awaits_key FROM dbsync.quarantine q
+-- In no collation but the column's that it is compared with: under our own that column's index could not be used.
+SELECT w.id FROM (SELECT q.id, q.awaits_key COLLATE pg_catalog."default" AS awaits_key FROM dbsync.quarantine q
     WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'reference_missing' AND q.layout = {layout}
       AND q.awaits = {awaits} AND q.awaits_key IS NOT NULL OFFSET 0) w
 {joins} WHERE NOT ({is_missing})
