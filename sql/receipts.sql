@@ -4,10 +4,16 @@
 SELECT pg_advisory_xact_lock(hashtextextended('dbsync ' || %(lineage)s, 0))
 
 -- name: last
--- Receipts of before links were told apart have none.
-SELECT number, hash, applied_at FROM dbsync.receipt
-WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '')
-ORDER BY number DESC LIMIT 1
+-- Receipts of before links were told apart have none. Two looks at the end of an index: asked for both at once, the planner
+-- sorts all receipts of the node.
+SELECT r.number, r.hash, r.applied_at
+FROM (VALUES (%(link)s::text), ('')) AS own (link)
+CROSS JOIN LATERAL (
+    SELECT r.number, r.hash, r.applied_at FROM dbsync.receipt r
+    WHERE r.node = %(node)s AND r.incarnation = %(incarnation)s AND r.link = own.link
+    ORDER BY r.number DESC LIMIT 1
+) r
+ORDER BY r.number DESC LIMIT 1
 
 -- name: one
 SELECT number, hash, applied_at FROM dbsync.receipt
