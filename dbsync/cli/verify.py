@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -77,6 +78,45 @@ def verify(  # noqa: PLR0913 - each is an option
     values null without --show-values).
     """
     settings = load(discover(config, os.environ), os.environ)
+    options = Options(limit=limit, show_values=show_values, progress=_progress)
+    found = _compare(settings, tables or (), options, repair=repair)
+    if json:
+        output.as_json(found.as_json(ignore_extra=ignore_extra))
+    else:
+        show(found, ignore_extra=ignore_extra)
+    if not found.report.agrees(ignore_extra=ignore_extra):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a comparison found, and what was done about it."""
+
+    report: Report
+    pending: int | None
+    """Changes not shipped yet; None if unknown."""
+    repaired: int | None
+    """Rows in the change log once more; None where nothing was to be repaired."""
+
+    def as_json(self, *, ignore_extra: bool) -> dict[str, Any]:
+        """Give it as ``--json`` prints it."""
+        report = self.report.as_json(ignore_extra=ignore_extra, pending=self.pending)
+        return {**report, "repaired": self.repaired}
+
+
+def show(found: Found, *, ignore_extra: bool = False) -> None:
+    """Print it for a person: the tables, the first rows that differ, what to do, and the answer last."""
+    report, pending, repaired = found.report, found.pending, found.repaired
+    output.table(words.HEADINGS, [words.cells(compared) for compared in report.tables], right=words.HEADINGS[1:])
+    _block(words.listing(report))
+    _block(words.remarks(report))
+    if not report.agrees(ignore_extra=ignore_extra):
+        _block(words.remedies(report, pending=pending) if repaired is None else words.repaired(repaired))
+    _block(words.closing(report, ignore_extra=ignore_extra, pending=pending))
+
+
+def _compare(settings: Config, patterns: Sequence[str], options: Options, *, repair: bool) -> Found:
+    """Compare the tables that are asked for; with ``repair``, send again on the way what upstream lacks."""
     with (
         closing(connect(settings.node.source, name="source")) as source,
         closing(connect(settings.upstream.url, name="upstream")) as upstream,
@@ -84,28 +124,10 @@ def verify(  # noqa: PLR0913 - each is an option
     ):
         registry = _registry(settings, source)
         pending = _pending(source, settings.upstream.label)
-        options = Options(limit=limit, show_values=show_values, progress=_progress, repair=mend)
-        report = compare_databases(registry, source, upstream, _selected(registry, tables or ()), options=options)
+        chosen = _selected(registry, patterns)
+        report = compare_databases(registry, source, upstream, chosen, options=replace(options, repair=mend))
     _clear()
-    repaired = mend.rows.total() if mend else None
-    if json:
-        output.as_json({**report.as_json(ignore_extra=ignore_extra, pending=pending), "repaired": repaired})
-    else:
-        show(report, ignore_extra=ignore_extra, pending=pending, repaired=repaired)
-    if not report.agrees(ignore_extra=ignore_extra):
-        raise typer.Exit(1)
-
-
-def show(
-    report: Report, *, ignore_extra: bool = False, pending: int | None = None, repaired: int | None = None
-) -> None:
-    """Print a report for a person: the tables, the first rows that differ, what to do, and the answer last."""
-    output.table(words.HEADINGS, [words.cells(compared) for compared in report.tables], right=words.HEADINGS[1:])
-    _block(words.listing(report))
-    _block(words.remarks(report))
-    if not report.agrees(ignore_extra=ignore_extra):
-        _block(words.remedies(report, pending=pending) if repaired is None else words.repaired(repaired))
-    _block(words.closing(report, ignore_extra=ignore_extra, pending=pending))
+    return Found(report=report, pending=pending, repaired=mend.rows.total() if mend else None)
 
 
 def _block(lines: Iterable[str]) -> None:
