@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -333,7 +334,7 @@ class TestAReloadedLaptop:
                 while len(left) < 5:
                     before = _transactions_to_go(reloaded)
                     service = services.start()
-                    until(lambda before=before: _moves_on(before, reloaded), "nothing moves")  # type: ignore[misc]
+                    until(partial(_moves_on, before, reloaded), "nothing moves")
                     services.kill(service)
                     new.kill()
                     new.start()
