@@ -15,7 +15,8 @@ from psycopg.abc import QueryNoTemplate
 from dbsync.demo.server import Cluster
 from tests.support.servers import Servers
 
-ONE_MIXTURE = pytest.mark.parametrize("pair", [(15, 18)], indirect=True, ids=["15->18"])
+MIXTURE = (15, 18)
+ONE_MIXTURE = pytest.mark.parametrize("pair", [MIXTURE], indirect=True, ids=["15->18"])
 """For tests whose answer does not depend on the servers' versions."""
 
 Row = tuple[Any, ...]
