@@ -25,8 +25,10 @@ from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Severity
 from dbsync.model.registration import Mode
 from dbsync.postgres import connect, translated
+from dbsync.service.nodes import make_keys
 
 _STDOUT = Path("-")
+KEYS = "keys"
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -71,6 +73,8 @@ def init(  # noqa: PLR0913 - the options of a command
     proposal = propose(catalog, there, (*(tables or ()), *(patterns or ())))
     text = render(proposal, node, source, upstream)
     _write(to, text, force=force)
+    if to != _STDOUT:
+        _make_keys(to.parent / KEYS)
     _report(proposal, parse(text, path=to, environ=os.environ), catalog, to)
 
 
@@ -105,6 +109,13 @@ def _write(to: Path, text: str, *, force: bool) -> None:
             file.write(text)
     except OSError as error:
         raise Refusal(f"cannot write {to}", why=error.strerror or str(error), hint="--output FILE") from None
+
+
+def _make_keys(folder: Path) -> None:
+    """Make the node's keys beside its configuration; those that are there stay."""
+    public = make_keys(folder)
+    if public is not None:
+        output.talk(f"This node's keys are in {folder}: keep them to yourself, and a copy of them safe.")
 
 
 def _report(proposal: Proposal, settings: Config, catalog: Catalog, to: Path) -> None:

@@ -21,6 +21,7 @@ PLACES = {
     "backfill": "backfill:backfill",
     "run": "run:run",
     "serve": "serve:serve",
+    "nodes": "nodes:app",
     "status": "status:status",
     "pause": "run:pause",
     "resume": "run:resume",

@@ -94,7 +94,7 @@ class Keys:
                 "this node's keys cannot be read",
                 where=str(folder),
                 why="they are damaged",
-                hint="put them back from a copy, or: dbsync init --keys, and have the node invited anew",
+                hint="put them back from a copy, or: dbsync nodes keys --new, in another folder, and have the node invited anew",
             ) from None
 
     def save(self, folder: Path) -> None:
@@ -134,7 +134,7 @@ def _read(path: Path) -> bytes:
             "this node's keys cannot be read",
             where=str(path),
             why=(error.strerror or "").lower(),
-            hint="dbsync init --keys   (makes them, once)",
+            hint="dbsync nodes keys --new   (makes them, once)",
         ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(

@@ -178,7 +178,7 @@ def _replace_keys(connection: psycopg.Connection, name: str, keys: PublicKeys) -
             "these keys were used here before",
             where=name,
             why="keys belong to one node and are never taken up again",
-            hint="dbsync init --keys   (at the node, in a folder without keys, makes new ones)",
+            hint="dbsync nodes keys --new   (at the node, once its old keys are moved away)",
         )
 
 
