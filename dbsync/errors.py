@@ -100,10 +100,14 @@ class FormatError(DbsyncError):
 
 
 class Unreachable(DbsyncError):
-    """A database cannot be reached now; nothing is lost, the work waits."""
+    """A database, or the server before it, cannot be reached now; nothing is lost, the work waits.
+
+    ``after`` is how many seconds the other side asks to be left alone, where it said so.
+    """
 
     exit_code = 69
     try_again = True
+    after: float | None = None
 
 
 class Exhausted(Unreachable):

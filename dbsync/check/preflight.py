@@ -32,7 +32,7 @@ Reached = psycopg.Connection | DbsyncError
 def preflight(
     config: Config,
     source: Reached,
-    upstream: Reached,
+    upstream: Reached | None,
     *,
     revision: str,
     trigger_states: TriggerStates | None = None,
@@ -40,17 +40,20 @@ def preflight(
     """Check configuration, connections, rights, keys and columns on both sides, and drift; change nothing.
 
     ``revision`` is that of the dbsync schema this program needs, ``trigger_states`` tells the state of the triggers
-    where the schema is that. What cannot be asked since a side is out of reach is left out, and said once.
+    where the schema is that. What cannot be asked since a side is out of reach is left out, and said once; an upstream
+    that is None is none of this node's to look at.
     """
     here = _Side(side="source", reached=source, dsn=config.node.source)
-    there = _Side(side="upstream", reached=upstream, dsn=config.upstream.url)
-    for side in (here, there):
+    there = None if upstream is None else _Side(side="upstream", reached=upstream, dsn=config.upstream.url)
+    for side in (here, there) if there else (here,):
         side.look(lambda session, side=side: _look(session, side, revision))  # type: ignore[misc]  # bound at once
     registry = Registry()
     if here.catalog is not None:
         registry, findings = register(config, here.catalog)
         here.findings += findings or [_registered(registry)]
         here.look(lambda session: _of_source(session, here, registry, revision, trigger_states))
+    if there is None:
+        return here.findings
     there.look(lambda session: _of_upstream(session, there, registry))
     together = server.of_both(here.server, there.server) if here.server and there.server else ()
     return [*together, *here.findings, *there.findings]

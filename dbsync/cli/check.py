@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ import typer
 from dbsync import schema
 from dbsync.capture import install
 from dbsync.check.finding import warning
+from dbsync.check.https import of_https
 from dbsync.check.preflight import is_fine, preflight
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
@@ -19,6 +21,8 @@ from dbsync.cli.reach import reach
 from dbsync.config.advice import advise
 from dbsync.config.discover import discover
 from dbsync.config.load import load, read_text
+from dbsync.config.models import Config, Route
+from dbsync.errors import DbsyncError
 from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Finding
 from dbsync.model.names import TableName
@@ -29,7 +33,8 @@ def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Check everything that can be told before anything is started.
 
     Configuration, connections, privileges, keys, columns and triggers, on both sides. Changes nothing: it reads, in
-    READ ONLY transactions. Each finding comes with a remedy, SQL to paste or a command.
+    READ ONLY transactions. Each finding comes with a remedy, SQL to paste or a command. An upstream over https is asked
+    whether it is there; what is in its database is for a check over there to say.
     Exits 0 when nothing stands in the way (warnings do not), 1 when something does, 78 when the file cannot be read.
 
     JSON: ok (bool) and findings, each with code (stable, for scripts), severity (ok, warning, error), where, what,
@@ -37,8 +42,10 @@ def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """
     path = discover(config, os.environ)
     settings = load(path, os.environ)
-    with reach(settings.node.source, "source") as source, reach(settings.upstream.url, "upstream") as upstream:
+    with reach(settings.node.source, "source") as source, _upstream(settings) as upstream:
         found = preflight(settings, source, upstream, revision=schema.head(), trigger_states=_trigger_states)
+        if settings.upstream.route is Route.HTTPS:
+            found += of_https(settings, source)
     found = [*_advice(path), *found]
     fine = is_fine(found)
     if json:
@@ -48,6 +55,12 @@ def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
         output.talk(f"{output.summary(found)}{'' if fine else ': mend the errors before anything is started'}")
     if not fine:
         raise typer.Exit(1)
+
+
+def _upstream(settings: Config) -> AbstractContextManager[psycopg.Connection | DbsyncError | None]:
+    if settings.upstream.route is Route.DIRECT:
+        return reach(settings.upstream.database, "upstream")
+    return nullcontext()
 
 
 def _advice(path: Path) -> list[Finding]:

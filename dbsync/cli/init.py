@@ -16,7 +16,7 @@ from dbsync.catalog.inspect import inspect
 from dbsync.cli import output
 from dbsync.cli.reach import reach
 from dbsync.config.load import parse
-from dbsync.config.models import ROW_ID, Config
+from dbsync.config.models import ROW_ID, Config, Route
 from dbsync.config.proposal import Proposal
 from dbsync.errors import DbsyncError, Refusal
 from dbsync.keys.propose import propose
@@ -81,7 +81,10 @@ def init(  # noqa: PLR0913 - the options of a command
 def _catalogs(settings: Config) -> tuple[Catalog, Catalog | None]:
     with closing(connect(settings.node.source, name="source")) as connection, translated("source"):
         catalog = inspect(connection)
-    with reach(settings.upstream.url, "upstream") as session:
+    if settings.upstream.route is not Route.DIRECT:
+        output.talk("The upstream's tables are not seen from here: dbsync check over there looks at them.")
+        return catalog, None
+    with reach(settings.upstream.database, "upstream") as session:
         if isinstance(session, DbsyncError):
             output.talk(f"The upstream was not asked ({session.what}): dbsync check compares both sides later.")
             return catalog, None

@@ -18,6 +18,7 @@ PLACES = {
     "install-upstream": "install:install_upstream",
     "install-triggers": "install:install_triggers",
     "uninstall-triggers": "install:uninstall_triggers",
+    "enrol": "enrol:enrol",
     "backfill": "backfill:backfill",
     "run": "run:run",
     "serve": "serve:serve",

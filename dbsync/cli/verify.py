@@ -119,7 +119,7 @@ def _compare(settings: Config, patterns: Sequence[str], options: Options, *, rep
     """Compare the tables that are asked for; with ``repair``, send again on the way what upstream lacks."""
     with (
         closing(connect(settings.node.source, name="source")) as source,
-        closing(connect(settings.upstream.url, name="upstream")) as upstream,
+        closing(connect(settings.upstream.database, name="upstream")) as upstream,
         repairing(settings) if repair else nullcontext() as mend,
     ):
         registry = _registry(settings, source)

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from dbsync.config import dsn, patterns
-from dbsync.errors import ConfigError
+from dbsync.config import dsn, patterns, web
+from dbsync.errors import ConfigError, UsageError
 from dbsync.model.names import TableName
 from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew, Policies, Policy
 from dbsync.model.registration import Mode, Truncate
@@ -44,7 +44,7 @@ class Route(StrEnum):
     NATS = "nats"
 
 
-_SCHEMES = {"postgresql": Route.DIRECT, "postgres": Route.DIRECT, "": Route.DIRECT} | {
+_SCHEMES = {"postgresql": Route.DIRECT, "postgres": Route.DIRECT, "": Route.DIRECT, "http": Route.HTTPS} | {
     route.value: route for route in (Route.HTTPS, Route.FILE, Route.NATS)
 }
 
@@ -73,14 +73,25 @@ def _connection_string(text: str) -> str:
 def _upstream_url(text: str) -> str:
     route = route_of(text)
     if route is None:
-        raise PydanticCustomError("route", "not an address dbsync knows: write postgresql://... or host=... dbname=...")
-    if route is not Route.DIRECT:
         raise PydanticCustomError(
-            "later_route",
-            "the {route} route comes in a later version; this one ships to postgresql://... or host=... dbname=...",
-            {"route": route.value},
+            "route", "not an address dbsync knows: write https://..., postgresql://... or host=... dbname=..."
         )
-    return _connection_string(text)
+    if route is Route.DIRECT:
+        return _connection_string(text)
+    if route is Route.HTTPS:
+        return _web_address(text)
+    raise PydanticCustomError(
+        "later_route",
+        "the {route} route comes in a later version; this one ships to https://..., postgresql://... or host=... dbname=...",
+        {"route": route.value},
+    )
+
+
+def _web_address(text: str) -> str:
+    problem = web.problem(text)
+    if problem is not None:
+        raise PydanticCustomError("web_address", "{problem}", {"problem": problem})
+    return text
 
 
 def _column(text: str) -> str:
@@ -213,16 +224,32 @@ class UpstreamConfig(_Section):
 
     url: Annotated[str, AfterValidator(_upstream_url)] = Field(repr=False)
     name: NodeName | None = None
+    ca: FilePath | None = None
+    """A file of certificate authorities (PEM) to believe instead of the system's, for the https route."""
 
     @property
     def label(self) -> str:
         """Name the upstream for people: as configured, else after its database, service or host."""
-        return self.name or dsn.short_name(self.url)
+        if self.name is not None:
+            return self.name
+        return web.short_name(self.url) if self.route is Route.HTTPS else dsn.short_name(self.url)
 
     @property
     def route(self) -> Route:
-        """Give the route; always direct in this version."""
+        """Give the route."""
         return route_of(self.url) or Route.DIRECT
+
+    @property
+    def database(self) -> str:
+        """Give the upstream's connection string. Raises UsageError over another route: only its server reaches that."""
+        if self.route is Route.DIRECT:
+            return self.url
+        raise UsageError(
+            "this asks the upstream's database, which cannot be reached from here",
+            where=f"upstream {self.label}",
+            why=f"it is reached by {self.route.value}; its database only on the upstream's own server",
+            hint="there, with a dbsync.toml whose upstream.url is a connection string, type the same",
+        )
 
 
 class GenericConfig(_Section):
@@ -392,8 +419,13 @@ class Config(_Section):
     def from_folder(self, folder: Path) -> Config:
         """Give the same with every path as it is meant: from the folder of the configuration."""
         node = self.node.model_copy(update={"keys": str(folder / self.node.keys)})
-        tls = {name: str(folder / path) for name in ("certificate", "key") if (path := getattr(self.serve, name))}
-        return self.model_copy(update={"node": node, "serve": self.serve.model_copy(update=tls)})
+        above, serve = self.above, self.serve
+        if above is not None and above.ca is not None:
+            above = above.model_copy(update={"ca": str(folder / above.ca)})
+        tls = {name: str(folder / path) for name in ("certificate", "key") if (path := getattr(serve, name))}
+        return self.model_copy(
+            update={"node": node, "above": above, "serve": serve.model_copy(update=tls) if tls else serve}
+        )
 
     def entry_for(self, name: TableName) -> TableConfig | None:
         """Find the entry that is about a table, also one that says ``skip``.

@@ -8,7 +8,7 @@ question are all told from what the upstream said, whatever TLS was worth on the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -38,13 +38,20 @@ _ANSWER = ("@status", "content-digest", '"signature";req;key="dbsync"')
 _ALWAYS = timedelta(days=365_000)
 
 
+def folded(headers: Mapping[str, str]) -> MutableMapping[str, str]:
+    """Give headers by their names, however those are written."""
+    found: MutableMapping[str, str] = CaseInsensitiveDict()  # type: ignore[no-untyped-call]  # the library's, without types
+    found.update(headers)
+    return found
+
+
 @dataclass(slots=True, kw_only=True)
 class Request:
     """A request as far as it is signed. ``url`` is absolute; only its path and query count."""
 
     method: str
     url: str
-    headers: MutableMapping[str, str] = field(default_factory=CaseInsensitiveDict)
+    headers: MutableMapping[str, str] = field(default_factory=lambda: folded({}))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +60,7 @@ class Answer:
 
     status_code: int
     request: Request
-    headers: MutableMapping[str, str] = field(default_factory=CaseInsensitiveDict)
+    headers: MutableMapping[str, str] = field(default_factory=lambda: folded({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

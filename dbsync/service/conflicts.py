@@ -236,7 +236,7 @@ class Ledger:
 @contextmanager
 def ledger(config: Config, *, here: bool = False) -> Iterator[Ledger]:
     """Look at the upstream's ledger, or at that of this node's own database."""
-    dsn, where = (config.node.source, "source") if here else (config.upstream.url, "upstream")
+    dsn, where = (config.node.source, "source") if here else (config.upstream.database, "upstream")
     with connect(dsn, name=where) as connection:
         schema.require(connection, where)
         let_server_notice(connection, SILENCE)

@@ -245,7 +245,7 @@ _EVERYTHING: dict[str, Any] = dict.fromkeys(("id", "behind", "state", "relations
 @contextmanager
 def desk(config: Config, *, here: bool = False) -> Iterator[Desk]:
     """Look at the upstream, or at this node's own database: at what other nodes sent into it."""
-    dsn, where = (config.node.source, "source") if here else (config.upstream.url, "upstream")
+    dsn, where = (config.node.source, "source") if here else (config.upstream.database, "upstream")
     with connect(dsn, name=where) as connection:
         schema.require(connection, where)
         let_server_notice(connection, SILENCE)

@@ -14,12 +14,12 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from dbsync import schema
-from dbsync.apply.applier import Applier
 from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, Refusal
+from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, NotAdmitted, Refusal, Unreachable
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
+from dbsync.service import routes
 from dbsync.service.care import Care
 from dbsync.service.flags import SLICE, Flag
 from dbsync.service.link import Link, LinkState, set_state
@@ -27,7 +27,6 @@ from dbsync.service.lives import bring_home
 from dbsync.service.notify import notify
 from dbsync.service.upkeep import Upkeep
 from dbsync.silence import let_server_notice
-from dbsync.transport.direct import Direct
 
 IDLE_FIRST = 0.002
 """Seconds to the first look after something was shipped."""
@@ -100,7 +99,7 @@ class Service:
                 retry=retry_if_exception(_worth_waiting),
                 stop=lambda _: self.stop.is_set(),
                 retry_error_callback=lambda _: None,
-                wait=wait_random_exponential(multiplier=0.5, max=self.config.service.retry_max),
+                wait=self._pause,
                 sleep=self._sleep,
                 before_sleep=self._before_sleep,
             ):
@@ -145,6 +144,7 @@ class Service:
             if not (caught_up and _worth_waiting(error)):
                 raise
             self._say(error)
+            self._sleep(_asked_for(error))
 
     def _stream(self, link: Link) -> Iterator[None]:
         """Ship whatever comes; yield whenever nothing is left."""
@@ -208,10 +208,7 @@ class Service:
             if bring_home(source, node):
                 with translated("source"):
                     node = nodes.read(source)
-            upstream = stack.enter_context(
-                connect(config.upstream.url, name="upstream", application=f"dbsync {node.name}", silence=silence)
-            )
-            schema.require(upstream, "upstream")
+            transport = stack.enter_context(routes.transport(config, node, source))
             with translated("source"):
                 reader = Reader(
                     source,
@@ -223,9 +220,6 @@ class Service:
                 reader.claim(CLAIM_PATIENCE)
                 let_server_notice(source, silence)
                 self._upkeep.begin(source, config.retention)
-            with translated("upstream"):
-                transport = Direct(Applier(upstream, config.policies))
-                let_server_notice(upstream, silence)
             link = Link(
                 node=node,
                 name=config.upstream.label,
@@ -264,6 +258,11 @@ class Service:
             log.info("configuration_reloaded")
         except DbsyncError as error:
             log.error("configuration_refused", reason=str(error), hint="the tables stay as they were")
+
+    def _pause(self, state: RetryCallState) -> float:
+        """Give the seconds until the next attempt: ever more, and never fewer than the other side asks for."""
+        growing = wait_random_exponential(multiplier=0.5, max=self.config.service.retry_max)
+        return max(growing(state), _asked_for(state.outcome.exception() if state.outcome else None))
 
     def _sleep(self, seconds: float) -> None:
         """Wait for the next attempt; a new configuration is read meanwhile, for its tables are to be captured now."""
@@ -314,4 +313,11 @@ def _tend(link: Link) -> float:
 
 
 def _worth_waiting(error: BaseException) -> bool:
-    return isinstance(error, DbsyncError) and (error.try_again or isinstance(error, LinkHalted | IdentityConflict))
+    return isinstance(error, DbsyncError) and (
+        error.try_again or isinstance(error, LinkHalted | IdentityConflict | NotAdmitted)
+    )
+
+
+def _asked_for(error: BaseException | None) -> float:
+    """Give the seconds for which the other side wants to be left alone."""
+    return (error.after or 0.0) if isinstance(error, Unreachable) else 0.0

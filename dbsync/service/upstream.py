@@ -57,8 +57,8 @@ class Right:
 
 def install(config: Config) -> Installed:
     """Bring the upstream to what the configuration says; a second time there is nothing to do."""
-    with connect(config.upstream.url, name="upstream") as connection:
-        changed = schema.upgrade(config.upstream.url, "upstream")
+    with connect(config.upstream.database, name="upstream") as connection:
+        changed = schema.upgrade(config.upstream.database, "upstream")
         with translated("upstream"):
             before = missing(connection, config)
             _grant(connection, before)
@@ -71,7 +71,7 @@ def install(config: Config) -> Installed:
 def plan(config: Config) -> Iterator[str]:
     """Give the SQL that :func:`install` would run, and run none of it to stay."""
     with (
-        connect(config.upstream.url, name="upstream") as connection,
+        connect(config.upstream.database, name="upstream") as connection,
         translated("upstream"),
         connection.transaction(force_rollback=True),
     ):

@@ -48,18 +48,16 @@ class Armed:
 class Proxy:
     """Listens on 127.0.0.1 and forwards to a database's server.
 
-    ``with Proxy(database) as line:`` connect to ``line.dsn``; :meth:`arm` a fault, :meth:`mend` it. A connection that has
+    ``with Proxy(database) as line:`` connect to ``line.dsn``; or to ``line.port`` of one before a port of this computer.
+    :meth:`arm` a fault, :meth:`mend` it. A connection that has
     gone silent stays so for good, as in life.
     """
 
-    def __init__(self, database: Database) -> None:
-        cluster = database.cluster
-        self._server = str(cluster.directory / f".s.PGSQL.{cluster.port}")
+    def __init__(self, to: Database | int) -> None:
+        self._to = to
         self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        self.dsn = make_conninfo(
-            database.dsn, host="127.0.0.1", port=port, connect_timeout=2, sslmode="disable", gssencmode="disable"
-        )
+        self.port: int = self._listener.getsockname()[1]
+        self.dsn = "" if isinstance(to, int) else self._dsn(to)
         self.passed = dict.fromkeys(Way, 0)
         """Bytes that went through."""
         self.broken = 0
@@ -69,6 +67,11 @@ class Proxy:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._closing = False
+
+    def _dsn(self, database: Database) -> str:
+        return make_conninfo(
+            database.dsn, host="127.0.0.1", port=self.port, connect_timeout=2, sslmode="disable", gssencmode="disable"
+        )
 
     def arm(self, fault: Fault, way: Way, after: int) -> None:
         """Break once, after so many bytes in one direction."""
@@ -108,12 +111,12 @@ class Proxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        server = socket.socket(socket.AF_UNIX)
+        server = socket.socket(socket.AF_INET if isinstance(self._to, int) else socket.AF_UNIX)
         with self._lock:
             self._open |= {client, server}
         try:
             if not self._deaf:
-                server.connect(self._server)
+                server.connect(self._address())
             self._forward(client, server)
         except (OSError, ValueError):
             pass  # the other side is gone, or we closed it
@@ -121,6 +124,12 @@ class Proxy:
             with self._lock:
                 self._reset(client, server)
                 self._open -= {client, server}
+
+    def _address(self) -> str | tuple[str, int]:
+        if isinstance(self._to, int):
+            return "127.0.0.1", self._to
+        cluster = self._to.cluster
+        return str(cluster.directory / f".s.PGSQL.{cluster.port}")
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         others = {client: (server, Way.UP), server: (client, Way.DOWN)}

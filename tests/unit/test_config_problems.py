@@ -92,7 +92,7 @@ def test_a_misspelled_name_is_not_reported_as_missing_too() -> None:
 def test_a_key_of_another_section_is_sent_there() -> None:
     assert only(UPSTREAM + 'source = "dbname=x"\n' + NODE).hint == "'source' belongs in [node]"
     assert only(HEAD + "max_changes = 5\n").hint == "'max_changes' belongs in [batch]"
-    assert only(HEAD + 'zzz = "x"\n').hint == "known here: url, name"
+    assert only(HEAD + 'zzz = "x"\n').hint == "known here: url, name, ca"
 
 
 def test_one_slip_in_an_entry_does_not_hide_the_others() -> None:
@@ -196,11 +196,29 @@ def test_each_slip_in_a_section_has_its_words(text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "route"),
-    [("https://community.example.org", "https"), ("file:///media/usb/outbox", "file"), ("nats://relay:4222", "nats")],
+    [("file:///media/usb/outbox", "file"), ("nats://relay:4222", "nats")],
 )
 def test_a_later_route_is_named_as_such(url: str, route: str) -> None:
     problem = only(HEAD.replace("dbname=community", url))
     assert problem.message.startswith(f"the {route} route comes in a later version")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://:8443",
+        "https://user:hunter2@community.example.org",
+        "https://community.example.org/dbsync",
+        "https://community.example.org?x=1",
+        "https://community.example.org:port",
+        "http://community.example.org",
+    ],
+)
+def test_a_web_address_that_is_none_is_refused_without_being_repeated(url: str) -> None:
+    problem = only(HEAD.replace("dbname=community", url))
+    assert problem.message
+    assert url not in problem.message
+    assert "hunter2" not in explain([problem])
 
 
 def test_an_unknown_address_is_refused_without_being_repeated() -> None:

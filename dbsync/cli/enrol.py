@@ -1,0 +1,54 @@
+"""``dbsync enrol``: this node's first contact with an upstream over https."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption
+from dbsync.config.discover import discover
+from dbsync.config.load import load
+from dbsync.errors import ConfigError
+
+
+def enrol(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The upstream's address: https://host or https://host:port")
+    ],
+    code: Annotated[str, typer.Argument(metavar="CODE", help="What dbsync nodes invite printed over there.")],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Even if other keys of this upstream are kept: it has new ones.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Exchange keys with an upstream, with a code from its operator.
+
+    The upstream's operator types dbsync nodes invite NAME, NAME being this node's, and sends the code by a way he trusts.
+    Afterwards the upstream takes this node's changes, and this node believes nobody else's receipts. The keys are kept in
+    the source database, so type this as who installs; upstream.url in dbsync.toml becomes this address.
+    """
+    from dbsync.service.enrol import enrol as exchange  # noqa: PLC0415 - takes long to import, and only this needs it
+
+    path = discover(config, os.environ)
+    settings = load(path, os.environ)
+    done = exchange(settings, url, code, replace=replace)
+    output.line(f"{settings.node.name} is enrolled with {done.name or done.label} (key {done.key_id})")
+    if settings.upstream.url.rstrip("/") != url.rstrip("/"):
+        _write(path, url)
+    output.talk("next: dbsync check   then: dbsync run")
+
+
+def _write(path: Path, url: str) -> None:
+    from dbsync.config.edit import set_upstream  # noqa: PLC0415 - tomlkit takes long to import
+
+    try:
+        set_upstream(path, url)
+    except ConfigError as error:
+        output.talk(f'{error.what} ({error.why}): write url = "{url}" into [upstream] of {path}')
+        return
+    output.talk(f"{path}: upstream.url is {url} now")

@@ -1,0 +1,43 @@
+"""Change a setting in a dbsync.toml; comments, order and everything else stay as they were."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import tomlkit
+
+from dbsync.config.load import read_text
+from dbsync.errors import ConfigError
+
+
+def set_upstream(path: Path, url: str) -> None:
+    """Write another ``[upstream] url`` into a file, whole or not at all. Raises ConfigError where it cannot be written."""
+    document = tomlkit.parse(read_text(path))
+    document.setdefault("upstream", tomlkit.table())["url"] = url
+    try:
+        _replace(path.resolve(), tomlkit.dumps(document).encode())
+    except OSError as error:
+        raise ConfigError(
+            "the configuration was not written", where=str(path), why=(error.strerror or str(error)).lower()
+        ) from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a new file in an old one's place, with its owner and mode."""
+    before = path.stat()
+    beside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+            file.flush()
+            os.fsync(descriptor)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,68 @@
+"""Enrolling this node with an upstream, and pinning the upstream's keys in its own database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbsync import schema
+from dbsync.config import web
+from dbsync.config.models import Config, UpstreamConfig
+from dbsync.errors import Refusal, UsageError
+from dbsync.identity.code import Invitation, read_code
+from dbsync.identity.keys import Keys
+from dbsync.identity.registry import Peer, pin, pinned
+from dbsync.postgres import connect, translated
+from dbsync.service import node as nodes
+from dbsync.transport.enrol import enrol as ask
+from dbsync.transport.line import Line
+
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """What came of it."""
+
+    label: str
+    """Under which name the upstream's keys are kept here: the link's."""
+    name: str
+    """What the upstream calls itself."""
+    key_id: str
+
+
+def enrol(config: Config, url: str, code: str, *, replace: bool = False) -> Enrolled:
+    """Bring this node's keys to the upstream that the code is of, and keep its keys as the only ones to believe.
+
+    What can be wrong here is found out first: the code works once. ``replace`` gives up keys that were kept before.
+    """
+    problem = web.problem(url)
+    if problem is not None:
+        raise UsageError("that is no upstream's address", where="URL", why=problem)
+    label = UpstreamConfig(url=url, name=config.upstream.name).label
+    invitation = read_code(code)
+    keys = Keys.load(Path(config.node.keys))
+    ca = Path(config.upstream.ca) if config.upstream.ca else None
+    with connect(config.node.source, name="source") as source:
+        schema.require(source, "source")
+        with translated("source"):
+            nodes.expect(nodes.read(source).name, config.node.name)
+            if not replace:
+                _refuse_another(pinned(source, label), invitation, label)
+        with Line(url, silence=_PATIENCE, ca=ca) as line:
+            met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
+        with translated("source"):
+            pin(source, label, met.keys, replace=replace)
+    return Enrolled(label=label, name=met.name, key_id=met.keys.key_id)
+
+
+def _refuse_another(known: Peer | None, invitation: Invitation, label: str) -> None:
+    head = invitation.fingerprint_head
+    if known is None or known.keys is None or known.keys.fingerprint[: len(head)] == head:
+        return
+    raise Refusal(
+        f"this node is enrolled with another {label}",
+        where="source",
+        why="the code stands for other keys than those that are kept here",
+        hint="is it another server: give it another name in [upstream]. Has it new keys: the same with --replace",
+    )

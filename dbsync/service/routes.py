@@ -1,0 +1,71 @@
+"""Which transport a configuration asks for, opened and closed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import assert_never
+
+import psycopg
+
+from dbsync import schema
+from dbsync.apply.applier import Applier
+from dbsync.config.models import Config, Route
+from dbsync.errors import NotAdmitted, UsageError
+from dbsync.identity.keys import Keys
+from dbsync.identity.registry import pinned
+from dbsync.postgres import connect, translated
+from dbsync.service.node import Node
+from dbsync.silence import let_server_notice
+from dbsync.transport.base import Transport
+from dbsync.transport.direct import Direct
+from dbsync.transport.exchange import Exchange
+from dbsync.transport.https import Https
+from dbsync.transport.line import Line
+
+
+@contextmanager
+def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterator[Transport]:
+    """Open the route to the configured upstream. Raises Unreachable without one, NotAdmitted before it was enrolled with."""
+    match config.upstream.route:
+        case Route.DIRECT:
+            with _direct(config, node) as found:
+                yield found
+        case Route.HTTPS:
+            with _https(config, source) as found:
+                yield found
+        case Route.FILE | Route.NATS as later:
+            raise UsageError(f"the {later.value} route comes in a later version")
+        case never:
+            assert_never(never)
+
+
+@contextmanager
+def _direct(config: Config, node: Node) -> Iterator[Transport]:
+    silence = config.service.silence
+    with connect(
+        config.upstream.database, name="upstream", application=f"dbsync {node.name}", silence=silence
+    ) as upstream:
+        schema.require(upstream, "upstream")
+        with translated("upstream"):
+            applier = Applier(upstream, config.policies)
+            let_server_notice(upstream, silence)
+        yield Direct(applier)
+
+
+@contextmanager
+def _https(config: Config, source: psycopg.Connection) -> Iterator[Transport]:
+    upstream = config.upstream
+    with translated("source"):
+        peer = pinned(source, upstream.label)
+    if peer is None or peer.keys is None:
+        raise NotAdmitted(
+            f"this node was never enrolled with {upstream.label}",
+            where=upstream.url,
+            why="it does not know the upstream's keys, nor the upstream its own",
+            hint=f"dbsync enrol {upstream.url} CODE   (the code: dbsync nodes invite {config.node.name}, over there)",
+        )
+    keys = Keys.load(Path(config.node.keys))
+    with Line(upstream.url, silence=config.service.silence, ca=Path(upstream.ca) if upstream.ca else None) as line:
+        yield Https(Exchange(line=line, keys=keys, theirs=peer.keys))

@@ -1,0 +1,1 @@
+"""What every route does, whatever it is made of."""
