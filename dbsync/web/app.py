@@ -18,13 +18,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, Unreachable
+from dbsync.errors import DbsyncError, FormatError, Unreachable
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.messages import Request, Stale, verify_request
 from dbsync.postgres import SETTINGS, translated
 from dbsync.web.appliers import Appliers
 from dbsync.web.door import Door, Said, Visit, problem
-from dbsync.web.nodes import PART, Desk, explained
+from dbsync.web.nodes import PART, Desk, Malformed, explained
 
 VERSION = 1
 SMALL = 1 << 16
@@ -137,10 +137,14 @@ class Server:
             keys, let_in = self._desk.enrol(body)
             _check_newcomer(request, body, keys, self.keys.public.fingerprint[:10].hex().upper())
         except Stale as error:
-            said = problem(401, "clock", error.what, why=error.why, now=_now())
-            return _response(said)
-        except DbsyncError as error:
+            return _response(problem(401, "clock", error.what, why=error.why, now=_now()))
+        except Malformed as error:
             return _response(explained(error))
+        except FormatError:
+            hint = (
+                "look at the code and the address; or ask this upstream's operator for a code: dbsync nodes invite NAME"
+            )
+            return _response(problem(403, "not_yours", "the code is mistyped, or another upstream's", hint=hint))
         said = self._safely(let_in)
         return Response(said.bytes, said.status, dict(self._door.signed(request, said)))
 

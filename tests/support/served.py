@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
+from tests.support.certificates import Certificate
 from tests.support.databases import Database
 from tests.support.service import ServiceProcess
 
@@ -23,9 +24,15 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    folder: Path, database: Database, *, keys: Keys, name: str = "community", more: str = "", port: int | None = None
+    folder: Path,
+    database: Database,
+    *,
+    keys: Keys,
+    more: str = "",
+    port: int | None = None,
+    tls: Certificate | None = None,
 ) -> Iterator[tuple[ServiceProcess, str]]:
-    """Serve a database that has dbsync's schema, without TLS; give the process and its address.
+    """Serve a database that has dbsync's schema; give the process and its address.
 
     ``more`` is what stands in the section [serve] and behind it. A server that was killed is begun again with its ``port``.
     """
@@ -33,12 +40,16 @@ def serving(
     if not (folder / "keys").exists():
         keys.save(folder / "keys")
     port = port or free_port()
+    if tls is not None:
+        more += f'\ncertificate = "{tls.certificate}"\nkey = "{tls.key}"'
     (folder / "dbsync.toml").write_text(
-        f'[node]\nname = "{name}"\nsource = "{database.dsn}"\n[serve]\nlisten = "127.0.0.1:{port}"\n{more}\n'
+        f'[node]\nname = "community"\nsource = "{database.dsn}"\n[serve]\nlisten = "127.0.0.1:{port}"\n{more}\n'
     )
-    with ServiceProcess(folder, command=("serve",)) as process:
-        process.wait_for("serving")
-        yield process, f"http://127.0.0.1:{port}"
+    process = ServiceProcess(folder, command=("serve",))
+    before = len(process.said("serving")) if process.log.exists() else 0
+    with process:
+        process.wait_for("serving", before + 1)
+        yield process, f"{'https' if tls else 'http'}://127.0.0.1:{port}"
 
 
 def admit(database: Database, name: str, keys: Keys, *, passes_on: bool = False) -> None:
