@@ -18,7 +18,15 @@ SqlOption = Annotated[bool, typer.Option("--sql", help="Print the SQL instead of
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
-def install_upstream(*, sql: SqlOption = False, dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
+def install_upstream(
+    *,
+    here: Annotated[
+        bool, typer.Option("--here", help="In this node's own database: others bring their changes into it.")
+    ] = False,
+    sql: SqlOption = False,
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
     """Make dbsync's own schema in the upstream database, and let the service write the registered tables.
 
     The role dbsync_replicator, made for logins of the service, gets SELECT, INSERT, UPDATE and DELETE on the tables that
@@ -27,11 +35,11 @@ def install_upstream(*, sql: SqlOption = False, dry_run: DryRunOption = False, c
     """
     chosen = settings(config)
     if sql or dry_run:
-        planned = list(upstream.plan(chosen))
+        planned = list(upstream.plan(chosen, here=here))
         for part in planned if sql else _in_words(planned):
             output.line(part)
         return
-    done = upstream.install(chosen)
+    done = upstream.install(chosen, here=here)
     if done.schema_changed:
         output.line("upstream: schema dbsync is installed")
     if done.granted:

@@ -55,10 +55,14 @@ class Right:
         )
 
 
-def install(config: Config) -> Installed:
-    """Bring the upstream to what the configuration says; a second time there is nothing to do."""
-    with connect(config.upstream.database, name="upstream") as connection:
-        changed = schema.upgrade(config.upstream.database, "upstream")
+def install(config: Config, *, here: bool = False) -> Installed:
+    """Bring the upstream to what the configuration says; a second time there is nothing to do.
+
+    ``here`` means this node's own database, as the upstream of those who bring it their changes.
+    """
+    database = _database(config, here=here)
+    with connect(database, name="upstream") as connection:
+        changed = schema.upgrade(database, "upstream")
         with translated("upstream"):
             before = missing(connection, config)
             _grant(connection, before)
@@ -68,10 +72,10 @@ def install(config: Config) -> Installed:
     return Installed(schema_changed=changed, granted=len(before) - len(lacking), left=left)
 
 
-def plan(config: Config) -> Iterator[str]:
+def plan(config: Config, *, here: bool = False) -> Iterator[str]:
     """Give the SQL that :func:`install` would run, and run none of it to stay."""
     with (
-        connect(config.upstream.database, name="upstream") as connection,
+        connect(_database(config, here=here), name="upstream") as connection,
         translated("upstream"),
         connection.transaction(force_rollback=True),
     ):
@@ -81,6 +85,10 @@ def plan(config: Config) -> Iterator[str]:
             schema.rehearse(connection, since)
         for right in missing(connection, config):
             yield f"{right.grant().as_string(connection)};"
+
+
+def _database(config: Config, *, here: bool) -> str:
+    return config.node.source if here else config.upstream.database
 
 
 def missing(connection: psycopg.Connection, config: Config) -> list[Right]:
