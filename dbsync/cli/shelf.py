@@ -23,6 +23,7 @@ PLACES = {
     "run": "run:run",
     "serve": "serve:serve",
     "nodes": "nodes:app",
+    "bundle": "bundle:app",
     "status": "status:status",
     "pause": "run:pause",
     "resume": "run:resume",

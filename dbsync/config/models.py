@@ -30,6 +30,7 @@ _NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _MODEL_NAME = re.compile(r"\w+\.\w+")
 _MEASURE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([A-Za-z]+)")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+_AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _LARGEST_PORT = 65_535
 _TIMES = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 _SIZES = {"kB": 1_000, "MB": 1_000**2, "GB": 1_000**3, "TB": 1_000**4}
@@ -154,6 +155,12 @@ def _file_path(text: str) -> str:
     return text
 
 
+def _age_recipient(text: str) -> str:
+    if not _AGE.fullmatch(text):
+        raise PydanticCustomError("age_recipient", "not a public key of age: it begins with age1")
+    return text
+
+
 def _listen(text: str) -> str:
     found = _ADDRESS.fullmatch(text)
     if found is None or int(found["port"]) > _LARGEST_PORT:
@@ -195,6 +202,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 Size = Annotated[str, AfterValidator(_size)]
 FilePath = Annotated[str, AfterValidator(_file_path)]
 """A file or folder; where it is relative, from the folder of the configuration."""
+AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Key = Annotated[
     Annotated[tuple[Column, ...], AfterValidator(_not_empty), Tag("columns")]
@@ -226,6 +234,8 @@ class UpstreamConfig(_Section):
     name: NodeName | None = None
     ca: FilePath | None = None
     """A file of certificate authorities (PEM) to believe instead of the system's, for the https route."""
+    recovery: tuple[AgeRecipient, ...] = ()
+    """Who else can open bundles: keys in a safe, for a destination that has lost its own."""
 
     @property
     def label(self) -> str:

@@ -23,7 +23,8 @@ from dbsync.errors import ConfigError, FormatError
 SIGNING_FILE = "minisign.key"
 SEALING_FILE = "age.key"
 _ALGORITHM = slice(0, 2)
-_KEY_ID = slice(2, 10)
+KEY_ID = slice(2, 10)
+"""Where in the bytes of a minisign key or signature the name of the key is."""
 _REST = slice(10, None)
 
 
@@ -46,7 +47,7 @@ class PublicKeys:
     @property
     def key_id(self) -> str:
         """Name the signing key as minisign does: 16 hexadecimal digits."""
-        return base64.b64decode(self.signing)[_KEY_ID][::-1].hex().upper()
+        return base64.b64decode(self.signing)[KEY_ID][::-1].hex().upper()
 
     @property
     def raw_signing_key(self) -> bytes:

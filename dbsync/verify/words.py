@@ -13,13 +13,13 @@ _NAMED = 3
 """So many tables fit into a command that somebody will read."""
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Count with a noun.
 
-    >>> counted(1, "row"), counted(1204, "row")
-    ('1 row', '1,204 rows')
+    >>> counted(1, "row"), counted(1204, "row"), counted(2, "batch", "batches")
+    ('1 row', '1,204 rows', '2 batches')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def shown_key(key: Key) -> str:

@@ -92,7 +92,7 @@ def test_a_misspelled_name_is_not_reported_as_missing_too() -> None:
 def test_a_key_of_another_section_is_sent_there() -> None:
     assert only(UPSTREAM + 'source = "dbname=x"\n' + NODE).hint == "'source' belongs in [node]"
     assert only(HEAD + "max_changes = 5\n").hint == "'max_changes' belongs in [batch]"
-    assert only(HEAD + 'zzz = "x"\n').hint == "known here: url, name, ca"
+    assert only(HEAD + 'zzz = "x"\n').hint == "known here: url, name, ca, recovery"
 
 
 def test_one_slip_in_an_entry_does_not_hide_the_others() -> None:

@@ -1,0 +1,100 @@
+"""Files on a stick: whole or not there at all, and never through a link that somebody else laid."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from dbsync.errors import Exhausted, Refusal, Unreachable
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOENT, errno.ESTALE)
+
+
+@contextmanager
+def told(path: Path, what: str) -> Iterator[None]:
+    """Say what went wrong with a file in words that help."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        if error.errno in _FULL:
+            raise Exhausted(what, where=str(path), why=why, hint="another stick, or room on this one") from None
+        if error.errno == errno.ELOOP:
+            raise Refusal(
+                what,
+                where=str(path),
+                why="it is a symbolic link: the stick was prepared by somebody",
+                hint="another stick",
+            ) from None
+        if error.errno in _GONE:
+            raise Unreachable(
+                what, where=str(path), why=f"{why}: was the stick removed?", hint="put it in again"
+            ) from None
+        raise Refusal(
+            what, where=str(path), why=why, hint=f"is {path.parent} the right folder, and may you write there?"
+        ) from None
+
+
+@contextmanager
+def begun(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file to be written; it is on the disk before it ends, and gone if anything goes wrong."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    file = os.fdopen(os.open(path, flags, 0o644), "wb")
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        remove(path)
+        raise
+
+
+def finish(partial: Path, path: Path) -> None:
+    """Give a written file its name, durably."""
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a small file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with begun(partial) as file:
+        file.write(data)
+    finish(partial, path)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open an ordinary file to be read."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+
+
+def read(path: Path, most: int) -> bytes:
+    """Read a small file; raises Refusal where it is larger than any honest one."""
+    with opened(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise Refusal(f"{path.name} is too large", where=str(path), why=f"no honest one has more than {most:,} bytes")
+    return data
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # the stick is gone: there is nothing to remove it from
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a folder's names on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+"""What is on a stick: bundles that are whole, of any nodes, and what is not usable, with a reason."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import minisign
+
+from dbsync.bundle import files
+from dbsync.bundle.names import SIGNATURE, BundleName, read_name
+from dbsync.identity.keys import KEY_ID
+
+SIGNATURE_BYTES = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """The files of a bundle that seems whole. Nothing of it is believed before it is opened."""
+
+    name: BundleName
+    paths: tuple[Path, ...]
+    key_id: str
+    """By whose key it says it is signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """Something that looks like a bundle and is none, or not yet."""
+
+    file: str
+    why: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a folder holds."""
+
+    usable: tuple[Bundle, ...]
+    """By node and life, each life's by their first number."""
+    unusable: tuple[Unusable, ...]
+
+
+def find_bundles(folder: Path) -> Found:
+    """Look through a folder, not below it. Whatever is not called as a bundle is not looked at."""
+    volumes: dict[BundleName, dict[int, Path]] = defaultdict(dict)
+    bad: list[Unusable] = []
+    with files.told(folder, "the folder cannot be read"):
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
+        found = read_name(entry.name)
+        if found is None:
+            continue
+        if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+            bad.append(Unusable(file=entry.name, why="it is no ordinary file", hint="another stick"))
+            continue
+        volumes[found[0]][found[1]] = Path(entry.path)
+    good: list[Bundle] = []
+    for name, parts in volumes.items():
+        judged = _judged(name, parts)
+        if isinstance(judged, Bundle):
+            good.append(judged)
+        else:
+            bad.append(judged)
+    good.sort(key=lambda bundle: (bundle.name.node, bundle.name.life, bundle.name.first, bundle.name.last))
+    return Found(usable=tuple(good), unusable=tuple(bad))
+
+
+def _judged(name: BundleName, parts: Mapping[int, Path]) -> Bundle | Unusable:
+    again = "copy it again, or let the node export again"
+    if sorted(parts) not in ([0], list(range(1, len(parts) + 1))):
+        return Unusable(file=name.file(), why="a volume of it is missing, or of another export", hint=again)
+    paths = tuple(parts[place] for place in sorted(parts))
+    key_ids = set()
+    for path in paths:
+        signature = path.with_name(path.name + SIGNATURE)
+        try:
+            key_ids.add(signer(files.read(signature, SIGNATURE_BYTES)))
+        except (OSError, ValueError):
+            return Unusable(
+                file=path.name, why="its signature is not there, or is none: it was not finished", hint=again
+            )
+    if len(key_ids) != 1:
+        return Unusable(file=name.file(), why="its volumes are signed by different keys", hint=again)
+    return Bundle(name=name, paths=paths, key_id=key_ids.pop())
+
+
+def signer(signature: bytes) -> str:
+    """Say by whose key a signature says it is; raises ValueError for what is none."""
+    try:
+        minisign.Signature.from_bytes(signature)
+    except (minisign.Error, minisign.ParseError) as error:
+        raise ValueError(str(error)) from None
+    return base64.b64decode(signature.splitlines()[1])[KEY_ID][::-1].hex().upper()

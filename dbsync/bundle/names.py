@@ -1,0 +1,68 @@
+"""How files on a stick are called. Nothing inside a file names another one, so nothing can lead out of the folder. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+_BUNDLE = re.compile(
+    r"(?P<node>[A-Za-z0-9._-]{1,63})\.(?P<life>[0-9a-f]{8})\.(?P<first>\d{6,18})-(?P<last>\d{6,18})\.dbsync"
+    r"(?:\.(?P<volume>\d{3}))?"
+)
+_RECEIPTS = re.compile(r"(?P<node>[A-Za-z0-9._-]{1,63})\.receipts\.json")
+SIGNATURE = ".minisig"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleName:
+    """The name of a bundle: whose batches of which life, from which number to which."""
+
+    node: str
+    life: str
+    """The first eight digits of the incarnation."""
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, node: str, incarnation: UUID, first: int, last: int) -> BundleName:
+        """Name the batches of one life of a node."""
+        return cls(node=node, life=incarnation.hex[:8], first=first, last=last)
+
+    def file(self, volume: int = 0) -> str:
+        """Give the name of its file, or of one of its volumes.
+
+        >>> BundleName(node="field-07", life="3f2a9c1d", first=5, last=9).file(2)
+        'field-07.3f2a9c1d.000005-000009.dbsync.002'
+        """
+        plain = f"{self.node}.{self.life}.{self.first:06d}-{self.last:06d}.dbsync"
+        return f"{plain}.{volume:03d}" if volume else plain
+
+
+def read_name(text: str) -> tuple[BundleName, int] | None:
+    """Read the name of a bundle's file and its volume, 0 for a whole one; None for any other name.
+
+    >>> read_name("field-07.3f2a9c1d.000005-000009.dbsync")
+    (BundleName(node='field-07', life='3f2a9c1d', first=5, last=9), 0)
+    >>> read_name("../field-07.3f2a9c1d.000005-000009.dbsync") is None
+    True
+    """
+    found = _BUNDLE.fullmatch(text)
+    if found is None or int(found["first"]) > int(found["last"]) or found["volume"] == "000":
+        return None
+    name = BundleName(node=found["node"], life=found["life"], first=int(found["first"]), last=int(found["last"]))
+    return name, int(found["volume"] or 0)
+
+
+def receipts_name(node: str) -> str:
+    """Name the file of a node's receipts."""
+    return f"{node}.receipts.json"
+
+
+def is_receipts(text: str) -> bool:
+    """Say whether a name is that of receipts.
+
+    >>> is_receipts("field-07.receipts.json"), is_receipts("field-07.receipts.json.minisig")
+    (True, False)
+    """
+    return _RECEIPTS.fullmatch(text) is not None

@@ -1,0 +1,155 @@
+"""Reading a bundle: copied from the stick, its signatures checked, then unsealed as it is read."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import minisign
+import pyrage
+
+from dbsync.bundle import files
+from dbsync.bundle.find import SIGNATURE_BYTES, Bundle
+from dbsync.bundle.names import SIGNATURE
+from dbsync.bundle.stream import Stream, refused
+from dbsync.bundle.write import comment
+from dbsync.identity.keys import Keys, PublicKeys
+
+AHEAD = 16
+"""Chunks that are unsealed before they are asked for."""
+
+
+@contextmanager
+def open_bundle(bundle: Bundle, *, own: Keys, sender: PublicKeys) -> Iterator[Stream]:
+    """Give what is in a bundle that was sealed to us and signed by its sender. Raises FormatError for any other.
+
+    It is copied first, sealed as it is: what was checked is what is read, whatever the stick does meanwhile. Each batch
+    in it has a hash of its own; that none is missing is known at the end.
+    """
+    with tempfile.TemporaryDirectory(prefix="dbsync-") as room, files.told(bundle.paths[0], "the bundle was not read"):
+        copies = _copied(bundle.paths, Path(room))
+        _check(bundle, copies, sender)
+        with _unsealed(copies, own) as chunks:
+            stream = Stream(chunks)
+            head = stream.head
+            if (head.node, head.incarnation.hex[:8]) != (bundle.name.node, bundle.name.life):
+                raise refused("it is not what its name says", f"it holds batches of {head.node}")
+            yield stream
+
+
+def _copied(paths: Sequence[Path], room: Path) -> list[Path]:
+    copies = []
+    for path in paths:
+        copy = room / path.name
+        with files.opened(path) as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        signature = path.with_name(path.name + SIGNATURE)
+        (room / signature.name).write_bytes(files.read(signature, SIGNATURE_BYTES))
+        copies.append(copy)
+    return copies
+
+
+def _check(bundle: Bundle, copies: Sequence[Path], sender: PublicKeys) -> None:
+    key = minisign.PublicKey.from_base64(sender.signing)
+    for place, copy in enumerate(copies, start=1):
+        try:
+            signature = minisign.Signature.from_file(copy.with_name(copy.name + SIGNATURE))
+            with copy.open("rb") as file:
+                key.verify(file, signature)
+        except (minisign.Error, minisign.ParseError, minisign.VerifyError) as error:
+            raise refused("its signature is not its sender's, or it was changed", str(error)) from None
+        if signature.trusted_comment != comment(bundle.name, place, len(copies)):
+            raise refused("its signature is for another file", signature.trusted_comment[:200])
+
+
+@contextmanager
+def _unsealed(copies: Sequence[Path], own: Keys) -> Iterator[Iterator[bytes]]:
+    """Unseal in a thread: age hands out what it has, and batches are read as they are wanted."""
+    pipe = _Pipe()
+
+    def work() -> None:
+        with _Joined(copies) as sealed:
+            try:
+                pyrage.decrypt_io(sealed, pipe, [own.sealing])
+                pipe.end(None)
+            except pyrage.DecryptError as error:
+                pipe.end(refused("it cannot be unsealed", f"it is not for us, or was damaged ({error})"))
+            except BaseException as error:  # whoever reads is told, in his own thread
+                pipe.end(error)
+
+    thread = threading.Thread(target=work, name="unsealing", daemon=True)
+    thread.start()
+    try:
+        yield pipe.chunks()
+    finally:
+        pipe.stop()
+        thread.join()
+
+
+class _Pipe:
+    """What one thread writes and another reads, a little ahead."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+
+    def write(self, data: bytes) -> int:
+        self._put(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits in here."""
+
+    def end(self, error: BaseException | None) -> None:
+        with suppress(BrokenPipeError):
+            self._put(error)
+
+    def chunks(self) -> Iterator[bytes]:
+        while (found := self._queue.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _put(self, item: bytes | BaseException | None) -> None:
+        while not self._stopped.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
+        raise BrokenPipeError
+
+
+class _Joined:
+    """Volumes as one file."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = iter(paths)
+        self._file: BinaryIO | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            if self._file is None:
+                path = next(self._paths, None)
+                if path is None:
+                    return b""
+                self._file = path.open("rb")
+            data = self._file.read(size)
+            if data:
+                return data
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> _Joined:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,179 @@
+"""Writing a bundle: sealed for its destination as it is made, split into volumes, signed, and finished by its signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import pyrage
+from pyrage import x25519
+
+from dbsync.bundle import files
+from dbsync.bundle.names import SIGNATURE, BundleName
+from dbsync.bundle.stream import Batches, Head, write_stream
+from dbsync.errors import DbsyncError, Exhausted
+from dbsync.identity.keys import Keys
+
+VOLUME = 1 << 30
+"""Bytes of a volume, unless told otherwise; a FAT32 stick ends at 4 GiB - 1."""
+PARTIAL = ".dbsync-{}.partial"
+
+
+def write_bundle(
+    folder: Path, head: Head, batches: Batches, *, recipients: Sequence[str], keys: Keys, limit: int = VOLUME
+) -> list[Path]:
+    """Write batches into a folder, sealed for the age recipients; give the files, none where there were no batches.
+
+    Nothing is there in the clear at any moment. What is cut anywhere, by a stick that is pulled or full, leaves nothing that
+    looks finished: the signatures come last. Raises Unreachable, Exhausted or Refusal with the reason.
+    """
+    seen = _Seen(batches)
+    volumes = _Volumes(folder, limit)
+    try:
+        with files.told(folder, "the bundle was not written"):
+            files.sync_folder(folder)
+            first = seen.first()
+            if first is None:
+                return []
+            with volumes:
+                pyrage.encrypt_io(
+                    _Reader(write_stream(head, seen.again())),
+                    volumes,
+                    [x25519.Recipient.from_str(r) for r in recipients],
+                )
+            name = BundleName.of(head.node, head.incarnation, first, seen.last)
+            return _finished(folder, name, volumes.paths, keys)
+    except pyrage.EncryptError as error:
+        volumes.remove()
+        raise (
+            volumes.trouble
+            or seen.trouble
+            or Exhausted("the bundle was not written", where=str(folder), why=str(error))
+        ) from None
+    except BaseException:
+        volumes.remove()
+        raise
+
+
+def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Keys) -> list[Path]:
+    """Give the volumes their names, then sign each: without its signature none is taken for whole."""
+    single = len(partial) == 1
+    paths = [folder / name.file(0 if single else place) for place in range(1, len(partial) + 1)]
+    for path in paths:
+        files.remove(path.with_name(path.name + SIGNATURE))
+    for old, new in zip(partial, paths, strict=True):
+        files.finish(old, new)
+    for place, path in enumerate(paths, start=1):
+        with files.opened(path) as file:
+            signature = keys.signing.sign(file, trusted_comment=comment(name, place, len(paths)))
+        files.write(path.with_name(path.name + SIGNATURE), bytes(signature) + b"\n")
+    return paths
+
+
+def comment(name: BundleName, volume: int, volumes: int) -> str:
+    """Say what a signature is of; it is signed as well.
+
+    >>> comment(BundleName(node="field-07", life="3f2a9c1d", first=5, last=9), 1, 2)
+    'dbsync bundle 1: field-07.3f2a9c1d.000005-000009.dbsync, volume 1 of 2'
+    """
+    return f"dbsync bundle 1: {name.file()}, volume {volume} of {volumes}"
+
+
+class _Seen:
+    """Batches on their way, with the first number known before the first is written and the last one behind the last."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = iter(batches)
+        self._ahead: tuple[int, Iterable[bytes]] | None = None
+        self.last = 0
+        self.trouble: DbsyncError | None = None
+
+    def first(self) -> int | None:
+        self._ahead = next(self._batches, None)
+        return None if self._ahead is None else self._ahead[0]
+
+    def again(self) -> Iterator[tuple[int, Iterable[bytes]]]:
+        try:
+            while self._ahead is not None:
+                self.last = self._ahead[0]
+                yield self._ahead
+                self._ahead = next(self._batches, None)
+        except DbsyncError as error:
+            self.trouble = error
+            raise
+
+
+class _Reader:
+    """Chunks as a file that is read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._held = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._held:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._held = chunk
+        count = len(self._held) if size < 0 else size
+        taken, self._held = self._held[:count], self._held[count:]
+        return taken
+
+
+class _Volumes:
+    """A file that goes on in the next one where it reaches a limit; all under temporary names."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._stack = ExitStack()
+        self._file: BinaryIO | None = None
+        self._left = 0
+        self.paths: list[Path] = []
+        self.trouble: DbsyncError | None = None
+        """What went wrong in here, where age only tells that something did."""
+
+    def write(self, data: bytes) -> int:
+        try:
+            with files.told(self._folder, "the bundle was not written"):
+                self._write(memoryview(data))
+        except DbsyncError as error:
+            self.trouble = error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        self._stack.pop_all()
+        for path in self.paths:
+            files.remove(path)
+
+    def __enter__(self) -> _Volumes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._stack.__exit__(kind, error, None)
+
+    def _write(self, data: memoryview) -> None:
+        while data:
+            if not self._left:
+                self._next()
+            assert self._file is not None
+            part = data[: self._left]
+            self._file.write(part)
+            self._left -= len(part)
+            data = data[len(part) :]
+
+    def _next(self) -> None:
+        self._stack.close()
+        path = self._folder / PARTIAL.format(len(self.paths) + 1)
+        self.paths.append(path)
+        self._file = self._stack.enter_context(files.begun(path))
+        self._left = self._limit

@@ -1,0 +1,132 @@
+"""``dbsync bundle``: batches on a stick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption, JsonOption
+from dbsync.cli.settings import settings
+from dbsync.service import bundles
+from dbsync.verify.words import counted
+
+app = typer.Typer(
+    help="""Batches on a stick: for where no line goes.
+
+    A bundle is sealed for the upstream alone, and signed by this node. Until a receipt is back nothing is forgotten here: a
+    lost stick costs nothing but time.""",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder: a mounted stick, or one on it.")]
+
+
+@app.command("export")
+def export(
+    folder: FolderArgument,
+    *,
+    volume: Annotated[
+        int, typer.Option(metavar="MB", min=1, max=4_294, help="The largest file; a FAT32 stick takes 4,294.")
+    ] = 1_000,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write all that the upstream has no receipt for; receipts that are on the stick are taken first.
+
+    JSON: files (list of names), batches, changes, acknowledged (batches whose receipts were on the stick).
+    """
+    done = bundles.export(settings(config), folder, limit=volume * 1_000_000)
+    if json:
+        output.as_json(
+            {
+                "files": [path.name for path in done.files],
+                "batches": done.batches,
+                "changes": done.changes,
+                "acknowledged": done.acknowledged,
+            }
+        )
+        return
+    _say_acknowledged(done.acknowledged)
+    for path in done.files:
+        output.line(f"{path.name}  {path.stat().st_size:,} bytes")
+    if not done.files:
+        output.talk("nothing is pending")
+        return
+    output.talk(
+        f"{counted(done.changes, 'change')} in {counted(done.batches, 'batch', 'batches')}, sealed. They stay here until a receipt"
+        " is back; at the upstream: dbsync bundle import DIR"
+    )
+
+
+@app.command("import")
+def import_(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Apply what is on a stick to this node's own database, and write the receipts onto it.
+
+    Bundles of any nodes, in any order, brought twice or in part: what is next is applied, what is here already is passed
+    over, and what cannot be used yet stays, with a reason. Exits 1 when something stays.
+
+    JSON: brought, each with node, applied (batch numbers), known, changes, held; left, each with name, why, hint.
+    """
+    done = bundles.bring_in(settings(config), folder)
+    if json:
+        output.as_json({"brought": done.brought, "left": done.left})
+    else:
+        _show(done)
+    if done.left:
+        raise typer.Exit(1)
+
+
+@app.command("receipts")
+def receipts(folder: FolderArgument, *, config: ConfigOption = None) -> None:
+    """Take the receipts for this node from a stick; what they are for is in the upstream for good."""
+    taken = bundles.receive(settings(config), folder)
+    _say_acknowledged(taken)
+    if not taken:
+        output.line("no receipts for this node that it did not have")
+
+
+@app.command("inspect")
+def inspect(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Look at what is on a stick, and change nothing: whose bundles, which batches, and whether they can be opened here.
+
+    JSON: bundles, each with name, key, bytes, node, sender, readable, batches (numbers), why; left as for bundle import.
+    """
+    looked = bundles.look(settings(config), folder)
+    if json:
+        output.as_json({"bundles": looked.bundles, "left": looked.left})
+        return
+    for bundle in looked.bundles:
+        output.line(
+            f"{bundle.name}  {bundle.bytes:,} bytes, signed with {bundle.key} ({bundle.sender or 'nobody known here'}):"
+            f" {counted(len(bundle.batches), 'batch', 'batches') if bundle.readable else bundle.why}"
+        )
+    _say_left(looked.left)
+
+
+def _show(done: bundles.Imported) -> None:
+    for one in done.brought:
+        known = f", {one.known} known already" if one.known else ""
+        held = f"; {counted(one.held, 'change')} in quarantine: dbsync quarantine list --here" if one.held else ""
+        output.line(
+            f"{one.node}: {counted(len(one.applied), 'batch', 'batches')} applied{known}, {counted(one.changes, 'change')}{held}"
+        )
+    _say_left(done.left)
+    if done.brought:
+        output.talk("the receipts are on the stick: let it come back to its nodes")
+    elif not done.left:
+        output.talk("there is no bundle in this folder")
+
+
+def _say_left(left: tuple[bundles.Left, ...]) -> None:
+    for one in left:
+        output.line(f"{one.name} stays: {one.why}")
+        output.talk(f"  try  {one.hint}")
+
+
+def _say_acknowledged(count: int) -> None:
+    if count:
+        output.line(f"{counted(count, 'batch', 'batches')} acknowledged: the upstream has them for good")

@@ -1,0 +1,353 @@
+"""Batches on a stick: written for the upstream, brought in there, and the receipts carried back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from dbsync import schema
+from dbsync.apply.applier import Applier
+from dbsync.batch.codec import decode, encode
+from dbsync.bundle.find import Bundle, find_bundles
+from dbsync.bundle.read import open_bundle
+from dbsync.bundle.receipts import Carried, read_receipts, write_receipts
+from dbsync.bundle.stream import Head
+from dbsync.bundle.write import write_bundle
+from dbsync.changelog.outbox import Outbox
+from dbsync.changelog.reader import Reader
+from dbsync.config.models import Config
+from dbsync.errors import DbsyncError, FormatError, IdentityConflict, NotAdmitted, Refusal
+from dbsync.identity import registry
+from dbsync.identity.keys import Keys
+from dbsync.identity.registry import Peer
+from dbsync.model.batch import Batch, Header, Receipt
+from dbsync.postgres import connect, translated
+from dbsync.service import node as nodes
+from dbsync.service.admission import admit
+from dbsync.service.lives import bring_home
+from dbsync.service.node import Node
+
+PATIENCE = 5.0
+"""Seconds in which a service that ships the same link right now may come to an end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written onto a stick, and what had come back on it."""
+
+    files: tuple[Path, ...]
+    batches: int
+    changes: int
+    acknowledged: int
+    """Batches whose receipts the stick had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What one bundle brought."""
+
+    node: str
+    applied: tuple[int, ...]
+    """Numbers of the batches that were applied now."""
+    known: int
+    """Batches that were here already."""
+    changes: int
+    held: int
+    """Changes that went into quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """Something on the stick that could not be used, and why."""
+
+    name: str
+    why: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What was done with a stick."""
+
+    brought: tuple[Brought, ...]
+    left: tuple[Left, ...]
+
+
+class _NotYet(Refusal):
+    """A batch whose predecessor is not here: another stick may have it."""
+
+
+def export(config: Config, folder: Path, *, limit: int) -> Exported:
+    """Write all that the upstream has no receipt for into a folder, sealed for the upstream alone.
+
+    First the receipts that are there are taken. Nothing is forgotten here: until a receipt is back every batch can be
+    written again, byte for byte. Raises Interrupted while the service ships the same link.
+    """
+    keys = Keys.load(Path(config.node.keys))
+    with _link(config) as (node, reader, upstream):
+        assert upstream.keys is not None
+        acknowledged = _receive(node, reader, upstream, folder)
+        counted = _Counted(Outbox(reader).batches(config.batch.max_changes))
+        head = Head(
+            node=node.name,
+            lineage=node.lineage,
+            incarnation=node.incarnation,
+            link=config.upstream.label,
+            destination=upstream.name,
+        )
+        with translated("source"):
+            files = write_bundle(
+                folder,
+                head,
+                counted.encoded(),
+                recipients=[upstream.keys.sealing, *config.upstream.recovery],
+                keys=keys,
+                limit=limit,
+            )
+    return Exported(files=tuple(files), batches=counted.batches, changes=counted.changes, acknowledged=acknowledged)
+
+
+def receive(config: Config, folder: Path) -> int:
+    """Take the receipts for this node from a folder; give how many batches they acknowledge."""
+    with _link(config) as (node, reader, upstream):
+        return _receive(node, reader, upstream, folder)
+
+
+def bring_in(config: Config, folder: Path) -> Imported:
+    """Apply what is in a folder: bundles of any nodes, in any order, whole sticks or parts of them.
+
+    A node's batches go in by their numbers, each with its receipt; those that are here already are passed over. What
+    cannot be used stays, with a reason. Receipts are written beside the bundles, also for what came before. Two who import at
+    once only do the same twice: a batch is applied once.
+    """
+    keys = Keys.load(Path(config.node.keys))
+    with (
+        connect(config.node.source, name="upstream", application="dbsync bundles") as connection,
+        connect(config.node.source, name="upstream", application="dbsync bundles") as asking,
+    ):
+        schema.require(connection, "upstream")
+        with translated("upstream"):
+            stick = _Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
+            found = find_bundles(folder)
+            left = [Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable]
+            brought = list(stick.bring(found.usable, left))
+            for node, carried in stick.receipts.items():
+                write_receipts(
+                    folder, destination=config.node.name, node=node, receipts=list(carried.values()), keys=keys
+                )
+    return Imported(brought=tuple(brought), left=tuple(left))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """One bundle as far as it can be looked into here."""
+
+    name: str
+    key: str
+    bytes: int
+    sender: str | None
+    """Whose key it is; None for somebody who is not known here."""
+    readable: bool
+    batches: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What is on a stick."""
+
+    bundles: tuple[Looked, ...]
+    left: tuple[Left, ...]
+
+
+def look(config: Config, folder: Path) -> Inspected:
+    """Look at what is in a folder, and change nothing."""
+    keys = Keys.load(Path(config.node.keys))
+    found = find_bundles(folder)
+    with connect(config.node.source, name="upstream", application="dbsync bundles") as asking:
+        schema.require(asking, "upstream")
+        with translated("upstream"):
+            seen = tuple(_look(asking, bundle, keys) for bundle in found.usable)
+    return Inspected(
+        bundles=seen, left=tuple(Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable)
+    )
+
+
+def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
+    peer = registry.peer_of_key(asking, bundle.key_id)
+    numbers: list[int] = []
+    why = "its sender is not known here"
+    if peer is not None and peer.keys is not None:
+        try:
+            with open_bundle(bundle, own=keys, sender=peer.keys) as stream:
+                numbers += [number for number, _ in stream.batches()]
+            why = ""
+        except DbsyncError as error:
+            why = str(error)
+    return Looked(
+        name=bundle.name.file(),
+        key=bundle.key_id,
+        bytes=sum(path.stat().st_size for path in bundle.paths),
+        sender=peer.name if peer else None,
+        readable=not why,
+        batches=tuple(numbers),
+        why=why,
+    )
+
+
+class _Stick:
+    """What is done with the bundles of one folder at their destination."""
+
+    def __init__(self, *, applier: Applier, asking: psycopg.Connection, keys: Keys) -> None:
+        self._applier = applier
+        self._asking = asking
+        self._keys = keys
+        self.receipts: dict[str, dict[tuple[UUID, str], Carried]] = {}
+        """By node, the newest of each life and link."""
+
+    def bring(self, bundles: Iterable[Bundle], left: list[Left]) -> Iterator[Brought]:
+        """Bring each in; what cannot be is put to ``left``."""
+        for bundle in bundles:
+            try:
+                yield self._bring_one(bundle)
+            except DbsyncError as error:
+                if error.try_again:
+                    raise
+                left.append(Left(name=bundle.name.file(), why=str(error), hint=error.hint))
+
+    def _bring_one(self, bundle: Bundle) -> Brought:
+        peer = self._sender(bundle)
+        assert peer.keys is not None
+        applied: list[int] = []
+        known = changes = held = 0
+        with open_bundle(bundle, own=self._keys, sender=peer.keys) as stream:
+            for number, chunks in stream.batches():
+                batch = decode(chunks)
+                _refuse_another(stream.head, number, batch.header)
+                admit(self._asking, peer, batch.header)
+                receipt = self._apply_next(batch, alone=not peer.passes_on)
+                if receipt is None:
+                    known += 1
+                    continue
+                applied.append(receipt.number)
+                changes += batch.header.changes
+                held += receipt.held
+        return Brought(node=peer.name, applied=tuple(applied), known=known, changes=changes, held=held)
+
+    def _sender(self, bundle: Bundle) -> Peer:
+        peer = registry.peer_of_key(self._asking, bundle.key_id)
+        if peer is None:
+            raise NotAdmitted(
+                "its sender is not known here",
+                where=bundle.name.file(),
+                why=f"no node here has the key {bundle.key_id}",
+                hint="dbsync nodes list   (shows who is); dbsync nodes invite NAME",
+            )
+        return peer
+
+    def _apply_next(self, batch: Batch, *, alone: bool) -> Receipt | None:
+        """Apply a batch if it is the next one of its node; None for one that is here already."""
+        header = batch.header
+        last = self._applier.last_receipt(header.node, header.incarnation, header.link)
+        reached = last.number if last else 0
+        if header.number > reached + 1:
+            raise _NotYet(
+                f"batch {header.number} of {header.node} has to wait",
+                where=header.node,
+                why=f"batch {reached + 1} is not here yet",
+                hint="bring the stick that has it, or let the node export again: it writes all that is missing",
+            )
+        if header.number <= reached:
+            self._pass_over(batch)
+            receipt = last
+        else:
+            receipt = self._applier.apply(batch, alone=alone)
+        assert receipt is not None
+        of_node = self.receipts.setdefault(header.node, {})
+        of_node[header.incarnation, header.link] = Carried(link=header.link, receipt=receipt)
+        return receipt if header.number > reached else None
+
+    def _pass_over(self, batch: Batch) -> None:
+        """Read a batch that is here already to its end: it must be what it was."""
+        digest = hashlib.sha256()
+        for chunk in batch.payload:
+            digest.update(chunk)
+        here = self._applier.receipt(batch.header)
+        if here is not None and here.hash != digest.digest():
+            raise IdentityConflict(
+                f"batch {batch.header.number} of {batch.header.node} is here with other content",
+                where=batch.header.node,
+                why="it was cut anew and came by another way, or two databases send as the same node",
+                hint="let the node export again: it finds out which",
+            )
+
+
+class _Counted:
+    """Batches on their way onto a stick, and how many they were."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+        self.batches = 0
+        self.changes = 0
+
+    def encoded(self) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Give each by its number, as bytes."""
+        for batch in self._batches:
+            self.batches += 1
+            self.changes += batch.header.changes
+            yield batch.header.number, encode(batch)
+
+
+def _refuse_another(head: Head, number: int, header: Header) -> None:
+    said = (head.node, head.lineage, head.incarnation, head.link, number)
+    if said != (header.node, header.lineage, header.incarnation, header.link, header.number):
+        raise FormatError(
+            "a batch is not the one that the bundle says",
+            where=head.node,
+            why=f"it is batch {header.number} of {header.node}",
+            hint="let the node export again",
+        )
+
+
+def _receive(node: Node, reader: Reader, upstream: Peer, folder: Path) -> int:
+    """Take the receipts for this life of the node; those of another one are for batches that went anew, or will."""
+    assert upstream.keys is not None
+    taken = 0
+    for carried in read_receipts(folder, node=node.name, keys=upstream.keys):
+        if (carried.receipt.incarnation, carried.link) == (node.incarnation, upstream.name):
+            with translated("source"):
+                taken += Outbox(reader).take_out(carried.receipt)
+    return taken
+
+
+@contextmanager
+def _link(config: Config) -> Iterator[tuple[Node, Reader, Peer]]:
+    """Hold the link of this node, and give the upstream whose keys are pinned."""
+    with connect(config.node.source, name="source", application="dbsync bundles") as source:
+        schema.require(source, "source")
+        with translated("source"):
+            node = nodes.read(source)
+            nodes.expect(node.name, config.node.name)
+        if bring_home(source, node):
+            with translated("source"):
+                node = nodes.read(source)
+        with translated("source"):
+            upstream = registry.pinned(source, config.upstream.label)
+            if upstream is None or upstream.keys is None:
+                raise NotAdmitted(
+                    f"the keys of {config.upstream.label} are not known here",
+                    where="source",
+                    why="a bundle is sealed for its destination alone",
+                    hint="dbsync enrol URL CODE   (with the code that dbsync nodes invite printed there)",
+                )
+            reader = Reader(
+                source, node=node.name, lineage=node.lineage, incarnation=node.incarnation, link=config.upstream.label
+            )
+            reader.claim(PATIENCE)
+        yield node, reader, upstream

@@ -1,0 +1,189 @@
+"""Sticks between laptops and a server that no line connects: lost, brought twice, in any order, and by the wrong people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dbsync import schema
+from dbsync.identity import registry
+from dbsync.identity.keys import Keys
+from tests.integration.clinic_schema import SCHEMA, TABLES
+from tests.integration.people import Person, Said
+from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
+from tests.support.pipeline import Pipeline, prepared
+from tests.support.served import admit
+
+pytestmark = ONE_MIXTURE
+
+
+class Place:
+    """A folder with a dbsync.toml and keys, and the database it is for."""
+
+    def __init__(self, folder: Path, name: str, database: Database, upstream: str = "") -> None:
+        self.folder, self.name, self.database = folder / name, name, database
+        self.folder.mkdir()
+        self.keys = Keys.generate()
+        self.keys.save(self.folder / "keys")
+        (self.folder / "dbsync.toml").write_text(
+            f'[node]\nname = "{name}"\nsource = "{database.dsn}"\n{upstream}[batch]\nmax_changes = 2\n{TABLES}'
+        )
+
+    def type(self, *words: str) -> Said:
+        """Type a command there."""
+        return Person(config=self.folder / "dbsync.toml").type(*words)
+
+    def must(self, *words: str) -> str:
+        """Type one that has to exit 0."""
+        return Person(config=self.folder / "dbsync.toml").must(*words).out
+
+    def insert(self, *codes: str) -> None:
+        """Make sites, a transaction each."""
+        with self.database.connect() as session:
+            for code in codes:
+                session.execute("INSERT INTO site (code) VALUES (%s)", (code,))
+
+    def sites(self) -> set[str]:
+        """List the sites."""
+        return {code for (code,) in self.database.sql("SELECT code FROM site")}
+
+    def waiting(self) -> int:
+        """Count the batches that have left and have no receipt."""
+        return int(self.database.value("SELECT count(*) FROM dbsync.sent WHERE acknowledged_at IS NULL"))
+
+
+class Field:
+    """Two laptops, and a server they know and that knows them."""
+
+    def __init__(self, folder: Path, pair: Pair, databases: Databases, stack: ExitStack) -> None:
+        both = prepared(databases, pair, SCHEMA)
+        other = prepared(databases, pair, SCHEMA).source
+        upstream = f'[upstream]\nurl = "{both.upstream.dsn}"\nname = "community"\n'
+        self.server = Place(folder, "server", both.upstream)
+        self.laptops = []
+        for name, source in (("field-01", both.source), ("field-02", other)):
+            stack.enter_context(Pipeline(source, both.upstream, TABLES, node=name))
+            laptop = Place(folder, name, source, upstream)
+            admit(both.upstream, name, laptop.keys)
+            with source.connect() as connection:
+                registry.pin(connection, "community", self.server.keys.public)
+            self.laptops.append(laptop)
+
+
+@pytest.fixture
+def field(pair: Pair, databases: Databases, tmp_path: Path) -> Iterator[Field]:
+    with ExitStack() as stack:
+        yield Field(tmp_path, pair, databases, stack)
+
+
+def stick(tmp_path: Path, name: str) -> str:
+    """Give an empty stick."""
+    folder = tmp_path / name
+    folder.mkdir()
+    return str(folder)
+
+
+def test_a_lost_stick_costs_nothing_and_receipts_come_home(field: Field, tmp_path: Path) -> None:
+    laptop, server = field.laptops[0], field.server
+    laptop.insert("a", "b", "c")
+    laptop.must("bundle", "export", stick(tmp_path, "lost"))
+    laptop.insert("d")
+    second = stick(tmp_path, "second")
+    exported = json.loads(laptop.must("bundle", "export", second, "--json"))
+    assert (exported["batches"], exported["changes"]) == (3, 4)
+    assert "3 batches applied" in server.must("bundle", "import", second)
+    assert server.sites() == {"a", "b", "c", "d"}
+    assert laptop.waiting() == 3
+    assert "3 batches acknowledged" in laptop.must("bundle", "receipts", second)
+    assert laptop.waiting() == 0
+    assert "2 known already" in server.must("bundle", "import", str(tmp_path / "lost"))
+    assert json.loads(laptop.must("bundle", "export", second, "--json"))["files"] == []
+
+
+def test_sticks_of_two_laptops_come_together_in_any_order_and_twice(field: Field, tmp_path: Path) -> None:
+    box = Path(stick(tmp_path, "box"))
+    for laptop in field.laptops:
+        laptop.insert(f"{laptop.name} one")
+        laptop.must("bundle", "export", str(box))
+        laptop.insert(f"{laptop.name} two")
+        laptop.must("bundle", "export", str(box))
+    first = json.loads(field.server.must("bundle", "import", str(box), "--json"))
+    assert [(one["node"], one["applied"], one["known"]) for one in first["brought"]] == [
+        ("field-01", [1], 0),
+        ("field-01", [2], 1),
+        ("field-02", [1], 0),
+        ("field-02", [2], 1),
+    ]
+    again = json.loads(field.server.must("bundle", "import", str(box), "--json"))
+    assert sum(len(one["applied"]) for one in again["brought"]) == 0
+    assert len(field.server.sites()) == 4
+    for laptop in field.laptops:
+        laptop.must("bundle", "receipts", str(box))
+        assert laptop.waiting() == 0
+
+
+def test_a_stick_that_comes_too_early_waits_with_a_reason(field: Field, tmp_path: Path) -> None:
+    laptop, server = field.laptops[0], field.server
+    laptop.insert("a")
+    first, later = stick(tmp_path, "first"), stick(tmp_path, "later")
+    laptop.must("bundle", "export", first)
+    server.must("bundle", "import", first)
+    laptop.must("bundle", "receipts", first)
+    laptop.insert("b")
+    laptop.must("bundle", "export", later)
+    server.database.script("DELETE FROM dbsync.receipt")
+    early = server.type("bundle", "import", later)
+    assert early.code == 1
+    assert "batch 1 is not here yet" in early.out
+    assert server.sites() == {"a"}
+
+
+def test_a_stick_and_the_line_bring_every_change_once(field: Field, tmp_path: Path) -> None:
+    laptop, server = field.laptops[0], field.server
+    laptop.insert("a", "b", "c")
+    by_hand = stick(tmp_path, "stick")
+    laptop.must("bundle", "export", by_hand)
+    server.must("bundle", "import", by_hand)
+    laptop.insert("d")
+    assert laptop.must("run", "--once") == "1 changes shipped to community\n"
+    assert laptop.waiting() == 0
+    assert "restored" not in laptop.must("status")
+    assert int(server.database.value("SELECT count(*) FROM dbsync.receipt")) == 3
+    laptop.insert("e")
+    laptop.must("bundle", "export", by_hand)
+    laptop.must("run", "--once")
+    assert "known already" in server.must("bundle", "import", by_hand)
+    assert server.sites() == {"a", "b", "c", "d", "e"}
+
+
+def test_what_strangers_revoked_nodes_and_copies_for_others_bring_stays_outside(field: Field, tmp_path: Path) -> None:
+    laptop, other = field.laptops
+    laptop.insert("a")
+    good = Path(stick(tmp_path, "good"))
+    laptop.must("bundle", "export", str(good))
+    assert other.type("bundle", "inspect", str(good)).out.count("nobody known here") == 1
+    assert "1 batch" in field.server.must("bundle", "inspect", str(good))
+    field.server.must("nodes", "revoke", "field-01", "--reason", "stolen")
+    refused = field.server.type("bundle", "import", str(good))
+    assert refused.code == 1
+    assert "revoked" in refused.out
+    elsewhere = Place(tmp_path, "elsewhere", _with_schema(other.database))
+    admit(other.database, "field-01", laptop.keys)
+    sealed_for_another = elsewhere.type("bundle", "import", str(good))
+    assert sealed_for_another.code == 1
+    assert "not for us" in sealed_for_another.out
+    forged = Path(stick(tmp_path, "forged"))
+    for file in good.iterdir():
+        shutil.copy(file, forged / file.name.replace("field-01", "field-02"))
+    assert field.server.type("bundle", "import", str(forged)).code == 1
+    assert field.server.sites() == set()
+
+
+def _with_schema(database: Database) -> Database:
+    schema.upgrade(database.dsn, "source")
+    return database

@@ -1,0 +1,232 @@
+"""Bundles on a stick: opened by their destination alone, believed by their signature alone, finished or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dbsync.bundle.find import Bundle, find_bundles
+from dbsync.bundle.names import SIGNATURE
+from dbsync.bundle.read import open_bundle
+from dbsync.bundle.receipts import Carried, read_receipts, write_receipts
+from dbsync.bundle.stream import Head, Stream, write_stream
+from dbsync.bundle.write import write_bundle
+from dbsync.errors import DbsyncError, Exhausted, FormatError, Unreachable
+from dbsync.identity.keys import Keys
+from dbsync.model.batch import Receipt
+
+NODE, SERVER, STRANGER = Keys.generate(), Keys.generate(), Keys.generate()
+HEAD = Head(node="field-07", lineage=UUID(int=1), incarnation=UUID(int=2), link="community", destination="community")
+BATCHES = [(5, [b"first", b"", b"batch"]), (6, [os.urandom(3_000_000)]), (7, [])]
+
+
+def written(folder: Path, *, limit: int = 1 << 30, keys: Keys = NODE, to: Keys = SERVER) -> list[Path]:
+    """Write the batches into a folder."""
+    return write_bundle(folder, HEAD, BATCHES, recipients=[to.public.sealing], keys=keys, limit=limit)
+
+
+def only(folder: Path) -> Bundle:
+    """Find the only bundle."""
+    found = find_bundles(folder)
+    assert not found.unusable, found.unusable
+    (bundle,) = found.usable
+    return bundle
+
+
+def opened(bundle: Bundle, *, own: Keys = SERVER, sender: Keys = NODE) -> list[tuple[int, bytes]]:
+    """Read all of it."""
+    with open_bundle(bundle, own=own, sender=sender.public) as stream:
+        assert stream.head == HEAD
+        return [(number, b"".join(chunks)) for number, chunks in stream.batches()]
+
+
+def plain() -> list[tuple[int, bytes]]:
+    """Give what was written."""
+    return [(number, b"".join(chunks)) for number, chunks in BATCHES]
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 1_000_000])
+def test_what_was_written_is_read_whole_or_in_volumes(tmp_path: Path, limit: int) -> None:
+    paths = written(tmp_path, limit=limit)
+    assert paths[0].name.startswith("field-07.00000000.000005-000007.dbsync")
+    assert len(paths) == (1 if limit > 3_000_000 else 4)
+    assert only(tmp_path).key_id == NODE.public.key_id
+    assert opened(only(tmp_path)) == plain()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(st.binary(max_size=300), max_size=4), max_size=4))
+def test_any_batches_come_out_of_the_stream_as_they_went_in(batches: list[list[bytes]]) -> None:
+    data = b"".join(write_stream(HEAD, enumerate(batches, start=1)))
+    stream = Stream([data[:7], data[7:]])
+    assert [(n, b"".join(chunks)) for n, chunks in stream.batches()] == [
+        (n, b"".join(chunks)) for n, chunks in enumerate(batches, start=1)
+    ]
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_a_stream_that_was_cut_or_has_more_behind_it_is_refused(data: st.DataObject) -> None:
+    whole = b"".join(write_stream(HEAD, [(1, [b"some", b"bytes"])]))
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    for broken in (whole[:cut], whole + b"x"):
+        with pytest.raises(FormatError):
+            for _ in Stream([broken]).batches():
+                pass
+
+
+def test_nobody_but_the_destination_opens_it_and_nobody_but_the_node_signs_it(tmp_path: Path) -> None:
+    written(tmp_path)
+    with pytest.raises(FormatError, match="unsealed"):
+        opened(only(tmp_path), own=STRANGER)
+    with pytest.raises(FormatError, match="signature"):
+        opened(only(tmp_path), sender=STRANGER)
+
+
+def test_nothing_readable_is_on_the_stick(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert not any(b"first" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", [0, 60, 300, 1_500_000, -1])
+def test_a_flipped_bit_anywhere_is_found_before_anything_is_used(tmp_path: Path, place: int) -> None:
+    (path,) = written(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="signature"):
+        opened(only(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.with_name(path.name + SIGNATURE).unlink(),
+        lambda path: path.with_name(path.name + SIGNATURE).write_text("no signature"),
+        lambda path: path.unlink(),
+        lambda path: (path.rename(path.with_suffix(".x")), path.symlink_to(path.with_suffix(".x"))),
+    ],
+    ids=["no signature", "nonsense", "a volume is missing", "a symbolic link"],
+)
+def test_what_is_not_whole_stays_with_a_reason(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    damage(written(tmp_path, limit=1_000_000)[1])
+    found = find_bundles(tmp_path)
+    assert found.usable == ()
+    assert all(bad.why and bad.hint for bad in found.unusable)
+    assert found.unusable
+
+
+def test_a_bundle_under_another_name_is_refused(tmp_path: Path) -> None:
+    (path,) = written(tmp_path)
+    renamed = tmp_path / path.name.replace("000005", "000004")
+    path.with_name(path.name + SIGNATURE).rename(renamed.with_name(renamed.name + SIGNATURE))
+    path.rename(renamed)
+    with pytest.raises(FormatError, match="another file"):
+        opened(only(tmp_path))
+
+
+def test_no_batches_make_no_bundle(tmp_path: Path) -> None:
+    assert write_bundle(tmp_path, HEAD, [], recipients=[SERVER.public.sealing], keys=NODE) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "open", "unlink"])
+@pytest.mark.parametrize("turn", range(5))
+def test_a_stick_that_is_pulled_at_any_step_leaves_nothing_that_looks_finished_and_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, turn: int
+) -> None:
+    real, calls = getattr(os, call), iter(range(1000))
+
+    def pulled(*given: object, **named: object) -> object:
+        if next(calls) >= turn:
+            raise OSError(5, "Input/output error")
+        return real(*given, **named)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, call, pulled)
+        try:
+            written(tmp_path, limit=1_000_000)
+        except DbsyncError as error:
+            assert isinstance(error, Unreachable), error
+    for bundle in find_bundles(tmp_path).usable:
+        assert opened(bundle) == plain()
+    written(tmp_path, limit=1_000_000)
+    assert opened(only(tmp_path)) == plain()
+
+
+def test_a_full_stick_is_told_and_nothing_stays_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(Exhausted, match="not written"):
+            write_bundle(tmp_path, HEAD, BATCHES, recipients=[SERVER.public.sealing], keys=NODE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_breaks_where_the_batches_come_from_is_told_as_it_is(tmp_path: Path) -> None:
+    def batches() -> object:
+        yield 1, [b"one"]
+        raise Unreachable("the source is away")
+
+    with pytest.raises(Unreachable, match="the source is away"):
+        write_bundle(tmp_path, HEAD, batches(), recipients=[SERVER.public.sealing], keys=NODE)  # type: ignore[arg-type]  # a generator of what belongs there
+    assert list(tmp_path.iterdir()) == []
+
+
+def receipt(number: int = 7) -> Carried:
+    """A receipt for a batch."""
+    return Carried(
+        link="community",
+        receipt=Receipt(
+            node="field-07",
+            incarnation=UUID(int=2),
+            number=number,
+            hash=bytes(32),
+            applied_at=datetime(2026, 11, 23, tzinfo=UTC),
+        ),
+    )
+
+
+def test_receipts_are_believed_from_the_destination_for_this_node_only(tmp_path: Path) -> None:
+    path = write_receipts(tmp_path, destination="community", node="field-07", receipts=[receipt()], keys=SERVER)
+    assert read_receipts(tmp_path, node="field-07", keys=SERVER.public) == (receipt(),)
+    assert read_receipts(tmp_path, node="field-08", keys=SERVER.public) == ()
+    with pytest.raises(FormatError):
+        read_receipts(tmp_path, node="field-07", keys=STRANGER.public)
+    for name in (path.name, path.name + SIGNATURE):
+        shutil.copy(tmp_path / name, tmp_path / name.replace("07", "08"))
+    with pytest.raises(FormatError):
+        read_receipts(tmp_path, node="field-08", keys=SERVER.public)
+    path.write_bytes(path.read_bytes().replace(b'"7"', b'"9"'))
+    with pytest.raises(FormatError):
+        read_receipts(tmp_path, node="field-07", keys=SERVER.public)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("age") and shutil.which("minisign")) and not os.environ.get("DBSYNC_TEST_REQUIRE"),
+    reason="needs age and minisign",
+)
+def test_the_stock_programs_open_and_verify_it(tmp_path: Path) -> None:
+    NODE.save(tmp_path / "node")
+    SERVER.save(tmp_path / "server")
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    paths = written(stick, limit=1_000_000)
+    for path in paths:
+        subprocess.run(["minisign", "-V", "-P", NODE.public.signing, "-m", path], check=True, capture_output=True)
+    sealed = b"".join(path.read_bytes() for path in paths)
+    unsealed = subprocess.run(
+        ["age", "-d", "-i", tmp_path / "server" / "age.key"], input=sealed, check=True, capture_output=True
+    )
+    assert [(n, b"".join(chunks)) for n, chunks in Stream([unsealed.stdout]).batches()] == plain()
