@@ -22,11 +22,19 @@ WHERE p.role <> 'upstream' AND (p.enrolled_at IS NULL OR p.revoked_at IS NOT NUL
 
 -- name: use_invite
 -- The row is locked: of two who come with one code at the same moment the second finds it used. Who comes back with a new
--- database may bring its changes.
+-- database may bring its changes. The code stays, for a node that did not hear the answer.
 UPDATE dbsync.peer p
-SET invite = NULL, enrolled_at = clock_timestamp(), lineage = CASE WHEN p.revoked_at IS NULL THEN p.lineage END,
+SET enrolled_at = clock_timestamp(), lineage = CASE WHEN p.revoked_at IS NULL THEN p.lineage END,
     revoked_at = NULL, revoked_why = NULL
 WHERE p.name = %(name)s AND p.invite = %(invite)s AND p.invite_expires_at > clock_timestamp()
+  AND (p.enrolled_at IS NULL OR p.enrolled_at < p.invited_at)
+
+-- name: used_by
+-- Whether somebody comes with his code a second time: the line broke before he heard that he is in.
+SELECT EXISTS (
+    SELECT FROM dbsync.peer p JOIN dbsync.peer_key k ON k.peer = p.name AND k.until IS NULL
+    WHERE p.name = %(name)s AND p.invite = %(invite)s AND p.invite_expires_at > clock_timestamp() AND p.revoked_at IS NULL
+      AND k.signing = %(signing)s AND k.sealing = %(sealing)s)
 
 -- name: retire_keys
 UPDATE dbsync.peer_key SET until = clock_timestamp() WHERE peer = %(name)s AND until IS NULL

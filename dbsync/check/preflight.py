@@ -59,6 +59,17 @@ def preflight(
     return [*together, *here.findings, *there.findings]
 
 
+def of_topmost(config: Config, reached: Reached, *, revision: str) -> list[Finding]:
+    """Check a node that has no upstream: into its own database others bring their changes."""
+    there = _Side(side="upstream", reached=reached, dsn=config.node.source)
+    there.look(lambda session: _look(session, there, revision))
+    if there.catalog is not None:
+        registry, findings = register(config, there.catalog)
+        there.findings += findings or [_registered(registry)]
+        there.look(lambda session: _of_upstream(session, there, registry))
+    return there.findings
+
+
 @dataclass(slots=True, kw_only=True)
 class _Side:
     """One end while it is being looked at."""

@@ -14,7 +14,7 @@ from dbsync import schema
 from dbsync.capture import install
 from dbsync.check.finding import warning
 from dbsync.check.https import of_https
-from dbsync.check.preflight import is_fine, preflight
+from dbsync.check.preflight import is_fine, of_topmost, preflight
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.reach import reach
@@ -42,11 +42,7 @@ def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """
     path = discover(config, os.environ)
     settings = load(path, os.environ)
-    with reach(settings.node.source, "source") as source, _upstream(settings) as upstream:
-        found = preflight(settings, source, upstream, revision=schema.head(), trigger_states=_trigger_states)
-        if settings.upstream.route is Route.HTTPS:
-            found += of_https(settings, source)
-    found = [*_advice(path), *found]
+    found = [*_advice(path), *(_topmost(settings) if settings.above is None else _both(settings))]
     fine = is_fine(found)
     if json:
         output.findings_json(found, fine=fine)
@@ -55,6 +51,19 @@ def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
         output.talk(f"{output.summary(found)}{'' if fine else ': mend the errors before anything is started'}")
     if not fine:
         raise typer.Exit(1)
+
+
+def _both(settings: Config) -> list[Finding]:
+    with reach(settings.node.source, "source") as source, _upstream(settings) as upstream:
+        found = preflight(settings, source, upstream, revision=schema.head(), trigger_states=_trigger_states)
+        if settings.upstream.route is Route.HTTPS:
+            found += of_https(settings, source)
+    return found
+
+
+def _topmost(settings: Config) -> list[Finding]:
+    with reach(settings.node.source, "upstream") as own:
+        return of_topmost(settings, own, revision=schema.head())
 
 
 def _upstream(settings: Config) -> AbstractContextManager[psycopg.Connection | DbsyncError | None]:

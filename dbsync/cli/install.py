@@ -21,7 +21,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be
 def install_upstream(
     *,
     here: Annotated[
-        bool, typer.Option("--here", help="In this node's own database: others bring their changes into it.")
+        bool, typer.Option("--here", help="In this node's own database, where others bring their changes.")
     ] = False,
     sql: SqlOption = False,
     dry_run: DryRunOption = False,
@@ -34,6 +34,7 @@ def install_upstream(
     Safe to repeat; a table that was added to the configuration needs it again.
     """
     chosen = settings(config)
+    here = here or chosen.above is None
     if sql or dry_run:
         planned = list(upstream.plan(chosen, here=here))
         for part in planned if sql else _in_words(planned):

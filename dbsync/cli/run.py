@@ -40,6 +40,7 @@ def run(
     from dbsync.service.run import Service  # noqa: PLC0415
 
     chosen = settings(config)
+    label = chosen.upstream.label
     logs.configure(quiet=once)
     service = Service(config=chosen, reload=lambda: _reload(config))
     with service.signals():
@@ -47,7 +48,7 @@ def run(
             service.run()
             return
         shipped = service.run_once()
-    output.line(f"{shipped:,} changes shipped to {chosen.upstream.label}" if shipped else "nothing was pending")
+    output.line(f"{shipped:,} changes shipped to {label}" if shipped else "nothing was pending")
 
 
 def pause(*, config: ConfigOption = None) -> None:

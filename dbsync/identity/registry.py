@@ -71,17 +71,21 @@ def invite(connection: psycopg.Connection, name: str, *, passes_on: bool, expire
 
 
 def enrol(connection: psycopg.Connection, name: str, secret: bytes, keys: PublicKeys) -> Peer:
-    """Take a node in that brings its secret; raises NotAdmitted, in the same words whatever was wrong."""
+    """Take a node in that brings its secret; raises NotAdmitted, in the same words whatever was wrong.
+
+    The same node with the same keys may come again: the line broke before it heard that it is in.
+    """
+    asked = {"name": name, "invite": _hash(secret), "signing": keys.signing, "sealing": keys.sealing}
     with connection.transaction():
-        used = connection.execute(statement("peers", "use_invite"), {"name": name, "invite": _hash(secret)})
-        if used.rowcount != 1:
+        if connection.execute(statement("peers", "use_invite"), asked).rowcount == 1:
+            _replace_keys(connection, name, keys)
+        elif not _is_so(connection, "used_by", asked):
             raise NotAdmitted(
                 "the code is not one that is open for this name",
                 where=name,
                 why="it was mistyped, used, has expired, or is for another name",
                 hint=f"dbsync nodes invite {name}   (at the upstream, for a new one)",
             )
-        _replace_keys(connection, name, keys)
     found = find(connection, name)
     assert found is not None
     return found
@@ -165,6 +169,11 @@ def pinned(connection: psycopg.Connection, name: str) -> Peer | None:
     """Give the upstream of that name if its keys are pinned."""
     found = find(connection, name)
     return found if found is not None and found.role is Role.UPSTREAM and found.keys is not None else None
+
+
+def _is_so(connection: psycopg.Connection, name: str, asked: dict[str, Any]) -> bool:
+    row = connection.execute(statement("peers", name), asked).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _replace_keys(connection: psycopg.Connection, name: str, keys: PublicKeys) -> None:

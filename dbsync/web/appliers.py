@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -34,7 +34,7 @@ class _Hand:
 
 @dataclass(kw_only=True)
 class Appliers:
-    """Lends appliers out, as many at the same time as the configuration says; a broken one is thrown away."""
+    """Lends appliers out, as many at the same time as the configuration says; what met an error is thrown away."""
 
     config: Config
     _idle: list[_Hand] = field(default_factory=list)
@@ -56,8 +56,11 @@ class Appliers:
             try:
                 with translated("upstream"):
                     yield hand.applier
-            finally:
-                self._give_back(hand)
+            except BaseException:
+                hand.connection.close()
+                raise
+            with self._lock:
+                self._idle.append(hand)
         finally:
             self._free.release()
 
@@ -85,12 +88,3 @@ class Appliers:
             connection.close()
             raise
         return _Hand(connection=connection, applier=applier)
-
-    def _give_back(self, hand: _Hand) -> None:
-        idle = psycopg.pq.TransactionStatus.IDLE
-        if hand.connection.closed or hand.connection.info.transaction_status is not idle:
-            with suppress(psycopg.Error):
-                hand.connection.close()
-            return
-        with self._lock:
-            self._idle.append(hand)

@@ -15,6 +15,7 @@ import orjson
 import psycopg
 import structlog
 
+from dbsync.apply import receipts
 from dbsync.batch.codec import Limits, decode
 from dbsync.config.models import Config
 from dbsync.errors import (
@@ -59,8 +60,10 @@ class Desk:
 
     def time(self, _visit: Visit) -> Said:
         """Tell the database's time."""
-        with self.appliers.one() as applier:
-            return Said(status=200, body={"now": applier.now().isoformat()})
+        with self.connections() as connection:
+            row = connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+        assert row is not None
+        return Said(status=200, body={"now": row[0].isoformat()})
 
     def clock(self, visit: Visit) -> Said:
         """Hear by how much a node's clock is ahead."""
@@ -73,8 +76,8 @@ class Desk:
     def last_receipt(self, visit: Visit) -> Said:
         """Give a node's newest receipt."""
         incarnation, link = _uuid(visit.query, "incarnation"), _word(visit.query, "link")
-        with self.appliers.one() as applier:
-            found = applier.last_receipt(visit.peer.name, incarnation, link)
+        with self.connections() as connection:
+            found = receipts.last_receipt(connection, visit.peer.name, incarnation, link)
         return Said(status=200, body={"receipt": None if found is None else _told(found)})
 
     def tend(self, visit: Visit) -> Said:

@@ -76,6 +76,17 @@ def test_any_wrong_code_is_refused_in_the_same_words(server: psycopg.Connection,
     assert registry.peer_of_key(server, ONE.key_id) is None
 
 
+def test_a_node_that_did_not_hear_the_answer_may_come_again_and_nobody_else(server: psycopg.Connection) -> None:
+    secret = invited(server)
+    first = registry.enrol(server, "field-07", secret, ONE)
+    assert registry.enrol(server, "field-07", secret, ONE) == first
+    with pytest.raises(NotAdmitted):
+        registry.enrol(server, "field-07", secret, TWO)
+    registry.revoke(server, "field-07", "stolen")
+    with pytest.raises(NotAdmitted):
+        registry.enrol(server, "field-07", secret, ONE)
+
+
 def test_a_second_invitation_replaces_the_first_until_the_node_is_enrolled(server: psycopg.Connection) -> None:
     first, second = invited(server), invited(server)
     with pytest.raises(NotAdmitted):
