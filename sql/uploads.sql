@@ -1,6 +1,3 @@
--- name: kept
-SELECT u.bytes FROM dbsync.upload u WHERE u.peer = %(peer)s AND u.id = %(id)s
-
 -- name: begin
 INSERT INTO dbsync.upload (peer, id) VALUES (%(peer)s, %(id)s) ON CONFLICT DO NOTHING
 
@@ -24,3 +21,10 @@ DELETE FROM dbsync.upload u
 USING (SELECT o.peer, o.id FROM dbsync.upload o WHERE o.grown_at < clock_timestamp() - interval '1 day'
        LIMIT 10 FOR UPDATE SKIP LOCKED) old
 WHERE u.peer = old.peer AND u.id = old.id
+
+-- name: remove_crowd
+-- What a node leaves behind is bounded, or one of them could fill the disk: those it went on with last stay.
+DELETE FROM dbsync.upload u
+USING (SELECT o.id FROM dbsync.upload o WHERE o.peer = %(peer)s AND o.id <> %(id)s
+       ORDER BY o.grown_at DESC OFFSET %(most)s - 1) old
+WHERE u.peer = %(peer)s AND u.id = old.id

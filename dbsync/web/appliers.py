@@ -18,6 +18,8 @@ from dbsync.silence import let_server_notice
 
 PATIENCE = 5.0
 """Seconds in which one of them may come free."""
+QUEUE = 16
+"""Requests that wait for that at the same time; more are sent away at once, for each of them keeps a thread."""
 AGAIN = 5.0
 """Seconds after which somebody who was sent away may come again."""
 
@@ -25,9 +27,18 @@ AGAIN = 5.0
 class Busy(Unreachable):
     """All of them are at work."""
 
+    @classmethod
+    def now(cls) -> Busy:
+        """Say it to a node."""
+        return cls(
+            "the server is busy", where="upstream", why="it applies as many batches as it may", hint="come again"
+        )
+
 
 @dataclass(slots=True, kw_only=True)
-class _Hand:
+class Hand:
+    """An applier, and its connection: in autocommit, between two batches."""
+
     connection: psycopg.Connection
     applier: Applier
 
@@ -37,27 +48,27 @@ class Appliers:
     """Lends appliers out, as many at the same time as the configuration says; what met an error is thrown away."""
 
     config: Config
-    _idle: list[_Hand] = field(default_factory=list)
+    _idle: list[Hand] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(QUEUE))
     _free: threading.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._free = threading.Semaphore(self.config.serve.appliers)
 
     @contextmanager
-    def one(self) -> Iterator[Applier]:
+    def one(self) -> Iterator[Hand]:
         """Lend one. Raises Busy when none comes free, Unreachable when the database is away."""
-        if not self._free.acquire(timeout=PATIENCE):
-            raise Busy(
-                "the server is busy", where="upstream", why="it applies as many batches as it may", hint="come again"
-            )
+        self._wait()
         try:
             hand = self._take()
             try:
                 with translated("upstream"):
-                    yield hand.applier
-            except BaseException:
+                    yield hand
+            except BaseException as error:
                 hand.connection.close()
+                if isinstance(error, Unreachable):
+                    self.close()  # the server may have gone, and the connections of the others with it
                 raise
             with self._lock:
                 self._idle.append(hand)
@@ -71,7 +82,18 @@ class Appliers:
         for hand in idle:
             hand.connection.close()
 
-    def _take(self) -> _Hand:
+    def _wait(self) -> None:
+        if self._free.acquire(blocking=False):
+            return
+        if not self._places.acquire(blocking=False):
+            raise Busy.now()
+        try:
+            if not self._free.acquire(timeout=PATIENCE):
+                raise Busy.now()
+        finally:
+            self._places.release()
+
+    def _take(self) -> Hand:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -87,4 +109,4 @@ class Appliers:
         except BaseException:
             connection.close()
             raise
-        return _Hand(connection=connection, applier=applier)
+        return Hand(connection=connection, applier=applier)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,6 +25,9 @@ from dbsync.errors import (
     IdentityConflict,
     LinkHalted,
     NotAdmitted,
+    PrivilegeError,
+    Refusal,
+    SchemaVersionError,
     Unreachable,
 )
 from dbsync.identity import registry
@@ -83,20 +86,20 @@ class Desk:
     def tend(self, visit: Visit) -> Said:
         """Try again what waits of everybody's, and say what waits still of this node's."""
         lineage = _uuid(_members(visit, {"lineage"}), "lineage")
-        with self.appliers.one() as applier:
-            return Said(status=200, body={"waiting": dict(applier.tend(lineage))})
+        with self.appliers.one() as hand:
+            if not registry.owns_lineage(hand.connection, visit.peer.name, lineage):
+                raise NotAdmitted(f"{visit.peer.name} asks about another's database", where=visit.peer.name)
+            return Said(status=200, body={"waiting": dict(hand.applier.tend(lineage))})
 
     def kept(self, visit: Visit) -> Said:
         """Say how much of a batch is here."""
-        upload = _upload(visit)
         with self.connections() as connection:
-            digest = upload.digest(connection)
-            return Said(status=200, body={"offset": upload.kept(connection), "hash": digest.hex()})
+            size, digest = _upload(visit).digest(connection)
+        return Said(status=200, body={"offset": size, "hash": digest.hex()})
 
     def forget(self, visit: Visit) -> Said:
         """Forget what is here of a batch."""
-        with self.connections() as connection:
-            _upload(visit).remove(connection)
+        self._forget(_upload(visit))
         return Said(status=200, body={})
 
     def part(self, visit: Visit) -> Said:
@@ -105,36 +108,47 @@ class Desk:
         complete = _word(visit.query, "complete")
         if complete not in ("true", "false"):
             raise Malformed("complete is neither true nor false", where="request")
-        if complete == "true" and place == 0:
-            return Said(status=200, body={"receipt": _told(self._apply(visit, (visit.body,)))})
+        if complete == "true":
+            receipt = (
+                self._finish(visit, upload, place) if place else self._apply(visit, lambda: nullcontext((visit.body,)))
+            )
+            return Said(status=200, body={"receipt": _told(receipt)})
+        if not visit.body:
+            raise Malformed("an empty part brings nothing", where="request")
         with self.connections() as connection:
-            if complete == "true":
-                return Said(status=200, body={"receipt": _told(self._finish(visit, upload, place, connection))})
             upload.add(connection, place, visit.body, most=self.config.serve.batch_bytes)
         return Said(status=200, body={"offset": place + len(visit.body)})
 
-    def _finish(self, visit: Visit, upload: Upload, place: int, connection: psycopg.Connection) -> Receipt:
+    def _finish(self, visit: Visit, upload: Upload, place: int) -> Receipt:
         """Apply what is here and the last part. What is no batch is forgotten: the node sends it anew."""
-        if upload.kept(connection) != place:
-            raise Misplaced("the part does not follow what is here", where=upload.peer, hint="ask how much is here")
+
+        @contextmanager
+        def opened() -> Iterator[Iterable[bytes]]:
+            with self.connections() as connection, closing(upload.read(connection, place)) as parts:
+                yield chain(parts, (visit.body,))
+
         try:
-            receipt = self._apply(visit, chain(upload.read(connection), (visit.body,)))
+            receipt = self._apply(visit, opened)
         except FormatError:
-            upload.remove(connection)
+            self._forget(upload)
             raise
-        upload.remove(connection)
+        self._forget(upload)
         return receipt
 
-    def _apply(self, visit: Visit, chunks: Iterable[bytes]) -> Receipt:
+    def _apply(self, visit: Visit, opened: Callable[[], AbstractContextManager[Iterable[bytes]]]) -> Receipt:
+        """Apply a batch. It is opened when an applier is free, for nobody is to hold a connection while he waits."""
         limits = Limits(payload=self.config.serve.payload_bytes)
-        batch = decode(chunks, limits=limits)
-        header, peer = batch.header, visit.peer
-        with self.connections() as asking:
-            admit(asking, peer, header)
-        with self.appliers.one() as applier:
-            receipt = applier.apply(batch, alone=not peer.passes_on)
+        with self.appliers.one() as hand, opened() as chunks:
+            batch = decode(chunks, limits=limits)
+            header, peer = batch.header, visit.peer
+            admit(hand.connection, peer, header)
+            receipt = hand.applier.apply(batch, alone=not peer.passes_on)
         log.info("batch_applied", node=peer.name, batch=header.number, changes=header.changes, held=receipt.held)
         return receipt
+
+    def _forget(self, upload: Upload) -> None:
+        with self.connections() as connection:
+            upload.remove(connection)
 
     def enrol(self, body: bytes) -> tuple[PublicKeys, Callable[[], Said]]:
         """Read who wants to come in: his keys, by which his request is to be checked, and what lets him in then."""
@@ -157,7 +171,7 @@ class Desk:
         return keys, let_in
 
 
-_ANSWERS: tuple[tuple[type[DbsyncError], int, str], ...] = (
+_ANSWERS: tuple[tuple[type[DbsyncError] | tuple[type[DbsyncError], ...], int, str], ...] = (
     (TooLarge, 413, "too_large"),
     (Misplaced, 409, "offset"),
     (Malformed, 400, "malformed"),
@@ -166,9 +180,10 @@ _ANSWERS: tuple[tuple[type[DbsyncError], int, str], ...] = (
     (IdentityConflict, 409, "conflict"),
     (LinkHalted, 409, "halted"),
     (Exhausted, 507, "exhausted"),
-    (Unreachable, 503, "busy"),
+    ((Unreachable, Refusal, PrivilegeError, SchemaVersionError), 503, "busy"),
 )
 """The status and the word of each kind of error, as docs/reference/http.md has them; the first that fits."""
+_LATER = (503, 507)
 
 
 def explained(error: DbsyncError) -> Said:
@@ -177,7 +192,14 @@ def explained(error: DbsyncError) -> Said:
     body: dict[str, Any] = {"error": word, "what": error.what, "why": error.why, "hint": error.hint}
     if isinstance(error, LinkHalted):
         body["waits_for_row"] = error.waits_for_row
-    return Said(status=status, body=body, headers={"retry-after": str(round(AGAIN))} if error.try_again else {})
+    return Said(status=status, body=body, headers={"retry-after": str(round(AGAIN))} if status in _LATER else {})
+
+
+def hinted(error: DbsyncError) -> Said:
+    """Say an error to somebody who is not let in yet: how the database behind this server is, is not for everybody."""
+    if isinstance(error, (Malformed, NotAdmitted)):
+        return explained(error)
+    return explained(Unreachable("the upstream's database is away or busy", hint="come again"))
 
 
 def _told(receipt: Receipt) -> Mapping[str, Any]:
