@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
+from anyio import CapacityLimiter, fail_after
 from anyio.to_thread import run_sync
 from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Asked
 from starlette.responses import Response
@@ -21,20 +25,25 @@ from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, FormatError, Unreachable
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.messages import Request, Stale, verify_request
-from dbsync.postgres import SETTINGS, translated
-from dbsync.web.appliers import Appliers
+from dbsync.identity.registry import Peer
+from dbsync.postgres import ALIVE, CONNECT_TIMEOUT, SETTINGS, translated
+from dbsync.silence import WatchedConnection
+from dbsync.web.appliers import QUEUE, Appliers
 from dbsync.web.door import Door, Said, Visit, problem
-from dbsync.web.nodes import PART, Desk, Malformed, explained
+from dbsync.web.nodes import PART, Desk, Malformed, explained, hinted
 
 VERSION = 1
 SMALL = 1 << 16
 """Bytes that are read of a request which brings no batch."""
+BUG = 500
 CONNECTIONS = 8
+"""To the database, beside those of batches that are applied."""
 WAIT = 5.0
 """Seconds in which a connection to the database may come free."""
 
 log = structlog.get_logger()
 
+Found = TypeVar("Found")
 Answer = Callable[[Desk, Visit], Said]
 Handler = Callable[[Asked], Awaitable[Response]]
 
@@ -47,16 +56,19 @@ class Server:
     keys: Keys
 
     def __post_init__(self) -> None:
+        settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(self.config.node.source)
+        self._settings = {"application_name": "dbsync serve", "connect_timeout": CONNECT_TIMEOUT, **ALIVE, **settings}
         self._pool = ConnectionPool(
-            self.config.node.source,
+            connection_class=WatchedConnection,
+            kwargs={**self._settings, "autocommit": True},
             min_size=1,
-            max_size=CONNECTIONS,
+            max_size=CONNECTIONS + self.config.serve.appliers,
             timeout=WAIT,
-            kwargs={"autocommit": True, "application_name": "dbsync serve"},
-            configure=_settled,
+            configure=self._settled,
             check=ConnectionPool.check_connection,
             open=False,
         )
+        self._threads = CapacityLimiter(CONNECTIONS + QUEUE + self.config.serve.appliers)
         self._appliers = Appliers(config=self.config)
         self._door = Door(keys=self.keys)
         self._desk = Desk(config=self.config, keys=self.keys, appliers=self._appliers, connections=self._connection)
@@ -74,7 +86,8 @@ class Server:
                 Route("/v1/batches/{id}", self._signed(Desk.kept), methods=["GET"]),
                 Route("/v1/batches/{id}", self._signed(Desk.part, PART), methods=["PATCH"]),
                 Route("/v1/batches/{id}", self._signed(Desk.forget), methods=["DELETE"]),
-            ]
+            ],
+            exception_handlers={HTTPException: self._no_such},
         )
 
     def open(self) -> None:
@@ -94,45 +107,73 @@ class Server:
         except PoolTimeout as error:
             raise Unreachable("the database is away or busy", where="upstream") from error
 
+    def _settled(self, connection: WatchedConnection) -> None:
+        for name, value in SETTINGS.items():
+            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+        connection.watch(self._settings, connection.info.backend_pid, self.config.service.silence)
+
     # Requests.
 
     def _signed(self, answer: Answer, largest: int = SMALL) -> Handler:
         async def handle(asked: Asked) -> Response:
-            body = await _body(asked, largest)
+            request, body = _request(asked), await self._body(asked, largest)
             if isinstance(body, Said):
-                return _response(body)
-            return await run_sync(self._greet, asked, body, answer)
+                return self._sealed(request, body)
+            return await run_sync(self._greet, asked, request, body, answer, limiter=self._threads)
 
         return handle
 
-    def _greet(self, asked: Asked, body: bytes, answer: Answer) -> Response:
-        request = _request(asked)
-        said = self._safely(lambda: self._checked(asked, request, body, answer))
+    def _sealed(self, request: Request, said: Said) -> Response:
         return Response(said.bytes, said.status, dict(self._door.signed(request, said)))
 
-    def _checked(self, asked: Asked, request: Request, body: bytes, answer: Answer) -> Said:
-        with self._connection() as connection:
-            peer = self._door.check(connection, request, body)
-        if isinstance(peer, Said):
-            return peer
+    def _greet(self, asked: Asked, request: Request, body: bytes, answer: Answer) -> Response:
+        found = self._safely(lambda: self._checked(request, body), hinted)
+        if isinstance(found, Said):
+            return self._sealed(request, found)
         visit = Visit(
-            peer=peer,
+            peer=found,
             method=asked.method,
             path=dict(asked.path_params),
             query=dict(asked.query_params),
             body=body,
         )
-        return answer(self._desk, visit)
+        return self._sealed(request, self._safely(lambda: answer(self._desk, visit), explained, node=found.name))
+
+    def _checked(self, request: Request, body: bytes) -> Peer | Said:
+        with self._connection() as connection:
+            return self._door.check(connection, request, body)
+
+    async def _body(self, asked: Asked, largest: int) -> bytes | Said:
+        """Read a request's body, and no more of it than belongs there, from somebody who does send it."""
+        too_large = problem(413, "too_large", "the request is too large", why=f"{largest:,} bytes are taken")
+        if int(asked.headers.get("content-length", "0") or 0) > largest:
+            return too_large
+        body, stream, silence = bytearray(), asked.stream(), self.config.service.silence
+        try:
+            while len(body) <= largest:
+                with fail_after(silence):
+                    chunk = await anext(stream, None)
+                if chunk is None:
+                    return bytes(body)
+                body += chunk
+        except (ClientDisconnect, TimeoutError):
+            return problem(400, "malformed", "the request did not come to its end")
+        return too_large
+
+    async def _no_such(self, asked: Asked, error: Exception) -> Response:
+        """Answer what is no path or method of this version."""
+        assert isinstance(error, HTTPException)
+        said = problem(error.status_code, "path", "there is no such thing here", why=f"version {VERSION} is spoken")
+        return self._sealed(_request(asked), replace(said, headers=dict(error.headers or {})))
 
     async def _enrol(self, asked: Asked) -> Response:
-        body = await _body(asked, SMALL)
+        request, body = _request(asked), await self._body(asked, SMALL)
         if isinstance(body, Said):
             return _response(body)
-        return await run_sync(self._let_in, asked, body)
+        return await run_sync(self._let_in, request, body, limiter=self._threads)
 
-    def _let_in(self, asked: Asked, body: bytes) -> Response:
+    def _let_in(self, request: Request, body: bytes) -> Response:
         """Check a request by the very keys it brings; they prove only that whoever brings them has their secret half."""
-        request = _request(asked)
         try:
             keys, let_in = self._desk.enrol(body)
             _check_newcomer(request, body, keys, self.keys.public.fingerprint[:10].hex().upper())
@@ -145,30 +186,35 @@ class Server:
                 "look at the code and the address; or ask this upstream's operator for a code: dbsync nodes invite NAME"
             )
             return _response(problem(403, "not_yours", "the code is mistyped, or another upstream's", hint=hint))
-        said = self._safely(let_in)
-        return Response(said.bytes, said.status, dict(self._door.signed(request, said)))
+        return self._sealed(request, self._safely(let_in, hinted))
 
     async def _health(self, _asked: Asked) -> Response:
-        return await run_sync(self._look)
+        return await run_sync(self._look, limiter=self._threads)
 
     def _look(self) -> Response:
-        try:
-            with self._connection() as connection:
-                connection.execute("SELECT 1")
-        except DbsyncError as error:
-            return _response(explained(error))
-        return _response(Said(status=200, body={"status": "ok", "version": VERSION}))
+        return _response(self._safely(self._alive, hinted))
 
-    def _safely(self, answer: Callable[[], Said]) -> Said:
+    def _alive(self) -> Said:
+        with self._connection() as connection:
+            connection.execute("SELECT 1")
+        return Said(status=200, body={"status": "ok", "version": VERSION})
+
+    def _safely(
+        self, answer: Callable[[], Found], told: Callable[[DbsyncError], Said], *, node: str | None = None
+    ) -> Found | Said:
         """Turn whatever goes wrong into an answer; a bug is logged by its place, for its words may hold a row's values."""
         try:
             return answer()
         except DbsyncError as error:
-            log.warning("request_refused", reason=str(error))
-            return explained(error)
+            said = told(error)
+            if said.status == BUG:
+                log.error("request_failed", node=node, error=str(error))
+            else:
+                log.warning("request_refused", node=node, reason=str(error))
+            return said
         except Exception as error:  # the last edge
-            log.error("request_failed", error=type(error).__name__)
-            return problem(500, "bug", "a bug in the upstream's dbsync", why=type(error).__name__)
+            log.error("request_failed", node=node, error=type(error).__name__, place=_place(error))
+            return problem(BUG, "bug", "a bug in the upstream's dbsync", why=type(error).__name__)
 
 
 def _check_newcomer(request: Request, body: bytes, keys: PublicKeys, own: str) -> None:
@@ -177,26 +223,9 @@ def _check_newcomer(request: Request, body: bytes, keys: PublicKeys, own: str) -
     )
 
 
-def _settled(connection: psycopg.Connection) -> None:
-    for name, value in SETTINGS.items():
-        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
-
-
-async def _body(asked: Asked, largest: int) -> bytes | Said:
-    """Read a request's body, and no more of it than belongs there."""
-    too_large = problem(413, "too_large", "the request is too large", why=f"{largest:,} bytes are taken")
-    if int(asked.headers.get("content-length", "0") or 0) > largest:
-        return too_large
-    chunks, size = [], 0
-    try:
-        async for chunk in asked.stream():
-            size += len(chunk)
-            if size > largest:
-                return too_large
-            chunks.append(chunk)
-    except ClientDisconnect:
-        return problem(400, "malformed", "the request was cut")
-    return b"".join(chunks)
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
 
 
 def _request(asked: Asked) -> Request:

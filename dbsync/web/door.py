@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import psycopg
+import structlog
 from http_message_signatures import HTTPMessageSignaturesException
 
 from dbsync.errors import FormatError
@@ -17,6 +18,12 @@ from dbsync.identity import registry
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.messages import Answer, Request, Stale, sign_answer, verify_request
 from dbsync.identity.registry import Peer, Role
+
+_KEY_ID = 16
+"""Characters of a key's name; whoever names one by more is a stranger."""
+_NONCE = 200
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +72,32 @@ class Door:
 
     def check(self, connection: psycopg.Connection, request: Request, body: bytes) -> Peer | Said:
         """Say who asks, or what is answered to somebody who is not let in."""
+        named: list[str] = []
         found: dict[str, Peer] = {}
 
         def known(key_id: str) -> PublicKeys | None:
+            named.append(key_id)
             peer = registry.peer_of_key(connection, key_id)
             if peer is None or peer.role is Role.UPSTREAM:
                 return None
             found[key_id] = peer
             return peer.keys
 
+        answer = self._checked(connection, request, body, known, found)
+        if isinstance(answer, Said):
+            node = next((peer.name for peer in found.values()), None)
+            reason = (answer.body or {}).get("error")
+            log.warning("request_refused", node=node, key=[name[:_KEY_ID] for name in named], reason=reason)
+        return answer
+
+    def _checked(
+        self,
+        connection: psycopg.Connection,
+        request: Request,
+        body: bytes,
+        known: Callable[[str], PublicKeys | None],
+        found: Mapping[str, Peer],
+    ) -> Peer | Said:
         now = datetime.now(UTC)
         try:
             sender = verify_request(request, body, known, own=self.keys.public.key_id, now=now)
@@ -83,6 +107,8 @@ class Door:
             if found:
                 return problem(400, "malformed", error.what, why=error.why)
             return problem(401, "unknown", "this key is not known here", hint="dbsync nodes invite NAME")
+        if len(sender.nonce) > _NONCE:
+            return problem(400, "malformed", "the nonce is too long")
         peer = found[sender.key_id]
         if not registry.first_use(connection, sender.key_id, sender.nonce):
             return problem(401, "replayed", "this request was answered before")
