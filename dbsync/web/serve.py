@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvicorn
+from starlette.applications import Starlette
 
 from dbsync import schema
 from dbsync.config.models import Config, ServeConfig
@@ -16,6 +20,10 @@ from dbsync.postgres import connect
 from dbsync.service.notify import notify
 from dbsync.web.app import Server
 
+BACKLOG = 2048
+GRACE = 100
+"""Seconds in which answers are still given once the server was told to stop; batches that take longer are finished without.
+systemd waits a little longer, see packaging/systemd/dbsync.service."""
 IDLE = 10
 """Seconds that a connection is kept which nobody uses."""
 CROWD = 500
@@ -31,40 +39,78 @@ def serve(config: Config) -> None:
     with connect(config.node.source, name="upstream") as connection:
         schema.require(connection, "upstream")
     server = Server(config=config, keys=keys)
-    server.open()
+    settings = _settings(server.app(), config.serve)
+    with _listening(config.serve) as listening:
+        server.open()
+        try:
+            _Announced(settings).run(sockets=[listening])
+        finally:
+            server.close()
+
+
+def _settings(app: Starlette, config: ServeConfig) -> uvicorn.Config:
+    """Make uvicorn's settings. Raises ConfigError where the certificate cannot be used."""
+    made = uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        http="h11",
+        ws="none",
+        ssl_certfile=config.certificate,
+        ssl_keyfile=config.key,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=GRACE,
+        limit_concurrency=CROWD,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+    )
     try:
-        _Announced(
-            uvicorn.Config(
-                server.app(),
-                host=config.serve.host,
-                port=config.serve.port,
-                ssl_certfile=config.serve.certificate,
-                ssl_keyfile=config.serve.key,
-                timeout_keep_alive=IDLE,
-                limit_concurrency=CROWD,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                lifespan="off",
-            )
-        ).run()
-    finally:
-        server.close()
+        made.load()
+    except OSError as error:
+        raise ConfigError(
+            "the certificate or its key cannot be used",
+            where="[serve]",
+            why=(error.strerror or str(error)).lower(),
+            hint="certificate and key name two files in PEM that belong together, the key without a passphrase",
+        ) from None
+    return made
+
+
+def _listening(config: ServeConfig) -> socket.socket:
+    """Listen, so that whoever is in the way is told of by name. Raises ConfigError."""
+    try:
+        family, *_, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"{config.listen} cannot be listened at",
+            where="[serve]",
+            why=(error.strerror or str(error)).lower(),
+            hint='write listen = "HOST:PORT", with an address of this computer and a port that is free',
+        ) from None
 
 
 class _Announced(uvicorn.Server):
-    """Says when it is ready, and when it ends."""
+    """Says when it is ready, and when it ends; ends as a program that was asked to."""
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # only handed on
-        await super().startup(sockets)  # type: ignore[arg-type]  # likewise
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         if self.started:
             notify("READY=1")
             log.info("serving", host=self.config.host, port=self.config.port, tls=self.config.is_ssl)
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # likewise
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         notify("STOPPING=1")
-        await super().shutdown(sockets)  # type: ignore[arg-type]  # likewise
+        await super().shutdown(sockets)
+        log.info("stopped")
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Finish what is under way, and no more; ctrl-C a second time ends at once. The signal itself must not end us then."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def _refuse_in_the_clear(config: ServeConfig) -> None:
