@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import httpx2
@@ -15,16 +17,19 @@ import orjson
 import pytest
 
 from dbsync.batch.codec import encode
-from dbsync.errors import FormatError
+from dbsync.config.load import parse
+from dbsync.errors import ConfigError
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.messages import Answer, Request, sign_request, verify_answer
+from dbsync.web.serve import serve
 from tests.integration.clinic_schema import SCHEMA, TABLES
-from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.databases import MIXTURE, Databases, EmptyPair
 from tests.support.pipeline import Pipeline, prepared
 from tests.support.served import admit, serving
+from tests.support.servers import Servers
+from tests.support.service import ServiceProcess, until
 
-pytestmark = ONE_MIXTURE
 SERVER, NODE, STRANGER = Keys.generate(), Keys.generate(), Keys.generate()
 BATCH = "/v1/batches/" + "ab" * 32
 
@@ -34,6 +39,7 @@ class Ground:
     """A node's pipeline, and a server before its upstream."""
 
     pipeline: Pipeline
+    process: ServiceProcess
     url: str
     folder: Path
 
@@ -46,100 +52,157 @@ class Ground:
 
     def send(self, request: Request, body: bytes = b"") -> tuple[int, dict[str, Any]]:
         """Send it, and believe the answer only if it is signed."""
-        status, said, signed = self.heard(request, body)
-        assert signed, said
+        status, said, _ = self.heard(request, body)
         return status, said
 
-    def heard(self, request: Request, body: bytes = b"") -> tuple[int, dict[str, Any], bool]:
-        """Send it; give the answer, and whether it is the server's own."""
+    def heard(self, request: Request, body: bytes = b"") -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Send it; give the answer and its headers, if it is the server's own."""
         came = httpx2.request(request.method, request.url, content=body, headers=dict(request.headers), timeout=60)
         answer = Answer(status_code=came.status_code, request=request)
         answer.headers.update(dict(came.headers))
-        try:
-            verify_answer(answer, came.content, SERVER.public)
-            signed = True
-        except FormatError:
-            signed = False
-        return came.status_code, orjson.loads(came.content or b"{}"), signed
+        verify_answer(answer, came.content, SERVER.public)
+        return came.status_code, orjson.loads(came.content), dict(came.headers)
 
-    def ask(self, method: str, path: str, body: bytes = b"", **query: str | int) -> tuple[int, dict[str, Any]]:
+    def ask(self, method: str, path: str, body: bytes = b"", *, by: Keys = NODE, **query: str | int) -> tuple[int, Any]:
         """Ask as the node."""
-        return self.send(self.signed(method, path, body, by=NODE, **query), body)
+        return self.send(self.signed(method, path, body, by=by, **query), body)
+
+    def bring(self, data: bytes) -> tuple[int, Any]:
+        """Bring a batch in one part."""
+        return self.ask("PATCH", BATCH, data, offset=0, complete="true")
+
+    def bring_part(self, data: bytes, start: int, end: int) -> tuple[int, Any]:
+        """Bring the bytes of a batch from one place to another."""
+        complete = "true" if end == len(data) else "false"
+        return self.ask("PATCH", BATCH, data[start:end], offset=start, complete=complete)
 
     def batch(self, **changes: Any) -> bytes:
         """Write the node's next batch as bytes, its header changed."""
-        cut = self.pipeline.reader.unfinished() or self.pipeline.reader.next_cut(100_000)
+        cut = self.pipeline.reader.next_cut(100_000)
         assert cut is not None
         batch = self.pipeline.reader.batch(cut)
         return b"".join(encode(replace(batch, header=replace(batch.header, **changes))))
 
-    def count(self) -> int:
-        """Count the sites that are upstream."""
-        return int(self.pipeline.upstream.value("SELECT count(*) FROM site"))
+    def insert(self, count: int = 1) -> None:
+        """Make sites in the source."""
+        self.pipeline.source.sql(f"INSERT INTO site (code) SELECT gen_random_uuid() FROM generate_series(1, {count})")
+
+    def missing(self) -> int:
+        """Count the sites that are not upstream."""
+        count = "SELECT count(*) FROM site"
+        return int(self.pipeline.source.value(count)) - int(self.pipeline.upstream.value(count))
+
+    def last_receipt(self) -> Any:
+        """Ask for the newest receipt."""
+        incarnation = str(self.pipeline.node.incarnation)
+        return self.ask("GET", "/v1/receipts/last", incarnation=incarnation, link="community")
+
+
+@pytest.fixture(scope="module")
+def served(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Give a node, and a server that knows it; all tests of the module use them."""
+    databases, folder = Databases(servers), tmp_path_factory.mktemp("server")
+    both = prepared(databases, EmptyPair(databases, MIXTURE), SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+        admit(both.upstream, "field-01", NODE)
+        with serving(folder, both.upstream, keys=SERVER) as (process, url):
+            yield Ground(pipeline=pipeline, process=process, url=url, folder=folder)
+    databases.drop_all()
 
 
 @pytest.fixture
-def ground(pair: Pair, databases: Databases, tmp_path: Path) -> Iterator[Ground]:
-    """A node with one change, and its server."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        admit(both.upstream, "field-01", NODE)
-        with serving(tmp_path / "server", both.upstream, keys=SERVER) as (_, url):
-            pipeline.source.sql("INSERT INTO site (code) VALUES ('one')")
-            yield Ground(pipeline=pipeline, url=url, folder=tmp_path)
+def ground(served: Ground) -> Ground:
+    """Give them with one change that has not left the node, and nothing kept of any batch."""
+    served.pipeline.ship()
+    served.pipeline.upstream.sql("DELETE FROM dbsync.upload")
+    served.insert()
+    return served
 
 
 def test_a_batch_is_applied_once_and_gives_the_same_receipt_again(ground: Ground) -> None:
-    data = ground.batch()
-    assert ground.ask(
-        "GET", "/v1/receipts/last", incarnation=str(ground.pipeline.node.incarnation), link="community"
-    ) == (
-        200,
-        {"receipt": None},
-    )
-    status, first = ground.ask("PATCH", BATCH, data, offset=0, complete="true")
-    assert status == 200
-    assert ground.ask("PATCH", BATCH, data, offset=0, complete="true") == (200, first)
-    assert (first["receipt"]["number"], ground.count()) == ("1", 1)
-    assert ground.ask(
-        "GET", "/v1/receipts/last", incarnation=str(ground.pipeline.node.incarnation), link="community"
-    ) == (
-        200,
-        first,
-    )
+    data, before = ground.batch(), ground.last_receipt()
+    status, first = ground.bring(data)
+    assert (status, ground.missing()) == (200, 0)
+    assert first != before[1]
+    assert ground.bring(data) == (200, first)
+    assert ground.last_receipt() == (200, first)
 
 
 def test_a_batch_in_parts_is_finished_by_another_server_after_the_first_was_killed(
-    pair: Pair, databases: Databases, tmp_path: Path
+    ground: Ground, tmp_path: Path
 ) -> None:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        admit(both.upstream, "field-01", NODE)
-        pipeline.source.sql("INSERT INTO site (code) SELECT 'site ' || i FROM generate_series(1, 500) i")
-        with serving(tmp_path / "one", both.upstream, keys=SERVER) as (server, url):
-            ground = Ground(pipeline=pipeline, url=url, folder=tmp_path)
+    ground.insert(500)
+    data = ground.batch()
+    half = len(data) // 2
+    with serving(tmp_path, ground.pipeline.upstream, keys=SERVER) as (process, url):
+        other = replace(ground, url=url)
+        assert other.bring_part(data, 0, half)[0] == 200
+        assert other.bring_part(data, 0, half)[1]["error"] == "offset"
+        process.kill()
+    status, kept = ground.ask("GET", BATCH)
+    assert (status, kept["offset"]) == (200, half)
+    assert ground.bring_part(data, half, len(data))[0] == 200
+    assert ground.missing() == 0
+    assert ground.ask("GET", BATCH)[1]["offset"] == 0
+
+
+def test_the_end_of_a_batch_may_come_many_times_at_once_to_two_servers(ground: Ground, tmp_path: Path) -> None:
+    with serving(tmp_path, ground.pipeline.upstream, keys=SERVER) as (_, url), ThreadPoolExecutor(6) as pool:
+        for _ in range(3):
+            ground.insert(500)
             data = ground.batch()
             half = len(data) // 2
-            assert ground.ask("PATCH", BATCH, data[:half], offset=0, complete="false")[0] == 200
-            assert ground.ask("PATCH", BATCH, data[:half], offset=0, complete="false")[1]["error"] == "offset"
-            server.kill()
-        with serving(tmp_path / "two", both.upstream, keys=SERVER) as (_, url):
-            ground = Ground(pipeline=pipeline, url=url, folder=tmp_path)
-            status, kept = ground.ask("GET", BATCH)
-            assert (status, kept["offset"]) == (200, half)
-            assert ground.ask("PATCH", BATCH, data[half:], offset=half, complete="true")[0] == 200
-            assert ground.count() == 500
-            assert ground.ask("GET", BATCH)[1]["offset"] == 0
+            assert ground.bring_part(data, 0, half)[0] == 200
+            ends = [
+                pool.submit(server.bring_part, data, half, len(data))
+                for server in (ground, replace(ground, url=url)) * 3
+            ]
+            said = [end.result() for end in ends]
+            receipts = [answer["receipt"] for status, answer in said if status == 200]
+            assert receipts
+            assert all(receipt == receipts[0] for receipt in receipts)
+            assert {answer["error"] for status, answer in said if status != 200} <= {"offset"}
+            assert ground.missing() == 0
+            ground.pipeline.ship()
+
+
+def test_what_was_kept_of_a_batch_that_turns_out_to_be_none_is_forgotten(ground: Ground) -> None:
+    ground.insert(500)
+    for place in (60, -60):
+        data = bytearray(ground.batch())
+        data[place] ^= 4
+        third = len(data) // 3
+        for start in (0, third):
+            assert ground.bring_part(bytes(data), start, start + third)[0] == 200
+        assert ground.bring_part(bytes(data), 2 * third, len(data))[1]["error"] == "format"
+        assert ground.ask("GET", BATCH)[1]["offset"] == 0
+    assert ground.bring(ground.batch())[0] == 200
+
+
+def test_what_a_node_began_in_vain_does_not_pile_up(ground: Ground) -> None:
+    for number in range(7):
+        path = f"/v1/batches/{number:064}"
+        assert ground.ask("PATCH", path, b"x", offset=0, complete="false")[0] == 200
+    kept = [ground.ask("GET", f"/v1/batches/{number:064}")[1]["offset"] for number in range(7)]
+    assert kept == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_a_node_writes_as_itself_of_its_own_database_only(ground: Ground) -> None:
+    assert ground.bring(ground.batch())[0] == 200
+    ground.pipeline.ship()
+    ground.insert(500)
     for lie in ({"node": "field-02"}, {"lineage": uuid4()}):
-        if "lineage" in lie:
-            with ground.pipeline.upstream.connect() as connection:
-                registry.owns_lineage(connection, "field-01", ground.pipeline.node.lineage)
-        status, said = ground.ask("PATCH", BATCH, ground.batch(**lie), offset=0, complete="true")
+        data = ground.batch(**lie)
+        status, said = ground.bring(data)
         assert (status, said["error"]) == (403, "not_yours"), lie
-    assert ground.count() == 0
+        half = len(data) // 2
+        assert ground.bring_part(data, 0, half)[0] == 200
+        status, said = ground.bring_part(data, half, len(data))
+        assert (status, said["error"]) == (403, "not_yours"), lie
+        ground.ask("DELETE", BATCH)
+    assert ground.missing() == 500
+    other = orjson.dumps({"lineage": str(uuid4())})
+    assert ground.ask("POST", "/v1/tend", other)[1]["error"] == "not_yours"
 
 
 def test_changes_of_others_are_taken_only_from_a_tier(ground: Ground) -> None:
@@ -147,26 +210,30 @@ def test_changes_of_others_are_taken_only_from_a_tier(ground: Ground) -> None:
     ground.pipeline.source.sql("UPDATE dbsync.change SET origin = 'field-09'")
     forged = ground.batch()
     assert forged != data
-    status, said = ground.ask("PATCH", BATCH, forged, offset=0, complete="true")
-    assert (status, said["error"], ground.count()) == (403, "not_yours", 0)
+    status, said = ground.bring(forged)
+    assert (status, said["error"], ground.missing()) == (403, "not_yours", 1)
 
 
 def test_a_replayed_request_is_refused(ground: Ground) -> None:
     request = ground.signed("GET", "/v1/time")
     assert ground.send(request)[0] == 200
     assert ground.send(request)[1]["error"] == "replayed"
+    refused = ground.process.said("request_refused")[-1]
+    assert (refused["node"], refused["key"], refused["reason"]) == ("field-01", [NODE.public.key_id], "replayed")
 
 
 def test_a_stranger_is_told_by_the_server_itself_that_nobody_knows_his_key(ground: Ground) -> None:
-    status, said = ground.send(ground.signed("GET", "/v1/time", by=STRANGER))
+    status, said = ground.ask("GET", "/v1/time", by=STRANGER)
     assert (status, said["error"]) == (401, "unknown")
 
 
 def test_a_revoked_node_is_refused_at_once(ground: Ground) -> None:
-    assert ground.ask("GET", "/v1/time")[0] == 200
+    stolen = Keys.generate()
+    admit(ground.pipeline.upstream, "field-02", stolen)
+    assert ground.ask("GET", "/v1/time", by=stolen)[0] == 200
     with ground.pipeline.upstream.connect() as connection:
-        registry.revoke(connection, "field-01", "stolen")
-    status, said = ground.ask("GET", "/v1/time")
+        registry.revoke(connection, "field-02", "stolen")
+    status, said = ground.ask("GET", "/v1/time", by=stolen)
     assert (status, said["error"], said["why"]) == (401, "revoked", "stolen")
 
 
@@ -182,47 +249,96 @@ def test_a_flipped_bit_anywhere_leaves_nothing(ground: Ground) -> None:
     for place in (3, 40, 400, -60, -5):
         data = bytearray(ground.batch())
         data[place] ^= 4
-        status, said = ground.ask("PATCH", BATCH, bytes(data), offset=0, complete="true")
-        assert (status, said["error"], ground.count()) == (422, "format", 0)
-    assert ground.ask("PATCH", BATCH, ground.batch(), offset=0, complete="true")[0] == 200
+        status, said = ground.bring(bytes(data))
+        assert (status, said["error"], ground.missing()) == (422, "format", 1)
+    assert ground.bring(ground.batch())[0] == 200
 
 
 def test_what_a_node_of_this_version_would_never_say_is_refused_in_words(ground: Ground) -> None:
-    for method, path, body, query in (
+    asked: tuple[tuple[str, str, bytes, dict[str, Any]], ...] = (
         ("PATCH", BATCH, b"", {"offset": "-1", "complete": "true"}),
         ("PATCH", BATCH, b"", {"offset": "0", "complete": "perhaps"}),
+        ("PATCH", BATCH, b"", {"offset": "0", "complete": "false"}),
         ("PATCH", "/v1/batches/etc", b"", {"offset": "0", "complete": "true"}),
         ("POST", "/v1/tend", b"[]", {}),
         ("POST", "/v1/tend", orjson.dumps({"lineage": "x" * 300}), {}),
         ("POST", "/v1/clock", orjson.dumps({"off": "1"}), {}),
         ("GET", "/v1/receipts/last", b"", {"incarnation": "none", "link": "community"}),
-    ):
+    )
+    for method, path, body, query in asked:
         status, said = ground.ask(method, path, body, **query)
         assert (status, said["error"]) == (400, "malformed"), (path, said)
+    assert ground.ask("GET", "/v2/time")[0] == 404
+    assert ground.ask("PUT", "/v1/time")[0] == 405
 
 
 def test_too_much_is_refused_before_it_is_read(ground: Ground) -> None:
     body = bytes((1 << 20) + 1)
-    came = httpx2.request("PATCH", f"{ground.url}{BATCH}", content=body)
-    assert (came.status_code, came.json()["error"]) == (413, "too_large")
+    status, said = ground.ask("PATCH", BATCH, body, offset=0, complete="false")
+    assert (status, said["error"]) == (413, "too_large")
+    place = 4 * 10**9
+    status, said = ground.ask("PATCH", BATCH, body[:9], offset=place, complete="false")
+    assert (status, said["error"]) == (413, "too_large")
 
 
-def test_a_batch_that_unpacks_to_more_than_is_taken_is_refused(
-    pair: Pair, databases: Databases, tmp_path: Path
+def test_a_batch_that_unpacks_to_more_than_is_taken_is_refused(ground: Ground, tmp_path: Path) -> None:
+    ground.insert(5000)
+    limits = 'max_payload = "100kB"'
+    with serving(tmp_path, ground.pipeline.upstream, keys=SERVER, more=limits) as (_, url):
+        status, said = replace(ground, url=url).bring(ground.batch())
+        assert (status, said["error"], ground.missing()) == (422, "format", 5001)
+
+
+def test_who_is_at_work_finishes_it_when_the_server_is_stopped_and_others_are_sent_away_till_then(
+    ground: Ground, tmp_path: Path
 ) -> None:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        admit(both.upstream, "field-01", NODE)
-        pipeline.source.sql("INSERT INTO site (code) SELECT 'site ' || i FROM generate_series(1, 5000) i")
-        limits = 'max_payload = "100kB"\nappliers = 1'
-        with serving(tmp_path, both.upstream, keys=SERVER, more=limits) as (_, url):
-            ground = Ground(pipeline=pipeline, url=url, folder=tmp_path)
-            status, said = ground.ask("PATCH", BATCH, ground.batch(), offset=0, complete="true")
-            assert (status, said["error"], ground.count()) == (422, "format", 0)
+    data, tending = ground.batch(), orjson.dumps({"lineage": str(ground.pipeline.node.lineage)})
+    upstream = ground.pipeline.upstream
+    with (
+        serving(tmp_path, upstream, keys=SERVER, more="appliers = 1") as (process, url),
+        ThreadPoolExecutor() as pool,
+        upstream.connect() as session,
+    ):
+        server = replace(ground, url=url)
+        session.execute("BEGIN; LOCK TABLE site")
+        at_work = pool.submit(server.bring, data)
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'site'::regclass"
+        until(lambda: bool(upstream.value(waiting)), "the batch does not wait")
+        status, said, headers = server.heard(server.signed("POST", "/v1/tend", tending), tending)
+        assert (status, said["error"], headers["retry-after"]) == (503, "busy", "5")
+        stopped = pool.submit(process.terminate)
+        until(lambda: not _listens(url), "it takes more")
+        session.execute("ROLLBACK")
+        assert at_work.result()[0] == 200
+        assert stopped.result() == 0
+    assert ground.missing() == 0
+    assert process.said("stopped")
+
+
+def test_what_nodes_bring_is_served_in_the_clear_to_nobody_else(ground: Ground, tmp_path: Path) -> None:
+    SERVER.save(tmp_path / "keys")
+    (tmp_path / "no.pem").write_text("none")
+    port = urlsplit(ground.url).port
+    for lines, words in (
+        ('listen = "0.0.0.0:0"', "without TLS"),
+        ('listen = "server.example.org:8443"', "without TLS"),
+        ('certificate = "no.pem"', "only one of them"),
+        (f'listen = "127.0.0.1:{port}"', "cannot be listened at"),
+        (f'certificate = "{tmp_path}/no.pem"\nkey = "{tmp_path}/no.pem"', "cannot be used"),
+    ):
+        text = f'[node]\nname = "community"\nkeys = "{tmp_path}/keys"\nsource = "{ground.pipeline.upstream.dsn}"\n[serve]\n'
+        with pytest.raises(ConfigError) as refused:
+            serve(parse(text + lines, path="dbsync.toml", environ={}))
+        assert words in str(refused.value)
 
 
 def test_waiting_is_told_and_health_needs_no_key(ground: Ground) -> None:
     lineage = orjson.dumps({"lineage": str(ground.pipeline.node.lineage)})
     assert ground.ask("POST", "/v1/tend", lineage) == (200, {"waiting": {}})
     assert httpx2.get(f"{ground.url}/v1/health").json() == {"status": "ok", "version": 1}
-    assert httpx2.get(f"{ground.url}/v2/health").status_code == 404
+
+
+def _listens(url: str) -> bool:
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((str(parts.hostname), int(parts.port or 0))) == 0
