@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
 
 from dbsync.model.batch import Cut, Window
@@ -18,7 +16,9 @@ class FilledWindow:
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
+        self._rows = 0
         self._used = 0
+        """Rows and deleted rows: both are walked through by whoever looks."""
         self.window: Window | None = None
         """What it holds now; None is nothing that may be gone on with."""
         connection.execute(statement("changelog", "make_window"))
@@ -31,26 +31,34 @@ class FilledWindow:
 
     def fill(self, window: Window, after: int) -> Window:
         """Put the transactions of a window here, those that end after a seq, in place of what was here."""
-        anew = self._used >= FEW
-        with self._connection.pipeline():
-            if self._used:
-                self._connection.execute(statement("changelog", "empty_window" if anew else "clear_window"))
-            filled = self._fill(window, after)
-        self._used = filled.rowcount + (0 if anew else self._used)
+        if self._rows:
+            self._clear()
+        self._fill(window, after)
         self.window = window
         return window
 
     def add(self, window: Window, after: int = 0) -> None:
         """Put the transactions of a further window beside those that are here."""
-        self._used += self._fill(window, after).rowcount
+        self._fill(window, after)
 
-    def _fill(self, window: Window, after: int) -> psycopg.Cursor[tuple[Any, ...]]:
+    def _clear(self) -> None:
+        anew = self._used >= FEW
+        self.window = None
+        self._connection.execute(statement("changelog", "empty_window" if anew else "clear_window"))
+        self._rows = 0
+        self._used = 0 if anew else self._used
+
+    def _fill(self, window: Window, after: int) -> None:
         name = "fill_window_from_beginning" if window.start is None else "fill_window"
         asked = {"start": window.start, "end": window.end, "after": after}
-        return self._connection.execute(statement("changelog", name), asked)
+        filled = self._connection.execute(statement("changelog", name), asked).rowcount
+        self._rows += filled
+        self._used += filled
 
     def cut(self, window: Window, number: int, after: int, max_changes: int) -> Cut | None:
         """Cut a batch of about ``max_changes`` that begins after a seq; None where nothing is left."""
+        if not self._rows:
+            return None
         row = self._connection.execute(
             statement("changelog", "next_cut"), {"after": after, "enough": max_changes}
         ).fetchone()

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from dbsync.changelog import ahead
+from dbsync.changelog import ahead, window
 from dbsync.changelog.purge import Purge
 from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Batch, Cut
@@ -19,6 +19,7 @@ from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
 from tests.support.servers import own_cluster
+from tests.support.trips import round_trips
 
 
 @pytest.fixture
@@ -84,7 +85,11 @@ def test_a_transaction_without_a_change_yet_holds_nothing_up_and_is_not_missed(c
 
 
 @ONE_MIXTURE
-def test_several_that_commit_out_of_order_over_many_windows_all_arrive(clinic: Pipeline) -> None:
+@pytest.mark.parametrize("few", [window.FEW, 1])
+def test_several_that_commit_out_of_order_over_many_windows_all_arrive(
+    clinic: Pipeline, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(window, "FEW", few)
     with ExitStack() as stack:
         sessions = [stack.enter_context(clinic.source.connect()) for _ in range(6)]
         for session in sessions:
@@ -97,6 +102,13 @@ def test_several_that_commit_out_of_order_over_many_windows_all_arrive(clinic: P
             clinic.agree()
             assert f"b{number}" in sites(clinic.upstream) or number == 5
     assert len(sites(clinic.upstream)) == 10
+
+
+@ONE_MIXTURE
+def test_a_look_where_nothing_is_new_asks_where_the_link_is_what_is_visible_and_what_came(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO site (code) VALUES ('a')")
+    clinic.agree()
+    assert round_trips(clinic.reader.connection, lambda: clinic.reader.next_cut(100)) == 3
 
 
 @ONE_MIXTURE
