@@ -44,7 +44,7 @@ PATIENCE = 6
 FEW = 100
 """Changes up to which the plans of the statements that write them are kept for the next batch as small."""
 NEVER = 1 << 30
-"""Executions after which a statement keeps its plan; those that touch no staged change keep it from the first on."""
+"""Executions after which a plan is kept; one that is the same for any number of changes is kept from the first on."""
 CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 

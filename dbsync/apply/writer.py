@@ -238,8 +238,8 @@ class Writer:
         filled = text.replace(RANGE.as_string(None), span.condition().as_string(None))
         filled = filled.replace(CLOCK.as_string(None), "true" if self.clock_trusted else "false")
         filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
-        kept = self.few and span == Span()
-        return self._connection.execute(sql.SQL(filled), prepare=kept or None)  # composed by us
+        kept = self.few and span == Span()  # many in the same words are planned anew
+        return self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
 
 
 def _by_layout(counts: Sequence[Count]) -> tuple[dict[int, set[Op]], Counter[int]]:

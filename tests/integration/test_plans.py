@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from dbsync.apply import applier
 from dbsync.service.backlog import backlog
 from tests.support.databases import MIXTURE, Database, Databases, EmptyPair
 from tests.support.pipeline import LINK, Pipeline, prepared
@@ -155,6 +156,28 @@ def test_a_row_after_many_by_the_same_session_is_captured_by_a_look_at_its_key(l
             session.execute("UPDATE visit SET note = 'x' WHERE id = 5")
             session.execute("SELECT pg_stat_force_next_flush()")
     assert reading.too_much == []
+
+
+def test_a_plan_made_for_a_few_changes_is_not_used_for_many(pair: Pair, databases: Databases) -> None:
+    both = prepared(databases, pair, SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as here:
+        here.source.sql("INSERT INTO subject (name) VALUES ('alone')")
+        here.ship()
+        of_few = _uses_of_kept_plans(here.applies)
+        here.source.sql("INSERT INTO subject (name) SELECT 'S' || g FROM generate_series(0, %s) g", [applier.FEW])
+        here.ship()
+        assert of_few > 0
+        assert _uses_of_kept_plans(here.applies) == of_few
+
+
+def _uses_of_kept_plans(session: psycopg.Connection) -> int:
+    """Count how often this session has written changes by a plan that it keeps."""
+    row = session.execute("""
+        SELECT coalesce(sum(generic_plans + custom_plans), 0)::int FROM pg_prepared_statements
+        WHERE statement LIKE '%INSERT INTO "public"."subject"%'
+    """).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _small_transactions(source: Database, count: int) -> None:
