@@ -14,7 +14,6 @@ from dbsync.apply.typed import net, typed
 from dbsync.apply.write import drawn_columns, insert_columns
 from dbsync.keys.expression import Query, table_sql
 from dbsync.model.batch import Op
-from dbsync.model.catalog import Table
 from dbsync.model.registration import KeyColumn
 from dbsync.statements import statement
 
@@ -49,8 +48,7 @@ def _has_unique_key(share: Share) -> bool:
         key.update((part.column,) if isinstance(part, KeyColumn) else part.columns)
     if any(column is None or column.nullable for column in map(share.table.column, key)):
         return False
-    return any(set(columns) <= key for columns in _unique_at_once(share.table))
-
-
-def _unique_at_once(table: Table) -> list[tuple[str, ...]]:
-    return [unique.columns for unique in table.uniques if unique.immediate]
+    at_once = [set(unique.columns) for unique in share.table.uniques if unique.immediate]
+    if share.table.primary_key and share.table.primary_key_immediate:
+        at_once.append(set(share.table.primary_key))
+    return any(columns <= key for columns in at_once)

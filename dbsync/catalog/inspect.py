@@ -93,13 +93,15 @@ def _one_snapshot(connection: AnyConnection) -> Iterator[None]:
 def _table(
     row: _TableRow, columns: tuple[Column, ...], keys: Sequence[_KeyRow], foreign_keys: tuple[ForeignKey, ...]
 ) -> Table:
+    primary = next((_unique(key) for key in keys if key.is_primary), None)
     return Table(
         name=TableName(row.schema, row.name),
         oid=row.oid,
         owner=row.owner,
         kind=row.kind,
         columns=columns,
-        primary_key=next((tuple(key.columns) for key in keys if key.is_primary), ()),
+        primary_key=primary.columns if primary else (),
+        primary_key_immediate=primary is None or primary.immediate,
         uniques=tuple(_unique(key) for key in keys if not key.is_primary),
         foreign_keys=foreign_keys,
         row_security=row.row_security,

@@ -72,6 +72,7 @@ class Table:
     """``table`` or ``partitioned``."""
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
+    primary_key_immediate: bool = True
     uniques: tuple[UniqueKey, ...] = ()
     """Beside the primary key."""
     foreign_keys: tuple[ForeignKey, ...] = ()

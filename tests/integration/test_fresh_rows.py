@@ -143,22 +143,41 @@ def test_after_one_that_did_not_go_in_so_others_are_not_tried_for_a_while(
     assert tried == ["subject"]
 
 
+NOTE = "CREATE TABLE note (id bigserial PRIMARY KEY, code text NOT NULL UNIQUE, told text)"
+NAMED_NOTE = "CREATE TABLE note (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), code text, told text)"
+"""Known by its primary key, for want of anything else."""
+
+
 @pytest.mark.parametrize(
-    "unsure",
+    ("schema", "upstream", "times"),
     [
-        "ALTER TABLE note ALTER code DROP NOT NULL",
-        "ALTER TABLE note DROP CONSTRAINT note_code_key, ADD UNIQUE (code) DEFERRABLE",
-        "ALTER TABLE note DROP CONSTRAINT note_code_key; CREATE UNIQUE INDEX ON note (code) WHERE id > 0",
+        (NOTE, "", 1),
+        (NOTE, "ALTER TABLE note ALTER code DROP NOT NULL", 0),
+        (NOTE, "ALTER TABLE note DROP CONSTRAINT note_code_key, ADD UNIQUE (code) DEFERRABLE", 0),
+        (NOTE, "ALTER TABLE note DROP CONSTRAINT note_code_key; CREATE UNIQUE INDEX ON note (code) WHERE id > 0", 0),
+        (NAMED_NOTE, "", 1),
+        (NAMED_NOTE, "ALTER TABLE note DROP CONSTRAINT note_pkey, ADD PRIMARY KEY (id) DEFERRABLE", 0),
     ],
 )
-def test_where_no_index_would_tell_a_known_row_at_once_rows_are_looked_for(
-    pair: Pair, databases: Databases, tried: list[str], unsure: str
+def test_rows_are_looked_for_where_no_index_would_tell_a_known_one_at_once(
+    pair: Pair, databases: Databases, tried: list[str], schema: str, upstream: str, times: int
 ) -> None:
-    schema = "CREATE TABLE note (id bigserial PRIMARY KEY, code text NOT NULL UNIQUE, told text)"
     both = prepared(databases, pair, schema)
     with Pipeline(both.source, both.upstream, '[[tables]]\nname = "note"') as here:
-        here.upstream.script(unsure)
+        here.upstream.script(upstream)
         here.source.sql("INSERT INTO note (code, told) SELECT 'N' || g, 'x' FROM generate_series(1, 9) g")
         here.ship()
         assert here.upstream.sql("SELECT count(*) FROM note") == [(9,)]
-    assert tried == []
+    assert tried == ["note"] * times
+
+
+def test_a_row_that_is_there_under_its_uuid_is_found_though_many_are_tried_as_new(
+    pair: Pair, databases: Databases, tried: list[str]
+) -> None:
+    both = prepared(databases, pair, NAMED_NOTE)
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "note"') as here:
+        here.source.sql("INSERT INTO note (code, told) SELECT 'N' || g, 'x' FROM generate_series(1, 9) g")
+        (known,) = here.source.sql("SELECT id FROM note WHERE code = 'N4'")
+        here.upstream.sql("INSERT INTO note (id, code, told) VALUES (%s, 'N4', 'y')", known)
+        here.agree()
+    assert tried == ["note"]
