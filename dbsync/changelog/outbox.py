@@ -8,11 +8,10 @@ go by any other route, and receipts take batches out of it from wherever they co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
-from dbsync.changelog.reader import Reader
+from dbsync.changelog.reader import Reader, Recorded
 from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Batch, Cut, Receipt, Window
 
@@ -31,26 +30,40 @@ class Outbox:
         """
         return self._read_out(self._cuts(max_changes))
 
-    def recall(self) -> None:
-        """Read what is on record once more, for what it was: who sent it may not have lived to remember."""
-        for batch in self._read_out(self._on_record() or ()):
-            for _ in batch.payload:
-                pass
-
     def take_out(self, receipt: Receipt) -> int:
         """Acknowledge the batches up to the one that a receipt is for; give how many that were.
 
         A receipt that came before, or by another route, takes nothing out. Raises IdentityConflict for one that speaks of
         a batch which this database has not sent, or sent with other content.
         """
+        if receipt.number <= self._reader.position().last_number:
+            return 0
+        hashes = self._hashes(receipt.number)
+        if hashes.get(receipt.number) != receipt.hash:
+            raise IdentityConflict(
+                f"the upstream has a batch {receipt.number} that is not the one on record here",
+                where="source",
+                why="this database was restored or copied, or another one sends as this node",
+                hint="dbsync run   (finds out at the next contact which it is, and goes on)",
+            )
         taken = 0
-        waiting = {recorded.number: recorded.hash for recorded in self._reader.under_way()}
-        self._refuse_unless_sent(receipt, waiting)
         while (cut := self._reader.unfinished()) is not None and cut.number <= receipt.number:
-            digest = receipt.hash if cut.number == receipt.number else waiting[cut.number]
-            self._reader.acknowledge(cut, replace(receipt, number=cut.number, hash=digest))
+            self._reader.acknowledge(cut, replace(receipt, number=cut.number, hash=hashes[cut.number]))
             taken += 1
         return taken
+
+    def _hashes(self, last: int) -> dict[int, bytes]:
+        """Say what the batches on record are, up to a number.
+
+        Where nobody remembers, they are read once more: who sent one may not have lived to its end.
+        """
+        recorded = [one for one in self._reader.under_way() if one.number <= last]
+        if not all(one.hash for one in recorded):
+            for batch in self._read_out(self._on_record(recorded)):
+                for _ in batch.payload:
+                    pass
+            recorded = [one for one in self._reader.under_way() if one.number <= last]
+        return {one.number: one.hash for one in recorded}
 
     def _read_out(self, cuts: Iterable[Cut]) -> Iterator[Batch]:
         previous: bytes | None = None
@@ -64,22 +77,10 @@ class Outbox:
         finally:
             self._reader.filled.window = None
 
-    def _refuse_unless_sent(self, receipt: Receipt, waiting: dict[int, bytes]) -> None:
-        position = self._reader.position()
-        if receipt.number <= position.last_number:
-            return
-        read = all(digest for number, digest in waiting.items() if number <= receipt.number)
-        if waiting.get(receipt.number) != receipt.hash or not read:
-            raise IdentityConflict(
-                f"the upstream has a batch {receipt.number} that is not the one on record here",
-                where="source",
-                why="this database was restored or copied, or another one sends as this node",
-                hint="dbsync run   (finds out at the next contact which it is, and goes on)",
-            )
-
     def _cuts(self, max_changes: int) -> Iterator[Cut]:
         last: Cut | None = None
-        for last in self._on_record() or self._first_pending(max_changes):
+        on_record = self._reader.under_way()
+        for last in self._on_record(on_record) if on_record else self._first_pending(max_changes):
             yield last
         if last is None:
             return
@@ -88,11 +89,13 @@ class Outbox:
             place = yield from self._cut_window(place, max_changes)
         yield from self._cut_window(replace(place, end=self._reader.filled.snapshot()), max_changes, anew=True)
 
-    def _on_record(self) -> Iterator[Cut] | None:
+    def _on_record(self, recorded: Sequence[Recorded]) -> Iterator[Cut]:
+        """Give batches on record to be read again, the first of the link among them."""
         first = self._reader.unfinished()
-        if first is None:
-            return None
-        return chain([first], (self._reader.again(recorded) for recorded in self._reader.under_way()[1:]))
+        if first is not None:
+            yield first
+        for one in recorded[1:]:
+            yield self._reader.again(one)
 
     def _first_pending(self, max_changes: int) -> Iterator[Cut]:
         first = self._reader.next_cut(max_changes)

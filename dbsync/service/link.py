@@ -98,11 +98,9 @@ class Link:
 
     def _take_out(self, last: Receipt) -> bool:
         """Take the receipt of what arrived without one; False when something else arrived under its number."""
-        outbox = Outbox(self.reader)
         try:
             with translated("source"):
-                outbox.recall()
-                outbox.take_out(last)
+                Outbox(self.reader).take_out(last)
         except IdentityConflict:
             return False
         self._open = self._first_under_way()

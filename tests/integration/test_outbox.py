@@ -113,6 +113,21 @@ def test_a_receipt_for_what_was_never_sent_so_is_refused(ten_sites: Pipeline) ->
     assert numbers(written(ten_sites)) == [1, 2, 3, 4]
 
 
+def test_a_batch_whose_sender_was_killed_is_known_again_by_reading_it_here(ten_sites: Pipeline) -> None:
+    receipts = brought(ten_sites, written(ten_sites))
+    ten_sites.source.sql(r"UPDATE dbsync.sent SET hash = '\x' WHERE number >= 2")
+    ten_sites.restart()
+    assert Outbox(ten_sites.reader).take_out(receipts[2]) == 3
+    assert numbers(written(ten_sites)) == [4]
+    ten_sites.agree()
+
+
+def test_what_is_remembered_is_not_read_again_for_a_receipt(ten_sites: Pipeline) -> None:
+    receipts = brought(ten_sites, written(ten_sites))
+    ten_sites.source.sql("UPDATE dbsync.change SET origin = 'forged'")
+    assert Outbox(ten_sites.reader).take_out(receipts[-1]) == 4
+
+
 def test_a_payload_must_be_read_before_the_next_batch_is_asked_for(ten_sites: Pipeline) -> None:
     batches = Outbox(ten_sites.reader).batches(3)
     next(batches)
