@@ -11,7 +11,7 @@ from psycopg import sql
 
 from dbsync.apply import applier
 from dbsync.service.backlog import backlog
-from tests.support.databases import MIXTURE, Database, Databases, EmptyPair
+from tests.support.databases import MIXTURE, Database, Databases, EmptyPair, Pair
 from tests.support.pipeline import LINK, Pipeline, prepared
 from tests.support.servers import Servers
 
