@@ -177,7 +177,7 @@ class Applier:
                 f"{header.node} brings changes that others captured",
                 where=header.node,
                 why="it was not invited as a tier",
-                hint=f"dbsync nodes invite {header.node} --passes-on   (at the upstream)",
+                hint=f"dbsync nodes revoke {header.node}   then: dbsync nodes invite {header.node} --passes-on   (at the upstream)",
             )
 
     def _announce(self, load: Load) -> None:

@@ -155,6 +155,7 @@ class _Resolver(HTTPSignatureKeyResolver):
         return None if found is None else Ed25519PublicKey.from_public_bytes(found.raw_signing_key)
 
     def resolve_private_key(self, key_id: str) -> None:
+        """Signing goes through :meth:`Keys.sign_raw`: no secret key is ever handed to the library."""
         raise NotImplementedError(key_id)
 
 

@@ -6,7 +6,7 @@ import psycopg
 
 from dbsync.errors import NotAdmitted
 from dbsync.identity import registry
-from dbsync.identity.registry import Peer
+from dbsync.identity.registry import Peer, Role
 from dbsync.model.batch import Header
 
 
@@ -23,6 +23,13 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
             why=peer.revoked_why or "",
             hint=f"dbsync nodes invite {peer.name}   (at the upstream: lets it come back with new keys)",
         )
+    if peer.role is Role.UPSTREAM:
+        raise NotAdmitted(
+            f"{peer.name} is the upstream of this node",
+            where=peer.name,
+            why="changes go one way, toward the centre",
+            hint="dbsync nodes list   (shows who may bring changes here)",
+        )
     if header.node != peer.name:
         raise NotAdmitted(
             f"{peer.name} brings a batch of {header.node}",
@@ -35,7 +42,7 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
             f"{peer.name} brings changes that others captured",
             where=peer.name,
             why="it was not invited as a tier",
-            hint=f"dbsync nodes invite {peer.name} --passes-on   (at the upstream)",
+            hint=f"dbsync nodes revoke {peer.name}   then: dbsync nodes invite {peer.name} --passes-on   (at the upstream)",
         )
     if not registry.owns_lineage(connection, peer.name, header.lineage):
         raise NotAdmitted(

@@ -108,7 +108,8 @@ def _known(connection: psycopg.Connection, name: str) -> Peer:
 
 @contextmanager
 def _registry(config: Config) -> Iterator[psycopg.Connection]:
-    with connect(config.node.source, name="source") as connection:
-        schema.require(connection, "source")
-        with translated("source"):
+    where = "upstream" if config.above is None else "source"  # who others bring their changes to, and nobody's source
+    with connect(config.node.source, name=where) as connection:
+        schema.require(connection, where)
+        with translated(where):
             yield connection

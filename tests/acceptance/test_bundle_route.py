@@ -184,6 +184,11 @@ def test_what_strangers_revoked_nodes_and_copies_for_others_bring_stays_outside(
     sealed_for_another = elsewhere.type("bundle", "import", str(good))
     assert sealed_for_another.code == 1
     assert "not for us" in sealed_for_another.out
+    with field.server.database.connect() as connection:
+        connection.execute("UPDATE dbsync.peer SET revoked_at = NULL, role = 'upstream' WHERE name = 'field-01'")
+    from_above = field.server.type("bundle", "import", str(good))
+    assert from_above.code == 1
+    assert "toward the centre" in from_above.out
     forged = Path(stick(tmp_path, "forged"))
     for file in good.iterdir():
         shutil.copy(file, forged / file.name.replace("field-01", "field-02"))
