@@ -57,7 +57,11 @@ class Trigger:
 
 
 def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> list[Capture]:
-    """Compose the capture of every shipped table; the dbsync schema must be there."""
+    """Compose the capture of every shipped table; the dbsync schema must be there.
+
+    What is to be installed is composed within the snapshot that the catalog was read in: a table altered in between would be
+    taken for one that nothing happened to since, and its capture would break the application's statements.
+    """
     tables = registry.shipped()
     with connection.pipeline():
         asked = [connection.execute(shape_query(table, catalog)) for table in tables]
@@ -110,6 +114,12 @@ def grants(registry: Registry, only: Collection[TableName] | None = None) -> Ite
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
+
+
+def looked_into(registry: Registry, catalog: Catalog) -> set[int]:
+    """Give the tables that capture reads, by number: one that was made anew has lost its rights."""
+    locked, read = _looked_into(registry)
+    return {catalog.tables[name].oid for name in locked | read}
 
 
 def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:

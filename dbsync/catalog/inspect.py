@@ -31,7 +31,7 @@ def inspect(connection: AnyConnection, schemas: Sequence[str] | None = None) -> 
     Everything is read in one snapshot, unless the caller's own transaction is open: then its isolation decides, and its
     search_path must be dbsync's. Raises psycopg's errors; nothing is locked.
     """
-    with _one_snapshot(connection):
+    with one_snapshot(connection):
         ask = _Questions(connection, list(schemas) if schemas is not None else None)
         (database,) = ask.rows(_DatabaseRow, "database")
         tables = ask.rows(_TableRow, "tables")
@@ -79,7 +79,8 @@ def stamp(connection: AnyConnection) -> str:
 
 
 @contextmanager
-def _one_snapshot(connection: AnyConnection) -> Iterator[None]:
+def one_snapshot(connection: AnyConnection) -> Iterator[None]:
+    """Read in one snapshot, with the search_path of dbsync; what an open transaction reads in is left as it is."""
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         yield
         return

@@ -60,7 +60,10 @@ def advice(case: Case, *, here: bool = False) -> Iterator[str]:
 _SOURCE_WINS = "{retry} --source-wins      what the source has is written upstream"
 _OTHERWISE = "mend the row in the source, or what refuses it upstream, then: {retry}"
 _ADVICE: Mapping[str, str] = {
-    Conflict.MISSING_COLUMN: "migrate the upstream; it goes in by itself then. At once: {retry}",
+    Conflict.MISSING_COLUMN: (
+        "migrate the upstream; it goes in by itself then. At once: {retry}\n"
+        "       If no migration brings that column any more: skip, and dbsync backfill {table} --again      at {node}"
+    ),
     Conflict.UNKEYABLE: "dbsync check, dbsync install-triggers, dbsync backfill {table} --again      at {node}",
     Conflict.DELETE_HELD: "{retry} --source-wins      deletes the row upstream",
     Conflict.STILL_REFERENCED: "take away what refers to the row upstream, then: {retry}",

@@ -10,13 +10,13 @@ import structlog
 
 from dbsync.capture import install as capture
 from dbsync.capture.install import TriggerState
-from dbsync.catalog.inspect import inspect
+from dbsync.catalog.inspect import inspect, one_snapshot
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError
 from dbsync.keys.register import register
 from dbsync.model.names import TableName
 from dbsync.postgres import connect, translated
-from dbsync.service.install import registered
+from dbsync.service.install import composed
 from dbsync.statements import statement
 
 PAUSE = 60.0
@@ -72,22 +72,22 @@ def drifted(config: Config) -> tuple[TableName, ...]:
     with connect(config.node.source, name="source") as connection, translated("source"):
         if not _is_installed(connection):
             return ()
-        catalog = inspect(connection)
-        registry, _ = register(config, catalog)
-        states = capture.states(connection, capture.captures(connection, registry, catalog))
+        with one_snapshot(connection):
+            catalog = inspect(connection)
+            registry, _ = register(config, catalog)
+            wanted = capture.captures(connection, registry, catalog)
+        states = capture.states(connection, wanted)
     return tuple(sorted(t for t, state in states.items() if state in (TriggerState.MISSING, TriggerState.OUTDATED)))
 
 
 def renew(config: Config, tables: Collection[TableName]) -> None:
     """Install the triggers of some tables anew, each in a short transaction of its own, and touch no other's."""
-    with connect(config.node.source, name="source") as connection:
-        found = registered(config, connection)
-        with translated("source"):
-            capture.grant(connection, found.registry)
-            capture.register_lookups(connection, found.registry)
-            for item in capture.captures(connection, found.registry, found.catalog):
-                if item.table.name in tables:
-                    capture.install(connection, item, lock_timeout=config.service.lock_timeout)
+    with connect(config.node.source, name="source") as connection, translated("source"):
+        registry, wanted = composed(config, connection)
+        capture.register_lookups(connection, registry)
+        for item in wanted:
+            if item.table.name in tables:
+                capture.install(connection, item, lock_timeout=config.service.lock_timeout)
 
 
 def _is_installed(connection: psycopg.Connection) -> bool:

@@ -11,7 +11,7 @@ from dbsync import schema
 from dbsync.capture import install as capture
 from dbsync.capture.install import TriggerState
 from dbsync.capture.trigger import Capture
-from dbsync.catalog.inspect import inspect
+from dbsync.catalog.inspect import inspect, one_snapshot
 from dbsync.config.models import Config
 from dbsync.errors import Refusal
 from dbsync.keys.expression import qualified
@@ -65,20 +65,36 @@ def registered(config: Config, connection: psycopg.Connection) -> Registered:
     return Registered(registry=registry, catalog=catalog, findings=findings)
 
 
+def composed(config: Config, connection: psycopg.Connection) -> tuple[Registry, list[Capture]]:
+    """Compose the capture of every shipped table as the tables are now, and let it read those that keys run through.
+
+    A migration may be under way: nothing is composed that looks into a table which came after the rights were given.
+    """
+    found = registered(config, connection)
+    while True:
+        with translated("source"):
+            capture.grant(connection, found.registry)
+        may_read = capture.looked_into(found.registry, found.catalog)
+        with one_snapshot(connection):
+            found = registered(config, connection)
+            if capture.looked_into(found.registry, found.catalog) == may_read:
+                with translated("source"):
+                    return found.registry, capture.captures(connection, found.registry, found.catalog)
+
+
 def install_source(config: Config, progress: Progress = lambda _: None) -> Installed:
     """Bring the source to what the configuration says; a second time there is nothing to do.
 
     Each table is one short transaction; a stop between two leaves the rest for the next run.
     """
     with connect(config.node.source, name="source") as connection:
-        found = registered(config, connection)
+        registered(config, connection)  # or it is refused, and nothing is done
         changed = schema.upgrade(config.node.source, "source")
         with translated("source"):
             node.register(connection, config.node.name)
-            capture.grant(connection, found.registry)
-            wanted = capture.captures(connection, found.registry, found.catalog)
+            registry, wanted = composed(config, connection)
             states = capture.states(connection, wanted)
-            capture.register_lookups(connection, found.registry)
+            capture.register_lookups(connection, registry)
             done: list[TableName] = []
             for item in wanted:
                 if states[item.table.name] is TriggerState.INSTALLED:

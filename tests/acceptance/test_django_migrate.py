@@ -149,9 +149,10 @@ def test_migrate_on_captured_tables_loses_nothing_and_waits_for_nobody(pair: Pai
         until(lambda: waiting(here) > 0, "nothing waits for the upstream's migration")
         django(here.upstream)
         application.go_on()
-    assert application.broken == []
+    assert not application.broken, "\n\n".join(application.broken)
     assert not service.said("link_halted"), service.said("link_halted")
     here.must("backfill", "growing_visit")
+    leave_out_what_names_columns_gone_for_good(here)
     # The service was killed: what its session was at upstream may go on for a while, and waits are left alone meanwhile.
     until(lambda: bool(here.must("run", "--once")) and waiting(here) == 0, "what waited does not go in")
     assert here.must("verify").out.splitlines()[-1].endswith("source and upstream agree.")
@@ -177,6 +178,19 @@ def in_a_process_of_its_own(database: Database) -> Iterator[Thread]:
 
 def waiting(place: Place) -> int:
     return int(place.upstream.value("SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'"))
+
+
+def leave_out_what_names_columns_gone_for_good(place: Place) -> None:
+    """Do what a person does with changes written between two migrations, in words that neither side knows any more."""
+    place.must("run", "--once")  # whatever the upstream has columns for now goes in by itself
+    gone = place.upstream.sql(
+        "SELECT id::text FROM dbsync.quarantine WHERE state = 'waiting' AND conflict = 'missing_column'"
+        " AND awaits_column IN ('first_name', 'fax')"
+    )
+    for (case,) in gone:
+        place.must("quarantine", "skip", case, "--reason", "the migration of today renamed the column")
+    if gone:
+        place.must("backfill", "growing_patient", "--again")
 
 
 def triggers(place: Place) -> set[str]:

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from structlog.testing import capture_logs
 
 from dbsync.capture import install
-from dbsync.capture.trigger import trigger_name
+from dbsync.capture.trigger import Capture, trigger_name
 from dbsync.config.load import load
 from dbsync.config.models import Config
+from dbsync.model.catalog import Catalog
+from dbsync.model.registration import Registry
 from dbsync.service.care import Care
-from dbsync.service.install import uninstall_source
+from dbsync.service.install import install_source, uninstall_source
 from dbsync.service.run import Service
 from dbsync.service.status import status
 from tests.acceptance.places import SCHEMA, TABLES, Place
@@ -73,6 +76,47 @@ def test_triggers_are_renewed_while_the_service_runs_and_capture_the_new_referen
         here.see("subject", 2)
     mother = "SELECT m.identifier FROM subject s JOIN subject m ON m.id = s.mother_id WHERE s.identifier = 'child'"
     assert here.upstream.sql(mother) == [("before",)]
+
+
+def test_a_table_altered_in_the_middle_of_an_installation_is_still_written(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = install.captures
+
+    def altered_first(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> list[Capture]:
+        here.source.sql("ALTER TABLE subject RENAME COLUMN colour TO shade")
+        return compose(connection, registry, catalog)
+
+    here.source.sql("ALTER TABLE subject ADD colour text")
+    with monkeypatch.context() as patched:
+        patched.setattr(install, "captures", altered_first)
+        install_source(config(here))
+    here.source.sql("INSERT INTO subject (identifier, shade) VALUES ('after', 'blue')")
+    here.source.sql("UPDATE subject SET shade = 'green' WHERE identifier = 'after'")
+    here.upstream.sql("ALTER TABLE subject ADD shade text")
+    install_source(config(here))
+    here.must("run", "--once")
+    assert here.upstream.sql("SELECT shade FROM subject WHERE identifier = 'after'") == [("green",)]
+
+
+def test_a_table_that_comes_in_the_middle_of_an_installation_is_let_in(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give = install.grant
+
+    def migrated_after(connection: psycopg.Connection, registry: Registry) -> None:
+        give(connection, registry)
+        here.source.sql("CREATE TABLE IF NOT EXISTS clinic (id serial PRIMARY KEY, code text NOT NULL UNIQUE)")
+        here.source.sql("ALTER TABLE subject ADD COLUMN IF NOT EXISTS clinic_id int REFERENCES clinic")
+
+    with (here.folder / "dbsync.toml").open("a") as file:
+        file.write('\n[[tables]]\nname = "clinic*"\n')
+    with monkeypatch.context() as patched:
+        patched.setattr(install, "grant", migrated_after)
+        install_source(config(here))
+    here.source.sql("INSERT INTO clinic (code) VALUES ('C')")
+    here.source.sql("INSERT INTO subject (identifier, clinic_id) VALUES ('after', 1)")
+    assert triggers(here) == BOTH | {"clinic": "installed"}
 
 
 def test_a_role_that_may_not_says_so_once_each_time_it_happens(here: Place, tmp_path: Path) -> None:
