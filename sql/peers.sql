@@ -14,9 +14,9 @@ WHERE k.key_id = %(key_id)s AND k.until IS NULL
 -- name: invite
 -- Once more for one that was invited and has not come, and for one that was revoked: it comes back with new keys.
 INSERT INTO dbsync.peer AS p (name, role, passes_on, invite, invite_expires_at)
-VALUES (%(name)s, 'node', %(passes_on)s, %(invite)s, clock_timestamp() + %(expires)s)
+VALUES (%(name)s, %(role)s, %(passes_on)s, %(invite)s, clock_timestamp() + %(expires)s)
 ON CONFLICT (name) DO UPDATE
-SET passes_on = excluded.passes_on, invite = excluded.invite, invite_expires_at = excluded.invite_expires_at,
+SET role = excluded.role, passes_on = excluded.passes_on, invite = excluded.invite, invite_expires_at = excluded.invite_expires_at,
     invited_at = clock_timestamp()
 WHERE p.role <> 'upstream' AND (p.enrolled_at IS NULL OR p.revoked_at IS NOT NULL)
 
@@ -73,5 +73,5 @@ WHERE p.name = %(name)s AND p.lineage IS NULL
   AND NOT EXISTS (SELECT FROM dbsync.peer o WHERE o.lineage = %(lineage)s AND o.role <> 'upstream')
 
 -- name: pin
-INSERT INTO dbsync.peer AS p (name, role, enrolled_at) VALUES (%(name)s, 'upstream', clock_timestamp())
-ON CONFLICT (name) DO UPDATE SET enrolled_at = clock_timestamp() WHERE p.role = 'upstream'
+INSERT INTO dbsync.peer AS p (name, role, enrolled_at) VALUES (%(name)s, %(role)s, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET enrolled_at = clock_timestamp() WHERE p.role = %(role)s

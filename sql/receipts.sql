@@ -15,6 +15,22 @@ CROSS JOIN LATERAL (
 ) r
 ORDER BY r.number DESC LIMIT 1
 
+-- name: newest
+-- Of each life and link of a node: from one to the next by the index, however many receipts there are.
+WITH RECURSIVE told AS (
+    (SELECT r.incarnation, r.link FROM dbsync.receipt r WHERE r.node = %(node)s ORDER BY r.incarnation, r.link LIMIT 1)
+    UNION ALL
+    SELECT other.* FROM told CROSS JOIN LATERAL (
+        SELECT r.incarnation, r.link FROM dbsync.receipt r
+        WHERE r.node = %(node)s AND (r.incarnation, r.link) > (told.incarnation, told.link)
+        ORDER BY r.incarnation, r.link LIMIT 1) other
+)
+SELECT told.incarnation, told.link, last.number, last.hash, last.applied_at
+FROM told CROSS JOIN LATERAL (
+    SELECT r.number, r.hash, r.applied_at FROM dbsync.receipt r
+    WHERE r.node = %(node)s AND r.incarnation = told.incarnation AND r.link = told.link ORDER BY r.number DESC LIMIT 1
+) last
+
 -- name: one
 SELECT number, hash, applied_at FROM dbsync.receipt
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '') AND number = %(number)s

@@ -41,6 +41,15 @@ def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, l
     return _receipt(_ask_last(connection, node, incarnation, link), node, incarnation)
 
 
+def newest(connection: psycopg.Connection, node: str) -> list[tuple[str, Receipt]]:
+    """Give the newest receipt of each life and link of a node, by the link's name."""
+    rows = connection.execute(statement("receipts", "newest"), {"node": node}).fetchall()
+    return [
+        (link, Receipt(node=node, incarnation=incarnation, number=number, hash=bytes(digest), applied_at=at))
+        for incarnation, link, number, digest, at in rows
+    ]
+
+
 def find(connection: psycopg.Connection, header: Header) -> Receipt | None:
     """Give the receipt of the batch that has a header's number here; what was in that one only its hash says."""
     asked = {"node": header.node, "incarnation": header.incarnation, "link": header.link, "number": header.number}

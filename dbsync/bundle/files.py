@@ -55,6 +55,15 @@ def begun(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def settle(path: Path) -> None:
+    """Have what was written to a file on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def finish(partial: Path, path: Path) -> None:
     """Give a written file its name, durably."""
     partial.replace(path)

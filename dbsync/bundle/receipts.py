@@ -34,13 +34,19 @@ class Carried:
 def write_receipts(folder: Path, *, destination: str, node: str, receipts: Sequence[Carried], keys: Keys) -> Path:
     """Write a node's receipts, in place of those that are there."""
     path = folder / receipts_name(node)
-    data = _dump(destination, node, receipts)
+    data, made = sign_receipts(destination=destination, node=node, receipts=receipts, keys=keys)
     signature = path.with_name(path.name + SIGNATURE)
     with files.told(path, "the receipts were not written"):
         files.remove(signature)
         files.write(path, data)
-        files.write(signature, keys.sign(data, COMMENT))
+        files.write(signature, made)
     return path
+
+
+def sign_receipts(*, destination: str, node: str, receipts: Sequence[Carried], keys: Keys) -> tuple[bytes, bytes]:
+    """Give a node's receipts as they are written, and their signature."""
+    data = _dump(destination, node, receipts)
+    return data, keys.sign(data, COMMENT)
 
 
 def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
@@ -52,6 +58,11 @@ def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried
             signature = files.read(path.with_name(path.name + SIGNATURE), SIGNATURE_BYTES)
         except FileNotFoundError:
             return ()
+    return believed(data, signature, node=node, keys=keys)
+
+
+def believed(data: bytes, signature: bytes, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
+    """Read a node's receipts as its upstream signed them. Raises FormatError for anything else."""
     if keys.verify(data, signature) != COMMENT:
         raise _refused("the signature is for something else")
     try:

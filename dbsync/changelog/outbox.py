@@ -8,7 +8,7 @@ go by any other route, and receipts take batches out of it from wherever they co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dbsync.changelog.reader import Reader, Recorded
@@ -22,13 +22,13 @@ class Outbox:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def batches(self, max_changes: int) -> Iterator[Batch]:
+    def batches(self, max_changes: int, *, beside: Collection[int] = ()) -> Iterator[Batch]:
         """Give all batches without a receipt: first those on record, then what is pending now, cut anew.
 
         Each payload must be read to its end before the next batch is asked for: that one tells its hash. What the
-        application commits meanwhile is not waited for.
+        application commits meanwhile is not waited for. Batches ``beside`` these, by number, are somewhere already.
         """
-        return self._read_out(self._cuts(max_changes))
+        return self._read_out(self._cuts(max_changes), beside)
 
     def take_out(self, receipt: Receipt) -> int:
         """Acknowledge the batches up to the one that a receipt is for; give how many that were.
@@ -65,10 +65,14 @@ class Outbox:
             recorded = [one for one in self._reader.under_way() if one.number <= last]
         return {one.number: one.hash for one in recorded}
 
-    def _read_out(self, cuts: Iterable[Cut]) -> Iterator[Batch]:
+    def _read_out(self, cuts: Iterable[Cut], beside: Collection[int] = ()) -> Iterator[Batch]:
         previous: bytes | None = None
+        known = {one.number: one.hash for one in self._reader.under_way() if one.number in beside and one.hash}
         try:
             for cut in cuts:
+                if cut.number in known:
+                    previous = known[cut.number]
+                    continue
                 batch = self._reader.batch(cut, previous_hash=previous)
                 payload = _Read(batch.payload)
                 yield replace(batch, payload=payload)

@@ -24,6 +24,9 @@ def enrol(
     replace: Annotated[
         bool, typer.Option("--replace", help="Even if other keys of this upstream are kept: it has new ones.")
     ] = False,
+    relay: Annotated[
+        bool, typer.Option("--relay", help="It is a middleman's address: its code comes from dbsync relay invite.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Exchange keys with an upstream, with a code from its operator.
@@ -31,11 +34,20 @@ def enrol(
     The upstream's operator types dbsync nodes invite NAME, NAME being this node's, and sends the code by a way he trusts.
     Afterwards the upstream takes this node's changes, and this node believes nobody else's receipts. The keys are kept in
     the source database, so type this as who installs; upstream.url in dbsync.toml becomes this address.
+    With --relay it is a middleman that is met, who carries sealed bundles while there is no route; [[relays]] has him then.
     """
-    from dbsync.service.enrol import enrol as exchange  # noqa: PLC0415 - takes long to import, and only this needs it
+    # They take long to import, and only this needs them.
+    from dbsync.service.enrol import enrol as exchange  # noqa: PLC0415
+    from dbsync.service.enrol import enrol_with_relay  # noqa: PLC0415
 
     path = discover(config, os.environ)
     settings = load(path, os.environ)
+    if relay:
+        done = enrol_with_relay(settings, url, code, replace=replace)
+        output.line(f"{settings.node.name} is enrolled with the relay {done.label} (key {done.key_id})")
+        if url.rstrip("/") not in {known.url.rstrip("/") for known in settings.relays}:
+            _write(path, url, done.label)
+        return
     done = exchange(settings, url, code, replace=replace)
     output.line(f"{settings.node.name} is enrolled with {done.name or done.label} (key {done.key_id})")
     if settings.upstream.url.rstrip("/") != url.rstrip("/"):
@@ -43,12 +55,13 @@ def enrol(
     output.talk("next: dbsync check   then: dbsync run")
 
 
-def _write(path: Path, url: str) -> None:
-    from dbsync.config.edit import set_upstream  # noqa: PLC0415 - tomlkit takes long to import
+def _write(path: Path, url: str, relay: str | None = None) -> None:
+    from dbsync.config.edit import add_relay, set_upstream  # noqa: PLC0415 - tomlkit takes long to import
 
+    section = "[upstream]" if relay is None else "[[relays]]"
     try:
-        set_upstream(path, url)
+        set_upstream(path, url) if relay is None else add_relay(path, url, relay)
     except ConfigError as error:
-        output.talk(f'{error.what} ({error.why}): write url = "{url}" into [upstream] of {path}')
+        output.talk(f'{error.what} ({error.why}): write url = "{url}" into {section} of {path}')
         return
-    output.talk(f"{path}: upstream.url is {url} now")
+    output.talk(f"{path}: {section} has {url} now")

@@ -19,7 +19,7 @@ from dbsync.identity.registry import Peer
 from dbsync.service import nodes
 
 HEADINGS = ("NODE", "STATE", "KEY", "PASSES ON", "SEEN", "REASON")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _TIME = re.compile(r"(\d{1,4})\s*(min|h|d)")
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
@@ -42,6 +42,10 @@ def invite(
     passes_on: Annotated[
         bool, typer.Option("--passes-on", help="It is a tier: it brings other nodes' changes as well as its own.")
     ] = False,
+    relay: Annotated[
+        bool,
+        typer.Option("--relay", help="It is a middleman: it carries sealed bundles of the nodes that are known here."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -52,24 +56,25 @@ def invite(
 
     JSON: node, code, expires_at.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name of a node", why="a name has 1 to 63 letters, digits, '.', '_' or '-'", hint=""
         )
-    found = nodes.invite(settings(config), name, passes_on=passes_on, expires=_duration(expires))
+    found = nodes.invite(settings(config), name, passes_on=passes_on, expires=duration(expires), relay=relay)
     if json:
         output.as_json({"node": found.name, "code": found.code, "expires_at": found.expires_at})
         return
     output.line(found.code)
-    output.talk(f"on {name}, until {found.expires_at:%Y-%m-%d %H:%M %Z}:  dbsync enrol URL {found.code}")
+    command = "dbsync relay enrol" if relay else "dbsync enrol"
+    output.talk(f"on {name}, until {found.expires_at:%Y-%m-%d %H:%M %Z}:  {command} URL {found.code}")
 
 
 @app.command("list")
 def list_(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """List everybody this node knows.
 
-    JSON: nodes, each with name, state (invited, invitation expired, enrolled, revoked, upstream), key, passes_on,
-    lineage, invited_at, enrolled_at, revoked_at, reason, seen_at.
+    JSON: nodes, each with name, role (node, relay, upstream), state (invited, invitation expired, enrolled, revoked,
+    upstream), key, passes_on, lineage, invited_at, enrolled_at, revoked_at, reason, seen_at.
     """
     found = nodes.peers(settings(config))
     if json:
@@ -120,7 +125,7 @@ def rename(
     config: ConfigOption = None,
 ) -> None:
     """Know a node by another name; its keys stay, and what it brought stays under the old one."""
-    if not _NAME.fullmatch(to):
+    if not NAME.fullmatch(to):
         raise UsageError(f"{to!r} is no name of a node", why="a name has 1 to 63 letters, digits, '.', '_' or '-'")
     nodes.rename(settings(config), name, to)
     output.line(f"{name} is {to} now")
@@ -166,6 +171,7 @@ def _public(public: PublicKeys) -> dict[str, str]:
 def _json(peer: Peer) -> dict[str, Any]:
     return {
         "name": peer.name,
+        "role": peer.role.value,
         "state": nodes.state(peer, datetime.now(UTC)).value,
         "key": peer.keys.key_id if peer.keys else None,
         "passes_on": peer.passes_on,
@@ -190,10 +196,10 @@ def _row(peer: Peer) -> tuple[str, ...]:
     )
 
 
-def _duration(text: str) -> timedelta:
+def duration(text: str) -> timedelta:
     """Read how long something lasts.
 
-    >>> _duration("12h")
+    >>> duration("12h")
     datetime.timedelta(seconds=43200)
     """
     found = _TIME.fullmatch(text.strip())

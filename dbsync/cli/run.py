@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from dbsync.cli.settings import settings
 from dbsync.config.models import Config
 from dbsync.postgres import connect, translated
 from dbsync.service import install, node
+from dbsync.verify.words import counted
+
+if TYPE_CHECKING:
+    from dbsync.service.relays import Met
 
 
 class Switch(StrEnum):
@@ -32,8 +36,9 @@ def run(
     """Ship changes to the upstream, in the foreground, until told to stop.
 
     SIGTERM finishes the batch and exits 0; SIGHUP rereads the configuration and installs what it adds. An unreachable
-    upstream is waited for. With --once, exits 0 when everything is upstream, 69 when there is no route, 1 when a change
-    cannot be applied (dbsync status says which and why).
+    upstream is waited for; meanwhile the relays of [[relays]] that are in reach are handed what has no receipt, and give
+    the receipts they bring. With --once, exits 0 when everything is upstream or with a relay, 69 when there is no route, 1
+    when a change cannot be applied (dbsync status says which and why).
     """
     # Other commands need neither, and they take long to import.
     from dbsync.service import logs  # noqa: PLC0415
@@ -48,7 +53,22 @@ def run(
             service.run()
             return
         shipped = service.run_once()
+    for met in service.met:
+        output.line(_handed_over(met))
+    if service.met:
+        output.talk(f"{label} is not in reach; every change is kept here until its receipt is back")
+        return
     output.line(f"{shipped:,} changes shipped to {label}" if shipped else "nothing was pending")
+
+
+def _handed_over(met: Met) -> str:
+    taken = (
+        f"{counted(met.batches, 'batch', 'batches')}, {counted(met.changes, 'change')}"
+        if met.batches
+        else "nothing new"
+    )
+    back = f"; receipts of {counted(met.acknowledged, 'batch', 'batches')} came back" if met.acknowledged else ""
+    return f"handed to {met.relay}: {taken}{back}"
 
 
 def pause(*, config: ConfigOption = None) -> None:

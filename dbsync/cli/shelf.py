@@ -24,6 +24,7 @@ PLACES = {
     "serve": "serve:serve",
     "nodes": "nodes:app",
     "bundle": "bundle:app",
+    "relay": "relay:app",
     "status": "status:status",
     "pause": "run:pause",
     "resume": "run:resume",

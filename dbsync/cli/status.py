@@ -80,6 +80,9 @@ def _happened(found: Status) -> Iterator[Text]:
 
 def _closing(found: Status) -> Iterator[Text]:
     """Say what waits, and what needs somebody."""
+    for custody in found.link.custody:
+        since = ago((found.now - custody.since).total_seconds())
+        yield Text(f"{custody.changes:,} changes are with {custody.relay}, since {since} ago; no receipt is back yet")
     if found.pending and found.link.state != "streaming":
         yield Text(f"{_about(found)}{found.pending:,} changes wait safely in the source")
     if found.quarantined:

@@ -16,6 +16,19 @@ def set_upstream(path: Path, url: str) -> None:
     """Write another ``[upstream] url`` into a file, whole or not at all. Raises ConfigError where it cannot be written."""
     document = tomlkit.parse(read_text(path))
     document.setdefault("upstream", tomlkit.table())["url"] = url
+    _write(path, document)
+
+
+def add_relay(path: Path, url: str, name: str) -> None:
+    """Add an entry to ``[[relays]]`` of a file, whole or not at all. Raises ConfigError where it cannot be written."""
+    document = tomlkit.parse(read_text(path))
+    entry = tomlkit.table()
+    entry.update({"url": url, "name": name})
+    document.setdefault("relays", tomlkit.aot()).append(entry)
+    _write(path, document)
+
+
+def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
     try:
         _replace(path.resolve(), tomlkit.dumps(document).encode())
     except OSError as error:

@@ -15,7 +15,7 @@ from dbsync.config.consistency import contradictions, same_database
 from dbsync.config.discover import INIT_HINT
 from dbsync.config.expand import SecretReader, expand, no_files
 from dbsync.config.locate import locate
-from dbsync.config.models import Config, NodeConfig, TableConfig, UpstreamConfig
+from dbsync.config.models import Config, NodeConfig, RelayConfig, TableConfig, UpstreamConfig
 from dbsync.config.problems import Fault, InvalidConfig, Problem, place
 from dbsync.config.redact import secret_spans
 from dbsync.errors import ConfigError
@@ -34,6 +34,19 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     """
     found = parse(read_text(path), path=path, environ=environ, read_secret=_reader(path.parent))
     return found.from_folder(path.absolute().parent)
+
+
+def load_relay(path: Path) -> RelayConfig:
+    """Read the configuration of a relay, in the same way."""
+    text = read_text(path).replace("\r\n", "\n")
+    try:
+        document = tomllib.loads(text)
+        return RelayConfig.model_validate(document).from_folder(path.absolute().parent)
+    except ValidationError as error:
+        faults = wording.faults(error.errors(include_url=False, include_input=False), document)
+        raise InvalidConfig(place(faults, text, locate(text)), path) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidConfig([_syntax(error, text)], path) from None
 
 
 def read_text(path: Path) -> str:

@@ -249,6 +249,10 @@ class UpstreamConfig(_Section):
         """Give the route."""
         return route_of(self.url) or Route.DIRECT
 
+    def from_folder(self, folder: Path) -> UpstreamConfig:
+        """Give the same with every path as it is meant."""
+        return self if self.ca is None else self.model_copy(update={"ca": str(folder / self.ca)})
+
     @property
     def database(self) -> str:
         """Give the upstream's connection string. Raises UsageError over another route: only its server reaches that."""
@@ -392,6 +396,11 @@ class ServeConfig(_Section):
         """Give the port of ``listen``."""
         return int(self.listen.rpartition(":")[2])
 
+    def from_folder(self, folder: Path) -> ServeConfig:
+        """Give the same with every path as it is meant."""
+        tls = {name: str(folder / path) for name in ("certificate", "key") if (path := getattr(self, name))}
+        return self.model_copy(update=tls)
+
     @property
     def batch_bytes(self) -> int:
         """Give ``max_batch`` in bytes."""
@@ -403,11 +412,57 @@ class ServeConfig(_Section):
         return int(_measured(self.max_payload, _SIZES) or 0)
 
 
+class RelaySection(_Section):
+    """``[relay]``: a middleman's laptop."""
+
+    name: NodeName
+    keys: FilePath = "keys"
+    """The folder of its secret keys."""
+    spool: FilePath = "spool"
+    """The folder of the bundles in custody, and of what it knows."""
+
+
+class RelayConfig(_Section):
+    """A whole relay.toml."""
+
+    relay: RelaySection
+    serve: ServeConfig = ServeConfig()
+    upstream: UpstreamConfig | None = None
+
+    def from_folder(self, folder: Path) -> RelayConfig:
+        """Give the same with every path as it is meant: from the folder of the configuration."""
+        relay = self.relay.model_copy(
+            update={"keys": str(folder / self.relay.keys), "spool": str(folder / self.relay.spool)}
+        )
+        upstream = None if self.upstream is None else self.upstream.from_folder(folder)
+        return self.model_copy(update={"relay": relay, "serve": self.serve.from_folder(folder), "upstream": upstream})
+
+
+class RelayRoute(_Section):
+    """``[[relays]]``: a middleman who takes bundles while there is no route to the upstream."""
+
+    url: Annotated[str, AfterValidator(_web_address)]
+    name: NodeName | None = None
+    ca: FilePath | None = None
+    trusted: Flag = False
+    """He may read what he carries; else bundles are sealed for the upstream alone."""
+
+    @property
+    def label(self) -> str:
+        """Name it for people: as configured, else after its host."""
+        return self.name or web.short_name(self.url)
+
+    def from_folder(self, folder: Path) -> RelayRoute:
+        """Give the same with every path as it is meant."""
+        return self if self.ca is None else self.model_copy(update={"ca": str(folder / self.ca)})
+
+
 class Config(_Section):
     """A whole dbsync.toml."""
 
     node: NodeConfig
     above: UpstreamConfig | None = Field(default=None, alias="upstream")
+    relays: tuple[RelayRoute, ...] = ()
     tables: tuple[TableConfig, ...] = ()
     batch: BatchConfig = BatchConfig()
     service: ServiceConfig = ServiceConfig()
@@ -429,12 +484,13 @@ class Config(_Section):
     def from_folder(self, folder: Path) -> Config:
         """Give the same with every path as it is meant: from the folder of the configuration."""
         node = self.node.model_copy(update={"keys": str(folder / self.node.keys)})
-        above, serve = self.above, self.serve
-        if above is not None and above.ca is not None:
-            above = above.model_copy(update={"ca": str(folder / above.ca)})
-        tls = {name: str(folder / path) for name in ("certificate", "key") if (path := getattr(serve, name))}
         return self.model_copy(
-            update={"node": node, "above": above, "serve": serve.model_copy(update=tls) if tls else serve}
+            update={
+                "node": node,
+                "above": None if self.above is None else self.above.from_folder(folder),
+                "relays": tuple(relay.from_folder(folder) for relay in self.relays),
+                "serve": self.serve.from_folder(folder),
+            }
         )
 
     def entry_for(self, name: TableName) -> TableConfig | None:

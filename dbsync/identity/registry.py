@@ -53,13 +53,15 @@ class Peer:
     """The current ones; None until it has enrolled."""
 
 
-def invite(connection: psycopg.Connection, name: str, *, passes_on: bool, expires: timedelta) -> bytes:
+def invite(
+    connection: psycopg.Connection, name: str, *, passes_on: bool, expires: timedelta, role: Role = Role.NODE
+) -> bytes:
     """Let a node come, once, within a time; give the secret it must bring, which is kept nowhere.
 
     Raises Refusal for one that is here already: it keeps its keys, or is revoked first.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
-    asked = {"name": name, "passes_on": passes_on, "invite": _hash(secret), "expires": expires}
+    asked = {"name": name, "role": role, "passes_on": passes_on, "invite": _hash(secret), "expires": expires}
     if connection.execute(statement("peers", "invite"), asked).rowcount != 1:
         raise Refusal(
             f"{name} is enrolled already",
@@ -148,8 +150,10 @@ def owns_lineage(connection: psycopg.Connection, name: str, lineage: UUID) -> bo
     return owner is not None and bool(owner[0] == name)
 
 
-def pin(connection: psycopg.Connection, name: str, keys: PublicKeys, *, replace: bool = False) -> None:
-    """Keep the keys of the upstream, and believe nobody else's. Others take the place of those only where ``replace``."""
+def pin(
+    connection: psycopg.Connection, name: str, keys: PublicKeys, *, replace: bool = False, role: Role = Role.UPSTREAM
+) -> None:
+    """Keep the keys of the upstream or of a relay, and believe nobody else's. Others replace those only where ``replace``."""
     with connection.transaction():
         before = find(connection, name)
         if before is not None and before.keys not in (None, keys) and not replace:
@@ -159,16 +163,16 @@ def pin(connection: psycopg.Connection, name: str, keys: PublicKeys, *, replace:
                 why="the upstream was made anew, or somebody else answers in its place",
                 hint="ask its operator for the fingerprint (dbsync nodes invite shows it), then: dbsync enrol --replace",
             )
-        if connection.execute(statement("peers", "pin"), {"name": name}).rowcount != 1:
+        if connection.execute(statement("peers", "pin"), {"name": name, "role": role}).rowcount != 1:
             raise _unknown(name, "a node that brings batches here has that name")
         if before is None or before.keys != keys:
             _replace_keys(connection, name, keys)
 
 
-def pinned(connection: psycopg.Connection, name: str) -> Peer | None:
-    """Give the upstream of that name if its keys are pinned."""
+def pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPSTREAM) -> Peer | None:
+    """Give the upstream of that name, or a relay, if its keys are pinned."""
     found = find(connection, name)
-    return found if found is not None and found.role is Role.UPSTREAM and found.keys is not None else None
+    return found if found is not None and found.role is role and found.keys is not None else None
 
 
 def _is_so(connection: psycopg.Connection, name: str, asked: dict[str, Any]) -> bool:

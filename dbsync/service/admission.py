@@ -30,6 +30,13 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
             why="changes go one way, toward the centre",
             hint="dbsync nodes list   (shows who may bring changes here)",
         )
+    if peer.role is Role.RELAY:
+        raise NotAdmitted(
+            f"{peer.name} is a relay, and has no changes of its own",
+            where=peer.name,
+            why="it carries what others sealed and signed",
+            hint="dbsync nodes list   (shows who may bring changes here)",
+        )
     if header.node != peer.name:
         raise NotAdmitted(
             f"{peer.name} brings a batch of {header.node}",

@@ -79,7 +79,7 @@ class Imported:
     left: tuple[Left, ...]
 
 
-class _NotYet(Refusal):
+class NotYet(Refusal):
     """A batch whose predecessor is not here: another stick may have it."""
 
 
@@ -90,7 +90,7 @@ def export(config: Config, folder: Path, *, limit: int) -> Exported:
     written again, byte for byte. Raises Interrupted while the service ships the same link.
     """
     keys = Keys.load(Path(config.node.keys))
-    with _link(config) as (node, reader, upstream):
+    with held_link(config) as (node, reader, upstream):
         assert upstream.keys is not None
         acknowledged = _receive(node, reader, upstream, folder)
         counted = _Counted(Outbox(reader).batches(config.batch.max_changes))
@@ -115,7 +115,7 @@ def export(config: Config, folder: Path, *, limit: int) -> Exported:
 
 def receive(config: Config, folder: Path) -> int:
     """Take the receipts for this node from a folder; give how many batches they acknowledge."""
-    with _link(config) as (node, reader, upstream):
+    with held_link(config) as (node, reader, upstream):
         return _receive(node, reader, upstream, folder)
 
 
@@ -133,7 +133,7 @@ def bring_in(config: Config, folder: Path) -> Imported:
     ):
         schema.require(connection, "upstream")
         with translated("upstream"):
-            stick = _Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
+            stick = Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
             found = find_bundles(folder)
             left = [Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable]
             brought = list(stick.bring(found.usable, left))
@@ -201,7 +201,7 @@ def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
     )
 
 
-class _Stick:
+class Stick:
     """What is done with the bundles of one folder at their destination."""
 
     def __init__(self, *, applier: Applier, asking: psycopg.Connection, keys: Keys) -> None:
@@ -215,13 +215,14 @@ class _Stick:
         """Bring each in; what cannot be is put to ``left``."""
         for bundle in bundles:
             try:
-                yield self._bring_one(bundle)
+                yield self.bring_one(bundle)
             except DbsyncError as error:
                 if error.try_again:
                     raise
                 left.append(Left(name=bundle.name.file(), why=str(error), hint=error.hint))
 
-    def _bring_one(self, bundle: Bundle) -> Brought:
+    def bring_one(self, bundle: Bundle) -> Brought:
+        """Bring in one bundle: its batches in their order, each with its receipt."""
         peer = self._sender(bundle)
         assert peer.keys is not None
         applied: list[int] = []
@@ -257,7 +258,7 @@ class _Stick:
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
         reached = last.number if last else 0
         if header.number > reached + 1:
-            raise _NotYet(
+            raise NotYet(
                 f"batch {header.number} of {header.node} has to wait",
                 where=header.node,
                 why=f"batch {reached + 1} is not here yet",
@@ -316,10 +317,18 @@ def _refuse_another(head: Head, number: int, header: Header) -> None:
 
 
 def _receive(node: Node, reader: Reader, upstream: Peer, folder: Path) -> int:
-    """Take the receipts for this life of the node; those of another one are for batches that went anew, or will."""
+    """Take the receipts for this life of the node that are in a folder."""
     assert upstream.keys is not None
+    return take_home(node, reader, upstream, read_receipts(folder, node=node.name, keys=upstream.keys))
+
+
+def take_home(node: Node, reader: Reader, upstream: Peer, receipts: Iterable[Carried]) -> int:
+    """Take the receipts of this life of the node, by whatever way they came; give how many batches they acknowledge.
+
+    Those of another life are for batches that went anew, or will.
+    """
     taken = 0
-    for carried in read_receipts(folder, node=node.name, keys=upstream.keys):
+    for carried in receipts:
         if (carried.receipt.incarnation, carried.link) == (node.incarnation, upstream.name):
             with translated("source"):
                 taken += Outbox(reader).take_out(carried.receipt)
@@ -327,7 +336,7 @@ def _receive(node: Node, reader: Reader, upstream: Peer, folder: Path) -> int:
 
 
 @contextmanager
-def _link(config: Config) -> Iterator[tuple[Node, Reader, Peer]]:
+def held_link(config: Config) -> Iterator[tuple[Node, Reader, Peer]]:
     """Hold the link of this node, and give the upstream whose keys are pinned."""
     with connect(config.node.source, name="source", application="dbsync bundles") as source:
         schema.require(source, "source")

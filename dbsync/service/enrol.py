@@ -7,11 +7,11 @@ from pathlib import Path
 
 from dbsync import schema
 from dbsync.config import web
-from dbsync.config.models import Config, UpstreamConfig
+from dbsync.config.models import Config, RelayRoute, UpstreamConfig
 from dbsync.errors import Refusal, UsageError
 from dbsync.identity.code import Invitation, read_code
 from dbsync.identity.keys import Keys
-from dbsync.identity.registry import Peer, pin, pinned
+from dbsync.identity.registry import Peer, Role, pin, pinned
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.transport.enrol import enrol as ask
@@ -53,6 +53,24 @@ def enrol(config: Config, url: str, code: str, *, replace: bool = False) -> Enro
             met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
         with translated("source"):
             pin(source, label, met.keys, replace=replace)
+    return Enrolled(label=label, name=met.name, key_id=met.keys.key_id)
+
+
+def enrol_with_relay(config: Config, url: str, code: str, *, replace: bool = False) -> Enrolled:
+    """Bring this node's keys to a relay, and keep its keys as those of who may take custody."""
+    problem = web.problem(url)
+    if problem is not None:
+        raise UsageError("that is no relay's address", where="URL", why=problem)
+    invitation, keys = read_code(code), Keys.load(Path(config.node.keys))
+    known = next((relay for relay in config.relays if relay.url.rstrip("/") == url.rstrip("/")), None)
+    ca = Path(known.ca) if known is not None and known.ca else None
+    with connect(config.node.source, name="source") as source:
+        schema.require(source, "source")
+        with Line(url, silence=_PATIENCE, ca=ca) as line:
+            met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
+        label = known.label if known is not None else RelayRoute(url=url, name=met.name).label
+        with translated("source"):
+            pin(source, label, met.keys, replace=replace, role=Role.RELAY)
     return Enrolled(label=label, name=met.name, key_id=met.keys.key_id)
 
 

@@ -65,11 +65,12 @@ def make_keys(folder: Path) -> PublicKeys | None:
     return made.public
 
 
-def invite(config: Config, name: str, *, passes_on: bool, expires: timedelta) -> Invited:
+def invite(config: Config, name: str, *, passes_on: bool, expires: timedelta, relay: bool = False) -> Invited:
     """Let a node come, once, within a time."""
     own = own_keys(config)
     with _registry(config) as connection:
-        secret = registry.invite(connection, name, passes_on=passes_on, expires=expires)
+        role = registry.Role.RELAY if relay else registry.Role.NODE
+        secret = registry.invite(connection, name, passes_on=passes_on, expires=expires, role=role)
         peer = _known(connection, name)
     assert peer.invite_expires_at is not None
     return Invited(name=name, code=write_code(secret, own.fingerprint), expires_at=peer.invite_expires_at)

@@ -19,7 +19,7 @@ from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, NotAdmitted, Refusal, Unreachable
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
-from dbsync.service import routes
+from dbsync.service import relays, routes
 from dbsync.service.care import Care
 from dbsync.service.flags import SLICE, Flag
 from dbsync.service.link import Link, LinkState, set_state
@@ -55,6 +55,8 @@ class Service:
     reload: Callable[[], Config] | None = None
     stop: Flag = field(default_factory=Flag)
     reread: Flag = field(default_factory=Flag)
+    met: list[relays.Met] = field(default_factory=list, init=False)
+    """The relays that were in reach when the upstream was not, at the last look."""
     _state: LinkState = LinkState.NEW
     _upkeep: Upkeep = field(default_factory=Upkeep)
     _care: Care = field(default_factory=Care)
@@ -62,7 +64,10 @@ class Service:
     """What is in the way now, as it was said."""
 
     def run_once(self) -> int:
-        """Ship everything pending; give the number of changes. Raises what stood in the way, having left word of it."""
+        """Ship everything pending; give the number of changes. Raises what stood in the way, having left word of it.
+
+        Where there is no route and a relay is in reach, :attr:`met` says what it took, and nothing is raised.
+        """
         try:
             self._upkeep.tidy(self.config)
             self._care.take(self.config)
@@ -74,7 +79,9 @@ class Service:
                     self._upkeep.finish()
         except DbsyncError as error:
             self._leave_word(error)
-            raise
+            if not (error.try_again and self._visit_relays()):
+                raise
+            return 0
         self._set_state(LinkState.STOPPED)
         return shipped
 
@@ -275,6 +282,23 @@ class Service:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, DbsyncError):
             self._say(error)
+            if error.try_again:
+                self._visit_relays()
+
+    def _visit_relays(self) -> bool:
+        """Hand over to whoever is in reach while the upstream is not; say whether anybody was."""
+        if not self.config.relays:
+            return False
+        try:
+            met = relays.visit(self.config)
+        except DbsyncError as error:
+            log.warning("relays_not_visited", reason=str(error))
+            return False
+        for one in met:
+            if one.trouble is not None and not one.trouble.try_again:
+                log.warning("relay_refused", relay=one.relay, reason=str(one.trouble))
+        self.met = [one for one in met if one.trouble is None]
+        return bool(self.met)
 
     def _say(self, error: DbsyncError) -> None:
         """Say what is in the way once, not at every attempt; a route that is away may be away in changing words."""

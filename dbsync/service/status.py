@@ -41,6 +41,18 @@ class TableStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Custody:
+    """What one middleman has of the changes that have no receipt."""
+
+    relay: str
+    batches: int
+    changes: int
+    since: datetime
+    until: datetime
+    """When he took the first and the last of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatus:
     """The link to the upstream."""
 
@@ -51,6 +63,8 @@ class LinkStatus:
     last_batch: int
     last_changes: int | None
     last_at: datetime | None
+    custody: tuple[Custody, ...] = ()
+    """What middlemen have of what has no receipt."""
     clock_off: float | None = None
     """Seconds by which this node's clock was ahead of the upstream's at the last contact."""
 
@@ -144,6 +158,12 @@ def _link(connection: psycopg.Connection, label: str) -> tuple[LinkStatus, dict[
         last_batch=number,
         last_changes=changes,
         last_at=acknowledged,
+        custody=tuple(
+            Custody(relay=relay, batches=batches, changes=count, since=since, until=until)
+            for relay, batches, count, since, until in connection.execute(
+                statement("custody", "standing"), {"link": name}
+            ).fetchall()
+        ),
         clock_off=off,
     ), held
 

@@ -7,7 +7,16 @@ from typing import Any
 
 import orjson
 
-from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, Interrupted, LinkHalted, NotAdmitted, Unreachable
+from dbsync.errors import (
+    DbsyncError,
+    Exhausted,
+    IdentityConflict,
+    Interrupted,
+    LinkHalted,
+    NotAdmitted,
+    Refusal,
+    Unreachable,
+)
 from dbsync.transport.line import Came
 from dbsync.transport.trouble import LOG_IN
 
@@ -23,6 +32,7 @@ _KINDS: Mapping[str, Callable[..., DbsyncError]] = {
     "replayed": Interrupted,
     "not_yours": NotAdmitted,
     "conflict": IdentityConflict,
+    "early": Refusal,
     "halted": LinkHalted,
     "offset": Interrupted,
     "too_large": LinkHalted,

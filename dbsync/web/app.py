@@ -29,6 +29,7 @@ from dbsync.identity.registry import Peer
 from dbsync.postgres import ALIVE, CONNECT_TIMEOUT, SETTINGS, translated
 from dbsync.silence import WatchedConnection
 from dbsync.web.appliers import QUEUE, Appliers
+from dbsync.web.dock import Dock
 from dbsync.web.door import Door, Said, Visit, problem
 from dbsync.web.nodes import PART, Desk, Malformed, explained, hinted
 
@@ -72,6 +73,7 @@ class Server:
         self._appliers = Appliers(config=self.config)
         self._door = Door(keys=self.keys)
         self._desk = Desk(config=self.config, keys=self.keys, appliers=self._appliers, connections=self._connection)
+        self._dock = Dock(config=self.config, keys=self.keys, appliers=self._appliers, connections=self._connection)
 
     def app(self) -> Starlette:
         """Give the application."""
@@ -86,6 +88,11 @@ class Server:
                 Route("/v1/batches/{id}", self._signed(Desk.kept), methods=["GET"]),
                 Route("/v1/batches/{id}", self._signed(Desk.part, PART), methods=["PATCH"]),
                 Route("/v1/batches/{id}", self._signed(Desk.forget), methods=["DELETE"]),
+                Route("/v1/bundles/{file}", self._docked(Dock.kept), methods=["GET"]),
+                Route("/v1/bundles/{file}", self._docked(Dock.part, PART), methods=["PATCH"]),
+                Route("/v1/bundles/{file}", self._docked(Dock.forget), methods=["DELETE"]),
+                Route("/v1/bundles/{file}", self._docked(Dock.finish), methods=["PUT"]),
+                Route("/v1/bundles/{node}/receipts", self._docked(Dock.receipts)),
             ],
             exception_handlers={HTTPException: self._no_such},
         )
@@ -116,12 +123,15 @@ class Server:
 
     def _signed(self, answer: Answer, largest: int = SMALL) -> Handler:
         async def handle(asked: Asked) -> Response:
-            request, body = _request(asked), await self._body(asked, largest)
+            request, body = read_request(asked), await self._body(asked, largest)
             if isinstance(body, Said):
                 return self._sealed(request, body)
             return await run_sync(self._greet, asked, request, body, answer, limiter=self._threads)
 
         return handle
+
+    def _docked(self, answer: Callable[[Dock, Visit], Said], largest: int = SMALL) -> Handler:
+        return self._signed(lambda _desk, visit: answer(self._dock, visit), largest)
 
     def _sealed(self, request: Request, said: Said) -> Response:
         return Response(said.bytes, said.status, dict(self._door.signed(request, said)))
@@ -164,10 +174,10 @@ class Server:
         """Answer what is no path or method of this version."""
         assert isinstance(error, HTTPException)
         said = problem(error.status_code, "path", "there is no such thing here", why=f"version {VERSION} is spoken")
-        return self._sealed(_request(asked), replace(said, headers=dict(error.headers or {})))
+        return self._sealed(read_request(asked), replace(said, headers=dict(error.headers or {})))
 
     async def _enrol(self, asked: Asked) -> Response:
-        request, body = _request(asked), await self._body(asked, SMALL)
+        request, body = read_request(asked), await self._body(asked, SMALL)
         if isinstance(body, Said):
             return _response(body)
         return await run_sync(self._let_in, request, body, limiter=self._threads)
@@ -213,7 +223,7 @@ class Server:
                 log.warning("request_refused", node=node, reason=str(error))
             return said
         except Exception as error:  # the last edge
-            log.error("request_failed", node=node, error=type(error).__name__, place=_place(error))
+            log.error("request_failed", node=node, error=type(error).__name__, place=place_of(error))
             return problem(BUG, "bug", "a bug in the upstream's dbsync", why=type(error).__name__)
 
 
@@ -223,12 +233,14 @@ def _check_newcomer(request: Request, body: bytes, keys: PublicKeys, own: str) -
     )
 
 
-def _place(error: Exception) -> str:
+def place_of(error: Exception) -> str:
+    """Say where in the program an error came from; its words may hold a row's values."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
 
 
-def _request(asked: Asked) -> Request:
+def read_request(asked: Asked) -> Request:
+    """Give a request as it was signed."""
     query = asked.scope["query_string"].decode("latin-1")
     path = asked.scope["raw_path"].decode("latin-1")
     request = Request(method=asked.method, url=f"https://upstream{path}{'?' + query if query else ''}")

@@ -34,6 +34,7 @@ from dbsync.identity import registry
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.model.batch import Receipt
 from dbsync.service.admission import admit
+from dbsync.service.bundles import NotYet
 from dbsync.web.appliers import AGAIN, Appliers
 from dbsync.web.door import Said, Visit
 from dbsync.web.uploads import Misplaced, TooLarge, Upload
@@ -104,7 +105,7 @@ class Desk:
 
     def part(self, visit: Visit) -> Said:
         """Take a part of a batch; with the last one, apply it."""
-        upload, place = _upload(visit), _number(visit.query, "offset")
+        upload, place = _upload(visit), number(visit.query, "offset")
         complete = _word(visit.query, "complete")
         if complete not in ("true", "false"):
             raise Malformed("complete is neither true nor false", where="request")
@@ -177,6 +178,7 @@ _ANSWERS: tuple[tuple[type[DbsyncError] | tuple[type[DbsyncError], ...], int, st
     (Malformed, 400, "malformed"),
     (FormatError, 422, "format"),
     (NotAdmitted, 403, "not_yours"),
+    (NotYet, 409, "early"),
     (IdentityConflict, 409, "conflict"),
     (LinkHalted, 409, "halted"),
     (Exhausted, 507, "exhausted"),
@@ -250,7 +252,8 @@ def _uuid(said: Mapping[str, Any], name: str) -> UUID:
         raise Malformed(f"{name} is no UUID", where="request") from None
 
 
-def _number(said: Mapping[str, Any], name: str) -> int:
+def number(said: Mapping[str, Any], name: str) -> int:
+    """Read a number that is asked for by name."""
     found = _word(said, name)
     if not (found.isascii() and found.isdigit() and len(found) < 19):  # noqa: PLR2004 - digits of 2**63
         raise Malformed(f"{name} is no number", where="request")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -35,17 +37,25 @@ log = structlog.get_logger()
 def serve(config: Config) -> None:
     """Serve until told to stop. Raises ConfigError where nodes would not be safe, SchemaVersionError without our schema."""
     keys = Keys.load(Path(config.node.keys))
-    _refuse_in_the_clear(config.serve)
+    refuse_in_the_clear(config.serve)  # before the database is asked
     with connect(config.node.source, name="upstream") as connection:
         schema.require(connection, "upstream")
     server = Server(config=config, keys=keys)
-    settings = _settings(server.app(), config.serve)
-    with _listening(config.serve) as listening:
+    with ready(server.app(), config.serve) as run:
         server.open()
         try:
-            _Announced(settings).run(sockets=[listening])
+            run()
         finally:
             server.close()
+
+
+@contextmanager
+def ready(app: Starlette, config: ServeConfig) -> Iterator[Callable[[], None]]:
+    """Listen, and give what answers until told to stop. Raises ConfigError where nodes would not be safe."""
+    refuse_in_the_clear(config)
+    settings = _settings(app, config)
+    with _listening(config) as listening:
+        yield lambda: _Announced(settings).run(sockets=[listening])
 
 
 def _settings(app: Starlette, config: ServeConfig) -> uvicorn.Config:
@@ -113,7 +123,8 @@ class _Announced(uvicorn.Server):
         self.should_exit = True
 
 
-def _refuse_in_the_clear(config: ServeConfig) -> None:
+def refuse_in_the_clear(config: ServeConfig) -> None:
+    """Raise ConfigError for a server that strangers could listen to."""
     if (config.certificate is None) != (config.key is None):
         raise ConfigError(
             "TLS needs a certificate and its key", where="[serve]", why="only one of them is there", hint="write both"

@@ -17,7 +17,7 @@ __all__ = ["ground"]
 
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "guide.md"
-GROUPS = {"bundle", "conflicts", "nodes", "quarantine"}
+GROUPS = {"bundle", "conflicts", "nodes", "quarantine", "relay"}
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 

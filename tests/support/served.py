@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
+from dbsync.identity.registry import Role
 from tests.support.certificates import Certificate
 from tests.support.databases import Database
 from tests.support.service import ServiceProcess
@@ -52,8 +53,8 @@ def serving(
         yield process, f"{'https' if tls else 'http'}://127.0.0.1:{port}"
 
 
-def admit(database: Database, name: str, keys: Keys, *, passes_on: bool = False) -> None:
+def admit(database: Database, name: str, keys: Keys, *, passes_on: bool = False, role: Role = Role.NODE) -> None:
     """Let a node in, as an invitation and its code would."""
     with database.connect() as connection:
-        secret = registry.invite(connection, name, passes_on=passes_on, expires=timedelta(days=1))
+        secret = registry.invite(connection, name, passes_on=passes_on, expires=timedelta(days=1), role=role)
         registry.enrol(connection, name, secret, keys.public)

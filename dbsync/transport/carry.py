@@ -1,0 +1,84 @@
+"""Sealed bundles over HTTP: handed to a relay, or brought by one. See docs/reference/http.md."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dbsync.errors import Unreachable
+from dbsync.transport.exchange import Exchange
+from dbsync.transport.parts import Parts
+
+KIND = "application/vnd.dbsync.bundle"
+PART = 1 << 20
+CHUNK = 1 << 18
+APPLYING = 30
+"""Times the usual silence that the upstream may take for a whole bundle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """Something small that was signed by somebody: receipts, a custody note."""
+
+    data: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carry:
+    """Brings bundles to whoever takes them, and fetches what was signed for their senders."""
+
+    exchange: Exchange
+
+    def held(self) -> list[str]:
+        """Ask a relay which of our bundles it has: their files' names."""
+        found = self.exchange.ask("GET", "/v1/bundles").get("held")
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise self._nonsense("it does not tell what it holds")
+        return found
+
+    def bring(self, path: Path, signature: bytes) -> Paper | None:
+        """Bring a bundle, going on where a broken line stopped; give what was signed for it."""
+        address = f"/v1/bundles/{path.name}"
+        with path.open("rb") as file:
+            parts = self._rest(file, address)
+            while not parts.ended:
+                place = parts.place
+                self.exchange.ask("PATCH", address, parts.take(PART), query={"offset": str(place)}, kind=KIND)
+        patience = APPLYING * self.exchange.line.silence
+        return self._paper(self.exchange.ask("PUT", address, signature, kind="text/plain", patience=patience))
+
+    def receipts(self, node: str) -> Paper | None:
+        """Ask for a node's receipts as its upstream signed them; None before the first."""
+        return self._paper(self.exchange.ask("GET", f"/v1/bundles/{node}/receipts"))
+
+    def _rest(self, file: BinaryIO, address: str) -> Parts:
+        """Give what is missing over there; of what is there and is no beginning of this file nothing is kept."""
+        said = self.exchange.ask("GET", address)
+        kept, its_hash = said.get("offset"), said.get("hash")
+        if type(kept) is not int or kept < 0:
+            raise self._nonsense("it does not tell how much is there")
+        parts = _parts(file)
+        if kept and (parts.skip(kept, PART).hex() != its_hash or parts.place != kept):
+            self.exchange.ask("DELETE", address)
+            file.seek(0)
+            return _parts(file)
+        return parts
+
+    def _paper(self, said: Mapping[str, Any]) -> Paper | None:
+        if said.get("data") is None:
+            return None
+        try:
+            return Paper(data=base64.b64decode(said["data"]), signature=base64.b64decode(said["signature"]))
+        except (KeyError, TypeError, ValueError):
+            raise self._nonsense("it does not give what it signed") from None
+
+    def _nonsense(self, why: str) -> Unreachable:
+        return Unreachable("the answer makes no sense", where=self.exchange.line.url, why=why)
+
+
+def _parts(file: BinaryIO) -> Parts:
+    return Parts(iter(lambda: file.read(CHUNK), b""))

@@ -1,0 +1,17 @@
+-- Batches that a middleman has: no receipts, every change stays here until one is back.
+
+CREATE TABLE dbsync.custody (
+    link         text NOT NULL,
+    incarnation  uuid NOT NULL,
+    number       bigint NOT NULL,
+    relay        text NOT NULL,
+    at           timestamptz NOT NULL,
+    note         bytea NOT NULL,
+    signature    bytea NOT NULL,
+    PRIMARY KEY (link, incarnation, number, relay)
+);
+COMMENT ON TABLE dbsync.custody IS 'Custody notes of relays for batches that have no receipt, each as its relay signed it.';
+
+REVOKE ALL ON dbsync.custody FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dbsync.custody TO dbsync_replicator;
+GRANT SELECT ON dbsync.custody TO dbsync_reader;

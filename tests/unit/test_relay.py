@@ -1,0 +1,203 @@
+"""What a relay keeps, what it tells, and what it takes from nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from dbsync.bundle import files
+from dbsync.bundle.custody import Note, Signed, read_note, write_note
+from dbsync.bundle.names import SIGNATURE, BundleName
+from dbsync.bundle.stream import Head
+from dbsync.bundle.write import write_bundle
+from dbsync.errors import ConfigError, Exhausted, FormatError, NotAdmitted, Refusal, SchemaVersionError
+from dbsync.identity.keys import Keys
+from dbsync.relay.middleman import begin
+from dbsync.relay.records import Records
+from dbsync.relay.spool import Misplaced, Spool
+
+NODE, RELAY, UPSTREAM = Keys.generate(), Keys.generate(), Keys.generate()
+LIFE = uuid4()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    found = Records(tmp_path / "relay.db")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def spool(records: Records, tmp_path: Path) -> Spool:
+    (tmp_path / "bundles").mkdir()
+    return Spool(folder=tmp_path / "bundles", relay="driver", keys=RELAY, records=records, most=1 << 20)
+
+
+def bundle(folder: Path, number: int = 1) -> tuple[BundleName, bytes, bytes]:
+    """Seal a batch as a node does; give its name, bytes and signature."""
+    folder.mkdir(exist_ok=True)
+    head = Head(node="field-07", lineage=uuid4(), incarnation=LIFE, link="community", destination="community")
+    batches = [(number, [b"batch " * 1000])]
+    (path,) = write_bundle(folder, head, batches, recipients=[UPSTREAM.public.sealing], keys=NODE)
+    signature = path.with_name(path.name + SIGNATURE).read_bytes()
+    return BundleName.of("field-07", LIFE, number, number), path.read_bytes(), signature
+
+
+def handed_over(spool: Spool, room: Path, number: int = 1) -> BundleName:
+    name, data, signature = bundle(room, number)
+    spool.add(name, 0, data)
+    spool.finish(name, signature, NODE.public)
+    return name
+
+
+def test_a_bundle_comes_in_parts_and_is_in_custody_when_its_signature_is_right(spool: Spool, tmp_path: Path) -> None:
+    name, data, signature = bundle(tmp_path / "room")
+    assert spool.add(name, 0, data[:100]) == 100
+    with pytest.raises(Misplaced):
+        spool.add(name, 50, data[50:])
+    size, _ = spool.kept(name)
+    assert size == 100
+    assert spool.records.held() == []
+    spool.add(name, 100, data[100:])
+    note = read_note(spool.finish(name, signature, NODE.public), RELAY.public)
+    assert (note.relay, note.name, note.bytes) == ("driver", name, len(data))
+    assert [held.hash for held in spool.records.held("field-07")] == [note.hash]
+    assert spool.path(name).read_bytes() == data
+    assert spool.kept(name) == (0, "")
+
+
+def test_what_was_changed_cut_or_signed_by_another_is_not_taken(spool: Spool, tmp_path: Path) -> None:
+    name, data, signature = bundle(tmp_path / "room")
+    for bad in (data[:-1], data + b"x", data[:50] + bytes([data[50] ^ 1]) + data[51:]):
+        spool.add(name, 0, bad)
+        with pytest.raises(FormatError):
+            spool.finish(name, signature, NODE.public)
+        assert spool.kept(name) == (0, "")
+    spool.add(name, 0, data)
+    with pytest.raises(FormatError):
+        spool.finish(name, signature, UPSTREAM.public)
+    other = BundleName.of("field-07", LIFE, 2, 2)
+    spool.add(other, 0, data)
+    with pytest.raises(Refusal, match="another file"):
+        spool.finish(other, signature, NODE.public)
+    with pytest.raises(Misplaced):
+        spool.finish(BundleName.of("field-07", LIFE, 3, 3), signature, NODE.public)
+    assert spool.records.held() == []
+
+
+def test_a_bundle_that_is_too_large_is_not_kept(spool: Spool) -> None:
+    with pytest.raises(Exhausted):
+        spool.add(BundleName.of("field-07", LIFE, 1, 1), 1 << 20, b"x")
+
+
+def test_what_was_delivered_is_let_go_and_may_come_again(spool: Spool, tmp_path: Path) -> None:
+    name = handed_over(spool, tmp_path / "room")
+    spool.delivered(name)
+    assert list(spool.folder.iterdir()) == []
+    assert spool.records.held() == []
+    handed_over(spool, tmp_path / "room")
+    assert [held.name for held in spool.records.held()] == [name]
+
+
+@pytest.mark.parametrize("step", ["remove", "settle", "finish", "write", "sync_folder"])
+def test_a_crash_at_any_step_leaves_no_note_without_a_bundle(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    name, data, signature = bundle(tmp_path / "room")
+    spool.add(name, 0, data)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            spool.finish(name, signature, NODE.public)
+    assert spool.records.held() == []
+    spool.tidy()
+    assert [path.name for path in spool.folder.iterdir() if not path.name.startswith(".")] == []
+    size, _ = spool.kept(name)
+    spool.add(name, size, data[size:])
+    spool.finish(name, signature, NODE.public)
+    assert [held.name for held in spool.records.held()] == [name]
+
+
+def test_a_crash_after_the_delivery_leaves_a_file_that_is_tidied_away(spool: Spool, tmp_path: Path) -> None:
+    name = handed_over(spool, tmp_path / "room")
+    kept = handed_over(spool, tmp_path / "room", 2)
+    spool.records.delivered(name)
+    spool.tidy()
+    assert {path.name for path in spool.folder.iterdir()} == {kept.file(), kept.file() + SIGNATURE}
+
+
+def test_a_note_is_believed_by_its_relays_key_and_as_it_was_written() -> None:
+    name = BundleName.of("field-07", LIFE, 1, 1)
+    signed = write_note(Note(relay="driver", name=name, bytes=5, hash="ab" * 32, at=datetime.now(UTC)), RELAY)
+    assert read_note(signed, RELAY.public).name == name
+    with pytest.raises(FormatError):
+        read_note(signed, NODE.public)
+    for data in (signed.data.replace(b"000001", b"000002"), signed.data + b" ", b"{}"):
+        with pytest.raises(FormatError):
+            read_note(Signed(data=data, signature=signed.signature), RELAY.public)
+        resigned = Signed(data=data, signature=RELAY.sign(data, "dbsync receipts 1"))
+        with pytest.raises(FormatError):
+            read_note(resigned, RELAY.public)
+
+
+def test_a_code_lets_one_node_in_and_the_same_again(records: Records) -> None:
+    secret = records.invite("field-07", timedelta(hours=1))
+    with pytest.raises(NotAdmitted):
+        records.enrol("field-08", secret, NODE.public)
+    records.enrol("field-07", secret, NODE.public)
+    records.enrol("field-07", secret, NODE.public)
+    with pytest.raises(NotAdmitted):
+        records.enrol("field-07", secret, UPSTREAM.public)
+    with pytest.raises(Refusal, match="enrolled already"):
+        records.invite("field-07", timedelta(hours=1))
+    records.revoke("field-07", "stolen")
+    with pytest.raises(NotAdmitted):
+        records.enrol("field-07", secret, NODE.public)
+    again = records.invite("field-07", timedelta(hours=1))
+    records.enrol("field-07", again, UPSTREAM.public)
+    found = records.node("field-07")
+    assert found is not None
+    assert (found.keys, found.revoked_at) == (UPSTREAM.public, None)
+
+
+def test_a_code_that_expired_lets_nobody_in(records: Records) -> None:
+    secret = records.invite("field-07", timedelta(seconds=-1))
+    with pytest.raises(NotAdmitted):
+        records.enrol("field-07", secret, NODE.public)
+
+
+def test_two_nodes_never_have_one_key(records: Records) -> None:
+    records.enrol("field-07", records.invite("field-07", timedelta(hours=1)), NODE.public)
+    with pytest.raises(NotAdmitted):
+        records.enrol("field-08", records.invite("field-08", timedelta(hours=1)), NODE.public)
+
+
+def test_a_request_is_used_once(records: Records) -> None:
+    assert records.first_use("KEY", "nonce")
+    assert not records.first_use("KEY", "nonce")
+    assert records.first_use("OTHER", "nonce")
+
+
+def test_a_database_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    Records(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(SchemaVersionError):
+        Records(path)
+
+
+def test_a_relay_is_made_once(tmp_path: Path) -> None:
+    begin(tmp_path / "driver", "driver", "127.0.0.1:8443")
+    with pytest.raises(ConfigError):
+        begin(tmp_path / "driver", "driver", "127.0.0.1:8443")
