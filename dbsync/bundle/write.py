@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyrage
 from pyrage import x25519
 
 from dbsync.bundle import files
-from dbsync.bundle.names import SIGNATURE, BundleName
+from dbsync.bundle.names import SIGNATURE, BundleName, is_of
 from dbsync.bundle.stream import Batches, Head, write_stream
 from dbsync.errors import DbsyncError, Exhausted
 from dbsync.identity.keys import Keys
@@ -61,8 +62,7 @@ def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Key
     """Give the volumes their names, then sign each: without its signature none is taken for whole."""
     single = len(partial) == 1
     paths = [folder / name.file(0 if single else place) for place in range(1, len(partial) + 1)]
-    for path in paths:
-        files.remove(path.with_name(path.name + SIGNATURE))
+    _forget(folder, name)
     for old, new in zip(partial, paths, strict=True):
         files.finish(old, new)
     for place, path in enumerate(paths, start=1):
@@ -70,6 +70,13 @@ def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Key
             signature = keys.signing.sign(file, trusted_comment=comment(name, place, len(paths)))
         files.write(path.with_name(path.name + SIGNATURE), bytes(signature) + b"\n")
     return paths
+
+
+def _forget(folder: Path, name: BundleName) -> None:
+    """Remove what is there of an earlier writing, which may have had other volumes: signatures first, for they finish it."""
+    before = [entry.name for entry in os.scandir(folder) if is_of(name, entry.name)]
+    for file in sorted(before, key=lambda file: not file.endswith(SIGNATURE)):
+        files.remove(folder / file)
 
 
 def comment(name: BundleName, volume: int, volumes: int) -> str:
@@ -151,7 +158,6 @@ class _Volumes:
 
     def remove(self) -> None:
         """Leave nothing of it."""
-        self._stack.pop_all()
         for path in self.paths:
             files.remove(path)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dbsync.bundle.find import Left
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
@@ -121,7 +122,7 @@ def _show(done: bundles.Imported) -> None:
         output.talk("there is no bundle in this folder")
 
 
-def _say_left(left: tuple[bundles.Left, ...]) -> None:
+def _say_left(left: tuple[Left, ...]) -> None:
     for one in left:
         output.line(f"{one.name} stays: {one.why}")
         output.talk(f"  try  {one.hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -14,7 +14,8 @@ import psycopg
 from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.batch.codec import decode, encode
-from dbsync.bundle.find import Bundle, find_bundles
+from dbsync.bundle import files
+from dbsync.bundle.find import Bundle, Left, find_bundles
 from dbsync.bundle.read import open_bundle
 from dbsync.bundle.receipts import Carried, read_receipts, write_receipts
 from dbsync.bundle.stream import Head
@@ -63,15 +64,6 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """Something on the stick that could not be used, and why."""
-
-    name: str
-    why: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What was done with a stick."""
 
@@ -102,7 +94,7 @@ def export(config: Config, folder: Path, *, limit: int) -> Exported:
             destination=upstream.name,
         )
         with translated("source"):
-            files = write_bundle(
+            paths = write_bundle(
                 folder,
                 head,
                 counted.encoded(),
@@ -110,7 +102,7 @@ def export(config: Config, folder: Path, *, limit: int) -> Exported:
                 keys=keys,
                 limit=limit,
             )
-    return Exported(files=tuple(files), batches=counted.batches, changes=counted.changes, acknowledged=acknowledged)
+    return Exported(files=tuple(paths), batches=counted.batches, changes=counted.changes, acknowledged=acknowledged)
 
 
 def receive(config: Config, folder: Path) -> int:
@@ -135,13 +127,15 @@ def bring_in(config: Config, folder: Path) -> Imported:
         with translated("upstream"):
             stick = Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
             found = find_bundles(folder)
-            left = [Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable]
-            brought = list(stick.bring(found.usable, left))
-            for node, carried in stick.receipts.items():
-                write_receipts(
-                    folder, destination=config.node.name, node=node, receipts=list(carried.values()), keys=keys
-                )
-    return Imported(brought=tuple(brought), left=tuple(left))
+            left = list(found.left)
+            try:
+                brought = tuple(stick.bring(found.usable, left))
+            except DbsyncError:
+                with suppress(DbsyncError):  # what was in the way first is told
+                    stick.write_receipts(folder, config.node.name)
+                raise
+            stick.write_receipts(folder, config.node.name)
+    return Imported(brought=brought, left=tuple(left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +168,7 @@ def look(config: Config, folder: Path) -> Inspected:
         schema.require(asking, "upstream")
         with translated("upstream"):
             seen = tuple(_look(asking, bundle, keys) for bundle in found.usable)
-    return Inspected(
-        bundles=seen, left=tuple(Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable)
-    )
+    return Inspected(bundles=seen, left=found.left)
 
 
 def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
@@ -193,12 +185,17 @@ def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
     return Looked(
         name=bundle.name.file(),
         key=bundle.key_id,
-        bytes=sum(path.stat().st_size for path in bundle.paths),
+        bytes=_size(bundle),
         sender=peer.name if peer else None,
         readable=not why,
         batches=tuple(numbers),
         why=why,
     )
+
+
+def _size(bundle: Bundle) -> int:
+    with files.told(bundle.paths[0], "the bundle was not read"):
+        return sum(path.stat().st_size for path in bundle.paths)
 
 
 class Stick:
@@ -217,9 +214,14 @@ class Stick:
             try:
                 yield self.bring_one(bundle)
             except DbsyncError as error:
-                if error.try_again:
+                if error.try_again and not isinstance(error, files.Gone):
                     raise
                 left.append(Left(name=bundle.name.file(), why=str(error), hint=error.hint))
+
+    def write_receipts(self, folder: Path, destination: str) -> None:
+        """Write the receipts of all nodes whose bundles were there."""
+        for node, carried in self.receipts.items():
+            write_receipts(folder, destination=destination, node=node, receipts=list(carried.values()), keys=self._keys)
 
     def bring_one(self, bundle: Bundle) -> Brought:
         """Bring in one bundle: its batches in their order, each with its receipt."""
@@ -257,6 +259,8 @@ class Stick:
         header = batch.header
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
         reached = last.number if last else 0
+        if last is not None:  # whatever is told of this batch, the node is to know what is here
+            self._note(header, last)
         if header.number > reached + 1:
             raise NotYet(
                 f"batch {header.number} of {header.node} has to wait",
@@ -266,13 +270,14 @@ class Stick:
             )
         if header.number <= reached:
             self._pass_over(batch)
-            receipt = last
-        else:
-            receipt = self._applier.apply(batch, alone=alone)
-        assert receipt is not None
+            return None
+        receipt = self._applier.apply(batch, alone=alone)
+        self._note(header, receipt)
+        return receipt
+
+    def _note(self, header: Header, receipt: Receipt) -> None:
         of_node = self.receipts.setdefault(header.node, {})
         of_node[header.incarnation, header.link] = Carried(link=header.link, receipt=receipt)
-        return receipt if header.number > reached else None
 
     def _pass_over(self, batch: Batch) -> None:
         """Read a batch that is here already to its end: it must be what it was."""

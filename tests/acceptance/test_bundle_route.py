@@ -7,12 +7,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from dbsync import schema
+from dbsync.bundle import files
+from dbsync.bundle.find import Bundle
+from dbsync.bundle.read import open_bundle
+from dbsync.errors import Exhausted
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
+from dbsync.service import bundles
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import dbsync
 from tests.integration.people import Person, Said
@@ -194,6 +200,52 @@ def test_what_strangers_revoked_nodes_and_copies_for_others_bring_stays_outside(
         shutil.copy(file, forged / file.name.replace("field-01", "field-02"))
     assert field.server.type("bundle", "import", str(forged)).code == 1
     assert field.server.sites() == set()
+
+
+def test_a_file_that_cannot_be_read_stays_and_the_others_come_in(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = stick(tmp_path, "box")
+    for laptop in field.laptops:
+        laptop.insert(laptop.name)
+        laptop.must("bundle", "export", box)
+    real = files.opened
+
+    def worn(path: Path) -> BinaryIO:
+        if path.name.startswith("field-01") and path.name.endswith(".dbsync"):
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "opened", worn)
+        done = field.server.type("bundle", "import", box)
+    assert done.code == 1
+    assert "input/output error" in done.out
+    assert field.server.sites() == {"field-02"}
+    assert "1 batch acknowledged" in field.laptops[1].must("bundle", "receipts", box)
+    assert "1 batch applied" in field.server.must("bundle", "import", box)
+
+
+def test_what_was_brought_has_its_receipts_though_the_import_was_broken_off_behind_it(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = stick(tmp_path, "box")
+    for laptop in field.laptops:
+        laptop.insert(laptop.name)
+        laptop.must("bundle", "export", box)
+    real = open_bundle
+
+    def full(bundle: Bundle, **named: Any) -> Any:
+        if bundle.name.node == "field-02":
+            raise Exhausted("there is no room for a copy of the bundle")
+        return real(bundle, **named)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bundles, "open_bundle", full)
+        with pytest.raises(Exhausted):
+            field.server.type("bundle", "import", box)
+    assert "1 batch acknowledged" in field.laptops[0].must("bundle", "receipts", box)
+    assert "1 batch applied" in field.server.must("bundle", "import", box)
 
 
 def _with_schema(database: Database) -> Database:
