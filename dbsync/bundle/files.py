@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def finish(partial: Path, path: Path) -> None:
 
 def write(path: Path, data: bytes) -> None:
     """Write a small file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # another may write the same now
     with begun(partial) as file:
         file.write(data)
     finish(partial, path)

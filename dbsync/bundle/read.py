@@ -18,6 +18,7 @@ from dbsync.bundle.find import SIGNATURE_BYTES, Bundle
 from dbsync.bundle.names import SIGNATURE
 from dbsync.bundle.stream import Stream, refused
 from dbsync.bundle.write import comment
+from dbsync.errors import FormatError
 from dbsync.identity.keys import Keys, PublicKeys
 
 AHEAD = 16
@@ -44,6 +45,16 @@ def open_bundle(bundle: Bundle, *, own: Keys, sender: PublicKeys) -> Iterator[St
             if (head.node, head.incarnation.hex[:8]) != (bundle.name.node, bundle.name.life):
                 raise refused("it is not what its name says", f"it holds batches of {head.node}")
             yield stream
+
+
+def is_whole(bundle: Bundle, sender: PublicKeys) -> bool:
+    """Say whether every file of a bundle is as its sender signed it, and can be read."""
+    try:
+        with files.told(bundle.paths[0], _NOT_READ):
+            _check(bundle, bundle.paths, sender)
+    except (FormatError, files.Gone):
+        return False
+    return True
 
 
 @contextmanager
@@ -79,7 +90,7 @@ def _check(bundle: Bundle, copies: Sequence[Path], sender: PublicKeys) -> None:
     for place, copy in enumerate(copies, start=1):
         try:
             signature = minisign.Signature.from_file(copy.with_name(copy.name + SIGNATURE))
-            with copy.open("rb") as file:
+            with files.opened(copy) as file:
                 key.verify(file, signature)
         except (minisign.Error, minisign.ParseError, minisign.VerifyError) as error:
             raise refused("its signature is not its sender's, or it was changed", str(error)) from None
