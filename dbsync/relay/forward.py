@@ -19,6 +19,8 @@ from dbsync.transport.carry import Carry, Paper
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.line import Line
 
+PATIENCE = 20.0
+"""Seconds in which another visit may come to an end."""
 SILENCE = 30.0
 """Seconds in which something has to come over a line."""
 
@@ -46,7 +48,7 @@ class Forward:
     def visit(self) -> Delivered:
         """Bring all that is in custody, and fetch everybody's receipts. Raises Unreachable without a route."""
         done = troubled = 0
-        with self._line() as carry:
+        with self.records.visit(PATIENCE), self._line() as carry:
             for _, bundles in groupby(self.records.held(), key=lambda held: (held.name.node, held.name.life)):
                 for held in bundles:
                     if not self._bring(carry, held):

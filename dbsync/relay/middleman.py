@@ -85,6 +85,12 @@ class Middleman:
         self.records.pin(met.name, met.keys)
         return met
 
+    def house(self) -> House:
+        """Give what nodes reach."""
+        return House(
+            name=self.config.relay.name, keys=self.keys, records=self.records, spool=self.spool, silence=SILENCE
+        )
+
     def visit(self) -> Delivered:
         """Bring what is in custody to the upstream, once."""
         return Forward(config=self.config, keys=self.keys, records=self.records, spool=self.spool).visit()
@@ -92,14 +98,7 @@ class Middleman:
     def run(self) -> None:
         """Take bundles, and push them on whenever the upstream is there, until told to stop."""
         stop = threading.Event()
-        house = House(
-            name=self.config.relay.name,
-            keys=self.keys,
-            records=self.records,
-            spool=self.spool,
-            silence=SILENCE,
-        )
-        with ready(house.app(), self.config.serve) as serve:
+        with ready(self.house().app(), self.config.serve) as serve:
             self.spool.tidy()  # nobody else takes bundles into this spool: the address is ours
             pushing = threading.Thread(target=self._push_on, args=(stop,), name="pushing on")
             pushing.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dbsync.bundle.names import BundleName
-from dbsync.errors import NotAdmitted, Refusal, SchemaVersionError
+from dbsync.errors import Interrupted, NotAdmitted, Refusal, SchemaVersionError
 from dbsync.identity.keys import PublicKeys
 from dbsync.identity.messages import LATE
 
@@ -95,6 +95,7 @@ class Records:
     """The relay's database. One connection, used by one thread at a time; every change is on the disk when it returns."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -280,6 +281,23 @@ class Records:
         """Give a node's receipts and their signature."""
         row = next(iter(self._rows("SELECT data, signature FROM receipts WHERE node = :node", node=node)), None)
         return None if row is None else (row["data"], row["signature"])
+
+    @contextmanager
+    def visit(self, patience: float) -> Iterator[None]:
+        """Be the only one who visits the upstream, the service or a person; raises Interrupted while another one does.
+
+        A lock of SQLite in a file of its own: it ends with the process, however that ends.
+        """
+        with closing(
+            sqlite3.connect(self._path.with_name("visit.lock"), timeout=patience, isolation_level=None)
+        ) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise Interrupted(
+                    "another visit to the upstream is under way", where="relay", hint="wait for it"
+                ) from error
+            yield
 
     # How.
 

@@ -16,7 +16,7 @@ from dbsync.bundle.custody import Note, Signed, read_note, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
-from dbsync.errors import ConfigError, Exhausted, FormatError, NotAdmitted, Refusal, SchemaVersionError
+from dbsync.errors import ConfigError, Exhausted, FormatError, Interrupted, NotAdmitted, Refusal, SchemaVersionError
 from dbsync.identity.keys import Keys
 from dbsync.relay.middleman import begin
 from dbsync.relay.records import Records
@@ -186,6 +186,14 @@ def test_a_request_is_used_once(records: Records) -> None:
     assert records.first_use("KEY", "nonce")
     assert not records.first_use("KEY", "nonce")
     assert records.first_use("OTHER", "nonce")
+
+
+def test_one_visits_the_upstream_at_a_time(records: Records, tmp_path: Path) -> None:
+    with closing(Records(tmp_path / "relay.db")) as another:
+        with records.visit(1.0), pytest.raises(Interrupted), another.visit(0.0):
+            pytest.fail("two visits at once")
+        with another.visit(0.0):
+            pass
 
 
 def test_a_database_of_another_version_is_left_alone(tmp_path: Path) -> None:
