@@ -26,7 +26,7 @@ from dbsync.identity.messages import Request, Stale, verify_request
 from dbsync.relay.records import Peer, Records
 from dbsync.relay.spool import Misplaced, Spool
 from dbsync.web.app import BUG, SMALL, VERSION, place_of, read_request
-from dbsync.web.door import Door, Said, problem
+from dbsync.web.door import Door, Said, paper, problem
 from dbsync.web.nodes import PART, Malformed, explained
 
 log = structlog.get_logger()
@@ -105,14 +105,14 @@ class House:
         assert visit.peer.keys is not None
         note = self.spool.finish(name, visit.body, visit.peer.keys)
         log.info("custody_taken", node=name.node, bundle=name.file())
-        return _paper(note.data, note.signature)
+        return paper(note)
 
     def receipts(self, visit: Visit) -> Said:
         """Give a node its receipts."""
         if visit.path["node"] != visit.peer.name:
             raise NotAdmitted("a node takes its own receipts only", where=visit.peer.name)
         found = self.records.receipts(visit.peer.name)
-        return Said(status=200, body={"data": None}) if found is None else _paper(*found)
+        return paper(found)
 
     # How.
 
@@ -238,16 +238,6 @@ def _explained(error: DbsyncError) -> Said:
     if isinstance(error, Refusal) and not isinstance(error, NotAdmitted):
         return problem(422, "format", error.what, why=error.why, hint=error.hint)
     return explained(error)
-
-
-def _paper(data: bytes, signature: bytes) -> Said:
-    return Said(
-        status=200,
-        body={
-            "data": base64.b64encode(data).decode("ascii"),
-            "signature": base64.b64encode(signature).decode("ascii"),
-        },
-    )
 
 
 def _response(said: Said) -> Response:

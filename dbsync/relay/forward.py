@@ -12,10 +12,10 @@ import structlog
 
 from dbsync.config.models import RelayConfig
 from dbsync.errors import DbsyncError, NotAdmitted, Unreachable
-from dbsync.identity.keys import Keys
+from dbsync.identity.keys import Keys, Signed
 from dbsync.relay.records import Held, Records
 from dbsync.relay.spool import Spool
-from dbsync.transport.carry import Carry, Paper
+from dbsync.transport.carry import Carry
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.line import Line
 
@@ -74,9 +74,9 @@ class Forward:
         log.info("bundle_delivered", node=name.node, bundle=name.file())
         return True
 
-    def _keep(self, node: str, paper: Paper | None) -> None:
+    def _keep(self, node: str, paper: Signed | None) -> None:
         if paper is not None:
-            self.records.keep_receipts(node, paper.data, paper.signature)
+            self.records.keep_receipts(node, paper)
 
     @contextmanager
     def _line(self) -> Iterator[Carry]:

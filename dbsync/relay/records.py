@@ -15,7 +15,7 @@ from typing import Any
 
 from dbsync.bundle.names import BundleName
 from dbsync.errors import Interrupted, NotAdmitted, Refusal, SchemaVersionError
-from dbsync.identity.keys import PublicKeys
+from dbsync.identity.keys import PublicKeys, Signed
 from dbsync.identity.messages import LATE
 
 VERSION = 1
@@ -265,22 +265,22 @@ class Records:
         """Note why the upstream did not take a bundle."""
         self._change("UPDATE bundle SET trouble = :trouble WHERE file = :file", file=name.file(), trouble=trouble)
 
-    def keep_receipts(self, node: str, data: bytes, signature: bytes) -> None:
+    def keep_receipts(self, node: str, signed: Signed) -> None:
         """Keep a node's receipts as the upstream signed them, in place of those before."""
         self._change(
             "INSERT INTO receipts (node, data, signature, brought_at) VALUES (:node, :data, :signature, :now)"
             " ON CONFLICT (node) DO UPDATE SET data = excluded.data, signature = excluded.signature,"
             " brought_at = excluded.brought_at",
             node=node,
-            data=data,
-            signature=signature,
+            data=signed.data,
+            signature=signed.signature,
             now=_text(now()),
         )
 
-    def receipts(self, node: str) -> tuple[bytes, bytes] | None:
-        """Give a node's receipts and their signature."""
+    def receipts(self, node: str) -> Signed | None:
+        """Give a node's receipts."""
         row = next(iter(self._rows("SELECT data, signature FROM receipts WHERE node = :node", node=node)), None)
-        return None if row is None else (row["data"], row["signature"])
+        return None if row is None else Signed(data=row["data"], signature=row["signature"])
 
     @contextmanager
     def visit(self, patience: float) -> Iterator[None]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import minisign
 
 from dbsync.bundle import files
-from dbsync.bundle.custody import Note, Signed, digest, write_note
+from dbsync.bundle.custody import Note, digest, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.write import comment
 from dbsync.errors import Exhausted, FormatError, Interrupted, Refusal
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.relay.records import Held, Records
 
 FOLDER = "spool"

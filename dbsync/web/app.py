@@ -84,6 +84,7 @@ class Server:
                 Route("/v1/time", self._signed(Desk.time)),
                 Route("/v1/clock", self._signed(Desk.clock), methods=["POST"]),
                 Route("/v1/receipts/last", self._signed(Desk.last_receipt)),
+                Route("/v1/certificate", self._signed(Desk.certificate)),
                 Route("/v1/tend", self._signed(Desk.tend), methods=["POST"]),
                 Route("/v1/batches/{id}", self._signed(Desk.kept), methods=["GET"]),
                 Route("/v1/batches/{id}", self._signed(Desk.part, PART), methods=["PATCH"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from http_message_signatures import HTTPMessageSignaturesException
 
 from dbsync.errors import FormatError
 from dbsync.identity import registry
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.identity.messages import Answer, Request, Stale, sign_answer, verify_request
 from dbsync.identity.registry import Peer, Role
 
@@ -54,6 +55,14 @@ class Visit:
 def problem(status: int, error: str, what: str, *, why: str = "", hint: str = "", **more: object) -> Said:
     """Say an error."""
     return Said(status=status, body={"error": error, "what": what, "why": why, "hint": hint, **more})
+
+
+def paper(signed: Signed | None) -> Said:
+    """Hand out something signed, or say that there is nothing yet."""
+    if signed is None:
+        return Said(status=200, body={"data": None})
+    both = {"data": signed.data, "signature": signed.signature}
+    return Said(status=200, body={name: base64.b64encode(value).decode("ascii") for name, value in both.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,8 +35,9 @@ from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.model.batch import Receipt
 from dbsync.service.admission import admit
 from dbsync.service.bundles import NotYet
+from dbsync.service.certificate import issue
 from dbsync.web.appliers import AGAIN, Appliers
-from dbsync.web.door import Said, Visit
+from dbsync.web.door import Said, Visit, paper
 from dbsync.web.uploads import Misplaced, TooLarge, Upload
 
 PART = 1 << 20
@@ -83,6 +84,21 @@ class Desk:
         with self.connections() as connection:
             found = receipts.last_receipt(connection, visit.peer.name, incarnation, link)
         return Said(status=200, body={"receipt": None if found is None else _told(found)})
+
+    def certificate(self, visit: Visit) -> Said:
+        """Certify what is here of one life of a node."""
+        incarnation, link = _uuid(visit.query, "incarnation"), _word(visit.query, "link")
+        with self.connections() as connection:
+            return paper(
+                issue(
+                    connection,
+                    destination=self.config.node.name,
+                    node=visit.peer.name,
+                    incarnation=incarnation,
+                    link=link,
+                    keys=self.keys,
+                )
+            )
 
     def tend(self, visit: Visit) -> Said:
         """Try again what waits of everybody's, and say what waits still of this node's."""

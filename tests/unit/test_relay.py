@@ -12,12 +12,12 @@ from uuid import uuid4
 import pytest
 
 from dbsync.bundle import files
-from dbsync.bundle.custody import Note, Signed, read_note, write_note
+from dbsync.bundle.custody import Note, read_note, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
 from dbsync.errors import ConfigError, Exhausted, FormatError, Interrupted, NotAdmitted, Refusal, SchemaVersionError
-from dbsync.identity.keys import Keys
+from dbsync.identity.keys import Keys, Signed
 from dbsync.relay.middleman import begin
 from dbsync.relay.records import Records
 from dbsync.relay.spool import Misplaced, Spool
