@@ -16,9 +16,10 @@ from dbsync.config.models import RelayConfig
 from dbsync.errors import ConfigError, DbsyncError, Unreachable, UsageError
 from dbsync.identity.code import read_code, write_code
 from dbsync.identity.keys import Keys
+from dbsync.identity.registry import Peer
 from dbsync.relay.app import House
 from dbsync.relay.forward import SILENCE, Delivered, Forward
-from dbsync.relay.records import Held, Peer, Records
+from dbsync.relay.records import Held, Records
 from dbsync.relay.spool import Spool
 from dbsync.transport.enrol import Met, enrol
 from dbsync.transport.line import Line

@@ -17,6 +17,7 @@ from dbsync.bundle.names import BundleName
 from dbsync.errors import Interrupted, NotAdmitted, Refusal, SchemaVersionError
 from dbsync.identity.keys import PublicKeys, Signed
 from dbsync.identity.messages import LATE
+from dbsync.identity.registry import Peer, Role
 
 VERSION = 1
 SECRET_BYTES = 10
@@ -31,6 +32,7 @@ CREATE TABLE peer (
     signing            TEXT,
     sealing            TEXT,
     invite             BLOB,
+    invited_at         TEXT NOT NULL,
     invite_expires_at  TEXT,
     enrolled_at        TEXT,
     revoked_at         TEXT,
@@ -61,21 +63,6 @@ CREATE TABLE receipts (
     brought_at  TEXT NOT NULL
 ) STRICT;
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Somebody the relay knows: a node that hands over its bundles, or the upstream they go to."""
-
-    name: str
-    role: str
-    """``node`` or ``upstream``."""
-    keys: PublicKeys | None
-    invite_expires_at: datetime | None
-    enrolled_at: datetime | None
-    revoked_at: datetime | None
-    revoked_why: str | None
-    seen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +100,14 @@ class Records:
         """Let a node come, once, within a time; give the secret it must bring, which is kept nowhere."""
         secret = secrets.token_bytes(SECRET_BYTES)
         done = self._change(
-            "INSERT INTO peer (name, role, invite, invite_expires_at) VALUES (:name, 'node', :invite, :expires)"
-            " ON CONFLICT (name) DO UPDATE SET invite = excluded.invite, invite_expires_at = excluded.invite_expires_at,"
-            " enrolled_at = NULL WHERE role = 'node' AND (enrolled_at IS NULL OR revoked_at IS NOT NULL)",
+            "INSERT INTO peer (name, role, invite, invited_at, invite_expires_at)"
+            " VALUES (:name, 'node', :invite, :now, :expires)"
+            " ON CONFLICT (name) DO UPDATE SET invite = excluded.invite, invited_at = excluded.invited_at,"
+            " invite_expires_at = excluded.invite_expires_at, enrolled_at = NULL"
+            " WHERE role = 'node' AND (enrolled_at IS NULL OR revoked_at IS NOT NULL)",
             name=name,
             invite=_hash(secret),
+            now=_text(now()),
             expires=_text(now() + expires),
         )
         if done != 1:
@@ -164,8 +154,8 @@ class Records:
         with self._transaction():
             self._change("DELETE FROM peer WHERE role = 'upstream'")
             self._change(
-                "INSERT INTO peer (name, role, key_id, signing, sealing, enrolled_at)"
-                " VALUES (:name, 'upstream', :key_id, :signing, :sealing, :now)",
+                "INSERT INTO peer (name, role, key_id, signing, sealing, invited_at, enrolled_at)"
+                " VALUES (:name, 'upstream', :key_id, :signing, :sealing, :now, :now)",
                 name=name,
                 key_id=keys.key_id,
                 signing=keys.signing,
@@ -175,17 +165,17 @@ class Records:
 
     def upstream(self) -> Peer | None:
         """Give the upstream, once its keys are pinned."""
-        return next((peer for peer in self._peers() if peer.role == "upstream"), None)
+        return next((peer for peer in self._peers() if peer.role is Role.UPSTREAM), None)
 
     def nodes(self) -> list[Peer]:
         """Give the nodes, by name."""
-        return [peer for peer in self._peers() if peer.role == "node"]
+        return [peer for peer in self._peers() if peer.role is Role.NODE]
 
     def node(self, name: str) -> Peer | None:
         """Give a node by name."""
         return next((peer for peer in self.nodes() if peer.name == name), None)
 
-    def node_of_key(self, key_id: str) -> Peer | None:
+    def of_key(self, key_id: str) -> Peer | None:
         """Give the node whose key it is; also one that is revoked, for the caller to tell it so."""
         return next((peer for peer in self.nodes() if peer.keys and peer.keys.key_id == key_id), None)
 
@@ -347,15 +337,20 @@ def now() -> datetime:
 
 def _peer(row: sqlite3.Row) -> Peer:
     known = row["signing"] is not None
+    invited = _moment(row["invited_at"])
+    assert invited is not None
     return Peer(
         name=row["name"],
-        role=row["role"],
-        keys=PublicKeys(signing=row["signing"], sealing=row["sealing"]) if known else None,
+        role=Role(row["role"]),
+        lineage=None,
+        passes_on=False,
+        invited_at=invited,
         invite_expires_at=_moment(row["invite_expires_at"]),
         enrolled_at=_moment(row["enrolled_at"]),
         revoked_at=_moment(row["revoked_at"]),
         revoked_why=row["revoked_why"],
         seen_at=_moment(row["seen_at"]),
+        keys=PublicKeys(signing=row["signing"], sealing=row["sealing"]) if known else None,
     )
 
 

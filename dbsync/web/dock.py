@@ -24,7 +24,7 @@ from dbsync.identity.registry import Role
 from dbsync.service.bundles import Stick
 from dbsync.web.appliers import Appliers
 from dbsync.web.door import Said, Visit, paper
-from dbsync.web.nodes import Malformed, number
+from dbsync.web.says import Malformed, number
 from dbsync.web.uploads import Upload
 
 log = structlog.get_logger()

@@ -20,7 +20,8 @@ from dbsync.errors import ConfigError, Exhausted, FormatError, Interrupted, NotA
 from dbsync.identity.keys import Keys, Signed
 from dbsync.relay.middleman import begin
 from dbsync.relay.records import Records
-from dbsync.relay.spool import Misplaced, Spool
+from dbsync.relay.spool import Spool
+from dbsync.web.uploads import Misplaced
 
 NODE, RELAY, UPSTREAM = Keys.generate(), Keys.generate(), Keys.generate()
 LIFE = uuid4()
@@ -84,7 +85,7 @@ def test_what_was_changed_cut_or_signed_by_another_is_not_taken(spool: Spool, tm
         spool.finish(name, signature, UPSTREAM.public)
     other = BundleName.of("field-07", LIFE, 2, 2)
     spool.add(other, 0, data)
-    with pytest.raises(Refusal, match="another file"):
+    with pytest.raises(FormatError, match="another file"):
         spool.finish(other, signature, NODE.public)
     with pytest.raises(Misplaced):
         spool.finish(BundleName.of("field-07", LIFE, 3, 3), signature, NODE.public)
