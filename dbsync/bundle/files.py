@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,10 @@ from dbsync.errors import Exhausted, Refusal, Unreachable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOENT, errno.ESTALE)
+
+
+class Gone(Unreachable):
+    """A file on a stick that cannot be read or written now; others on it may be."""
 
 
 @contextmanager
@@ -32,11 +38,24 @@ def told(path: Path, what: str) -> Iterator[None]:
                 hint="another stick",
             ) from None
         if error.errno in _GONE:
-            raise Unreachable(
-                what, where=str(path), why=f"{why}: was the stick removed?", hint="put it in again"
-            ) from None
+            raise Gone(what, where=str(path), why=f"{why}: was the stick removed?", hint="put it in again") from None
         raise Refusal(
             what, where=str(path), why=why, hint=f"is {path.parent} the right folder, and may you write there?"
+        ) from None
+
+
+@contextmanager
+def told_here(what: str) -> Iterator[None]:
+    """Say what went wrong in this computer's own folder for temporary files."""
+    try:
+        yield
+    except OSError as error:
+        kind = Exhausted if error.errno in _FULL else Refusal
+        raise kind(
+            what,
+            where=tempfile.gettempdir(),
+            why=f"on this computer's own disk: {(error.strerror or str(error)).lower()}",
+            hint="make room there, or name another folder: TMPDIR=/var/tmp dbsync ...",
         ) from None
 
 
@@ -72,7 +91,7 @@ def finish(partial: Path, path: Path) -> None:
 
 def write(path: Path, data: bytes) -> None:
     """Write a small file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # another may write the same now
     with begun(partial) as file:
         file.write(data)
     finish(partial, path)

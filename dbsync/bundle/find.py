@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import minisign
 
 from dbsync.bundle import files
 from dbsync.bundle.names import SIGNATURE, BundleName, read_name
+from dbsync.errors import Refusal
 from dbsync.identity.keys import KEY_ID
 
 SIGNATURE_BYTES = 2_000
@@ -30,10 +30,10 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unusable:
-    """Something that looks like a bundle and is none, or not yet."""
+class Left:
+    """Something on a stick that is not used, and why."""
 
-    file: str
+    name: str
     why: str
     hint: str
 
@@ -44,21 +44,22 @@ class Found:
 
     usable: tuple[Bundle, ...]
     """By node and life, each life's by their first number."""
-    unusable: tuple[Unusable, ...]
+    left: tuple[Left, ...]
+    """What looks like a bundle and is none, or not yet."""
 
 
 def find_bundles(folder: Path) -> Found:
     """Look through a folder, not below it. Whatever is not called as a bundle is not looked at."""
     volumes: dict[BundleName, dict[int, Path]] = defaultdict(dict)
-    bad: list[Unusable] = []
+    bad: list[Left] = []
     with files.told(folder, "the folder cannot be read"):
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         found = read_name(entry.name)
         if found is None:
             continue
-        if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
-            bad.append(Unusable(file=entry.name, why="it is no ordinary file", hint="another stick"))
+        if not entry.is_file(follow_symlinks=False):
+            bad.append(Left(name=entry.name, why="it is no ordinary file", hint="another stick"))
             continue
         volumes[found[0]][found[1]] = Path(entry.path)
     good: list[Bundle] = []
@@ -69,25 +70,23 @@ def find_bundles(folder: Path) -> Found:
         else:
             bad.append(judged)
     good.sort(key=lambda bundle: (bundle.name.node, bundle.name.life, bundle.name.first, bundle.name.last))
-    return Found(usable=tuple(good), unusable=tuple(bad))
+    return Found(usable=tuple(good), left=tuple(bad))
 
 
-def _judged(name: BundleName, parts: Mapping[int, Path]) -> Bundle | Unusable:
+def _judged(name: BundleName, parts: Mapping[int, Path]) -> Bundle | Left:
     again = "copy it again, or let the node export again"
     if sorted(parts) not in ([0], list(range(1, len(parts) + 1))):
-        return Unusable(file=name.file(), why="a volume of it is missing, or of another export", hint=again)
+        return Left(name=name.file(), why="a volume of it is missing, or of another export", hint=again)
     paths = tuple(parts[place] for place in sorted(parts))
     key_ids = set()
     for path in paths:
         signature = path.with_name(path.name + SIGNATURE)
         try:
             key_ids.add(signer(files.read(signature, SIGNATURE_BYTES)))
-        except (OSError, ValueError):
-            return Unusable(
-                file=path.name, why="its signature is not there, or is none: it was not finished", hint=again
-            )
+        except (OSError, ValueError, Refusal):
+            return Left(name=path.name, why="its signature is not there, or is none: it was not finished", hint=again)
     if len(key_ids) != 1:
-        return Unusable(file=name.file(), why="its volumes are signed by different keys", hint=again)
+        return Left(name=name.file(), why="its volumes are signed by different keys", hint=again)
     return Bundle(name=name, paths=paths, key_id=key_ids.pop())
 
 

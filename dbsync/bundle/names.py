@@ -54,6 +54,17 @@ def read_name(text: str) -> tuple[BundleName, int] | None:
     return name, int(found["volume"] or 0)
 
 
+def is_of(name: BundleName, text: str) -> bool:
+    """Say whether a file is a bundle's, or one of its volumes, or the signature of one.
+
+    >>> name = BundleName(node="field-07", life="3f2a9c1d", first=5, last=9)
+    >>> is_of(name, name.file(2) + SIGNATURE), is_of(name, name.file()), is_of(name, "field-07.receipts.json")
+    (True, True, False)
+    """
+    found = read_name(text.removesuffix(SIGNATURE))
+    return found is not None and found[0] == name
+
+
 def receipts_name(node: str) -> str:
     """Name the file of a node's receipts."""
     return f"{node}.receipts.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,10 +18,15 @@ from dbsync.bundle.find import SIGNATURE_BYTES, Bundle
 from dbsync.bundle.names import SIGNATURE
 from dbsync.bundle.stream import Stream, refused
 from dbsync.bundle.write import comment
+from dbsync.errors import FormatError
 from dbsync.identity.keys import Keys, PublicKeys
 
 AHEAD = 16
 """Chunks that are unsealed before they are asked for."""
+COPIED = 1 << 20
+"""Bytes that are copied at once."""
+_NOT_READ = "the bundle was not read"
+_NO_COPY = "there is no room for a copy of the bundle"
 
 
 @contextmanager
@@ -32,8 +36,8 @@ def open_bundle(bundle: Bundle, *, own: Keys, sender: PublicKeys) -> Iterator[St
     It is copied first, sealed as it is: what was checked is what is read, whatever the stick does meanwhile. Each batch
     in it has a hash of its own; that none is missing is known at the end.
     """
-    with tempfile.TemporaryDirectory(prefix="dbsync-") as room, files.told(bundle.paths[0], "the bundle was not read"):
-        copies = _copied(bundle.paths, Path(room))
+    with _room() as room:
+        copies = [_copied(path, room) for path in bundle.paths]
         _check(bundle, copies, sender)
         with _unsealed(copies, own) as chunks:
             stream = Stream(chunks)
@@ -43,16 +47,42 @@ def open_bundle(bundle: Bundle, *, own: Keys, sender: PublicKeys) -> Iterator[St
             yield stream
 
 
-def _copied(paths: Sequence[Path], room: Path) -> list[Path]:
-    copies = []
-    for path in paths:
-        copy = room / path.name
-        with files.opened(path) as source, copy.open("xb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        signature = path.with_name(path.name + SIGNATURE)
-        (room / signature.name).write_bytes(files.read(signature, SIGNATURE_BYTES))
-        copies.append(copy)
-    return copies
+def is_whole(bundle: Bundle, sender: PublicKeys) -> bool:
+    """Say whether every file of a bundle is as its sender signed it, and can be read."""
+    try:
+        with files.told(bundle.paths[0], _NOT_READ):
+            _check(bundle, bundle.paths, sender)
+    except (FormatError, files.Gone):
+        return False
+    return True
+
+
+@contextmanager
+def _room() -> Iterator[Path]:
+    with files.told_here(_NO_COPY):
+        room = tempfile.TemporaryDirectory(prefix="dbsync-")
+    with room as path:
+        yield Path(path)
+
+
+def _copied(path: Path, room: Path) -> Path:
+    """Copy a file and its signature, and tell which end is in trouble."""
+    copy, signature = room / path.name, path.with_name(path.name + SIGNATURE)
+    with files.told(path, _NOT_READ):
+        source = files.opened(path)
+    with source, files.told_here(_NO_COPY), copy.open("xb") as target:
+        while chunk := _next(source, path):
+            target.write(chunk)
+    with files.told(signature, _NOT_READ):
+        signed = files.read(signature, SIGNATURE_BYTES)
+    with files.told_here(_NO_COPY):
+        (room / signature.name).write_bytes(signed)
+    return copy
+
+
+def _next(source: BinaryIO, path: Path) -> bytes:
+    with files.told(path, _NOT_READ):
+        return source.read(COPIED)
 
 
 def _check(bundle: Bundle, copies: Sequence[Path], sender: PublicKeys) -> None:
@@ -60,7 +90,7 @@ def _check(bundle: Bundle, copies: Sequence[Path], sender: PublicKeys) -> None:
     for place, copy in enumerate(copies, start=1):
         try:
             signature = minisign.Signature.from_file(copy.with_name(copy.name + SIGNATURE))
-            with copy.open("rb") as file:
+            with files.opened(copy) as file:
                 key.verify(file, signature)
         except (minisign.Error, minisign.ParseError, minisign.VerifyError) as error:
             raise refused("its signature is not its sender's, or it was changed", str(error)) from None
@@ -76,7 +106,8 @@ def _unsealed(copies: Sequence[Path], own: Keys) -> Iterator[Iterator[bytes]]:
     def work() -> None:
         with _Joined(copies) as sealed:
             try:
-                pyrage.decrypt_io(sealed, pipe, [own.sealing])
+                with files.told_here("the copy of the bundle was not read"):
+                    pyrage.decrypt_io(sealed, pipe, [own.sealing])
                 pipe.end(None)
             except pyrage.DecryptError as error:
                 pipe.end(refused("it cannot be unsealed", f"it is not for us, or was damaged ({error})"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,14 +12,15 @@ import pyrage
 from pyrage import x25519
 
 from dbsync.bundle import files
-from dbsync.bundle.names import SIGNATURE, BundleName
+from dbsync.bundle.names import SIGNATURE, BundleName, is_of
 from dbsync.bundle.stream import Batches, Head, write_stream
 from dbsync.errors import DbsyncError, Exhausted
 from dbsync.identity.keys import Keys
 
 VOLUME = 1 << 30
 """Bytes of a volume, unless told otherwise; a FAT32 stick ends at 4 GiB - 1."""
-PARTIAL = ".dbsync-{}.partial"
+PARTIAL = ".{node}.{life}-{volume}.partial"
+"""Two nodes may write into one folder at the same time."""
 
 
 def write_bundle(
@@ -30,7 +32,7 @@ def write_bundle(
     looks finished: the signatures come last. Raises Unreachable, Exhausted or Refusal with the reason.
     """
     seen = _Seen(batches)
-    volumes = _Volumes(folder, limit)
+    volumes = _Volumes(folder, limit, head)
     try:
         with files.told(folder, "the bundle was not written"):
             files.sync_folder(folder)
@@ -61,8 +63,7 @@ def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Key
     """Give the volumes their names, then sign each: without its signature none is taken for whole."""
     single = len(partial) == 1
     paths = [folder / name.file(0 if single else place) for place in range(1, len(partial) + 1)]
-    for path in paths:
-        files.remove(path.with_name(path.name + SIGNATURE))
+    remove_bundle(folder, name)
     for old, new in zip(partial, paths, strict=True):
         files.finish(old, new)
     for place, path in enumerate(paths, start=1):
@@ -70,6 +71,14 @@ def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Key
             signature = keys.signing.sign(file, trusted_comment=comment(name, place, len(paths)))
         files.write(path.with_name(path.name + SIGNATURE), bytes(signature) + b"\n")
     return paths
+
+
+def remove_bundle(folder: Path, name: BundleName) -> None:
+    """Remove every file of a bundle, also of an earlier writing in other volumes: signatures first, for they finish it."""
+    with files.told(folder, "the folder cannot be read"):
+        before = [entry.name for entry in os.scandir(folder) if is_of(name, entry.name)]
+    for file in sorted(before, key=lambda file: not file.endswith(SIGNATURE)):
+        files.remove(folder / file)
 
 
 def comment(name: BundleName, volume: int, volumes: int) -> str:
@@ -126,8 +135,9 @@ class _Reader:
 class _Volumes:
     """A file that goes on in the next one where it reaches a limit; all under temporary names."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, head: Head) -> None:
         self._folder = folder
+        self._head = head
         self._limit = limit
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
@@ -151,7 +161,6 @@ class _Volumes:
 
     def remove(self) -> None:
         """Leave nothing of it."""
-        self._stack.pop_all()
         for path in self.paths:
             files.remove(path)
 
@@ -173,7 +182,8 @@ class _Volumes:
 
     def _next(self) -> None:
         self._stack.close()
-        path = self._folder / PARTIAL.format(len(self.paths) + 1)
+        name = PARTIAL.format(node=self._head.node, life=self._head.incarnation.hex[:8], volume=len(self.paths) + 1)
+        path = self._folder / name
         self.paths.append(path)
         self._file = self._stack.enter_context(files.begun(path))
         self._left = self._limit

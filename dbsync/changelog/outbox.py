@@ -30,6 +30,10 @@ class Outbox:
         """
         return self._read_out(self._cuts(max_changes), beside)
 
+    def waiting(self) -> int:
+        """Count the batches that have left and have no receipt."""
+        return len(self._reader.under_way())
+
     def take_out(self, receipt: Receipt) -> int:
         """Acknowledge the batches up to the one that a receipt is for; give how many that were.
 
@@ -44,7 +48,7 @@ class Outbox:
                 f"the upstream has a batch {receipt.number} that is not the one on record here",
                 where="source",
                 why="this database was restored or copied, or another one sends as this node",
-                hint="dbsync run   (finds out at the next contact which it is, and goes on)",
+                hint="dbsync status   (says what became of it)",
             )
         taken = 0
         while (cut := self._reader.unfinished()) is not None and cut.number <= receipt.number:

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from dbsync.bundle.find import Left
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
 from dbsync.service import bundles
+from dbsync.service import export as exports
 from dbsync.verify.words import counted
 
 app = typer.Typer(
@@ -35,30 +37,38 @@ def export(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write all that the upstream has no receipt for; receipts that are on the stick are taken first.
+    """Write all that the upstream has no receipt for, and that the stick has not; its receipts are taken first.
 
-    JSON: files (list of names), batches, changes, acknowledged (batches whose receipts were on the stick).
+    Bundles that the upstream has for good, and those of this node that are damaged, leave the stick.
+
+    JSON: files (list of names), batches and changes (written now), waiting (batches without a receipt, all of them on the
+    stick), acknowledged (batches whose receipts were on the stick), left (receipts that were not used: name, why, hint).
     """
-    done = bundles.export(settings(config), folder, limit=volume * 1_000_000)
+    done = exports.export(settings(config), folder, limit=volume * 1_000_000)
     if json:
         output.as_json(
             {
                 "files": [path.name for path in done.files],
                 "batches": done.batches,
                 "changes": done.changes,
+                "waiting": done.waiting,
                 "acknowledged": done.acknowledged,
+                "left": done.left,
             }
         )
         return
     _say_acknowledged(done.acknowledged)
     for path in done.files:
         output.line(f"{path.name}  {path.stat().st_size:,} bytes")
-    if not done.files:
+    _say_left(done.left)
+    if not done.waiting:
         output.talk("nothing is pending")
         return
+    if done.files:
+        output.talk(f"{counted(done.changes, 'change')} in {counted(done.batches, 'batch', 'batches')}, sealed.")
     output.talk(
-        f"{counted(done.changes, 'change')} in {counted(done.batches, 'batch', 'batches')}, sealed. They stay here until a receipt"
-        " is back; at the upstream: dbsync bundle import DIR"
+        f"{counted(done.waiting, 'batch is', 'batches are')} on the stick and stay here as well until a receipt is back;"
+        " at the upstream: dbsync bundle import DIR"
     )
 
 
@@ -83,7 +93,7 @@ def import_(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOp
 @app.command("receipts")
 def receipts(folder: FolderArgument, *, config: ConfigOption = None) -> None:
     """Take the receipts for this node from a stick; what they are for is in the upstream for good."""
-    taken = bundles.receive(settings(config), folder)
+    taken = exports.receive(settings(config), folder)
     _say_acknowledged(taken)
     if not taken:
         output.line("no receipts for this node that it did not have")
@@ -121,7 +131,7 @@ def _show(done: bundles.Imported) -> None:
         output.talk("there is no bundle in this folder")
 
 
-def _say_left(left: tuple[bundles.Left, ...]) -> None:
+def _say_left(left: tuple[Left, ...]) -> None:
     for one in left:
         output.line(f"{one.name} stays: {one.why}")
         output.talk(f"  try  {one.hint}")

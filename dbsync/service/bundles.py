@@ -1,10 +1,10 @@
-"""Batches on a stick: written for the upstream, brought in there, and the receipts carried back."""
+"""Batches on a stick at their destination: brought in, each with its receipt."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -13,14 +13,12 @@ import psycopg
 
 from dbsync import schema
 from dbsync.apply.applier import Applier
-from dbsync.batch.codec import decode, encode
-from dbsync.bundle.find import Bundle, find_bundles
+from dbsync.batch.codec import decode
+from dbsync.bundle import files
+from dbsync.bundle.find import Bundle, Left, find_bundles
 from dbsync.bundle.read import open_bundle
-from dbsync.bundle.receipts import Carried, read_receipts, write_receipts
+from dbsync.bundle.receipts import Carried, write_receipts
 from dbsync.bundle.stream import Head
-from dbsync.bundle.write import write_bundle
-from dbsync.changelog.outbox import Outbox
-from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, FormatError, IdentityConflict, NotAdmitted, Refusal
 from dbsync.identity import registry
@@ -28,24 +26,7 @@ from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Peer
 from dbsync.model.batch import Batch, Header, Receipt
 from dbsync.postgres import connect, translated
-from dbsync.service import node as nodes
 from dbsync.service.admission import admit
-from dbsync.service.lives import bring_home
-from dbsync.service.node import Node
-
-PATIENCE = 5.0
-"""Seconds in which a service that ships the same link right now may come to an end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What was written onto a stick, and what had come back on it."""
-
-    files: tuple[Path, ...]
-    batches: int
-    changes: int
-    acknowledged: int
-    """Batches whose receipts the stick had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +44,6 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """Something on the stick that could not be used, and why."""
-
-    name: str
-    why: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What was done with a stick."""
 
@@ -81,42 +53,6 @@ class Imported:
 
 class NotYet(Refusal):
     """A batch whose predecessor is not here: another stick may have it."""
-
-
-def export(config: Config, folder: Path, *, limit: int) -> Exported:
-    """Write all that the upstream has no receipt for into a folder, sealed for the upstream alone.
-
-    First the receipts that are there are taken. Nothing is forgotten here: until a receipt is back every batch can be
-    written again, byte for byte. Raises Interrupted while the service ships the same link.
-    """
-    keys = Keys.load(Path(config.node.keys))
-    with held_link(config) as (node, reader, upstream):
-        assert upstream.keys is not None
-        acknowledged = _receive(node, reader, upstream, folder)
-        counted = _Counted(Outbox(reader).batches(config.batch.max_changes))
-        head = Head(
-            node=node.name,
-            lineage=node.lineage,
-            incarnation=node.incarnation,
-            link=config.upstream.label,
-            destination=upstream.name,
-        )
-        with translated("source"):
-            files = write_bundle(
-                folder,
-                head,
-                counted.encoded(),
-                recipients=[upstream.keys.sealing, *config.upstream.recovery],
-                keys=keys,
-                limit=limit,
-            )
-    return Exported(files=tuple(files), batches=counted.batches, changes=counted.changes, acknowledged=acknowledged)
-
-
-def receive(config: Config, folder: Path) -> int:
-    """Take the receipts for this node from a folder; give how many batches they acknowledge."""
-    with held_link(config) as (node, reader, upstream):
-        return _receive(node, reader, upstream, folder)
 
 
 def bring_in(config: Config, folder: Path) -> Imported:
@@ -135,13 +71,15 @@ def bring_in(config: Config, folder: Path) -> Imported:
         with translated("upstream"):
             stick = Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
             found = find_bundles(folder)
-            left = [Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable]
-            brought = list(stick.bring(found.usable, left))
-            for node, carried in stick.receipts.items():
-                write_receipts(
-                    folder, destination=config.node.name, node=node, receipts=list(carried.values()), keys=keys
-                )
-    return Imported(brought=tuple(brought), left=tuple(left))
+            left = list(found.left)
+            try:
+                brought = tuple(stick.bring(found.usable, left))
+            except DbsyncError:
+                with suppress(DbsyncError):  # what was in the way first is told
+                    stick.write_receipts(folder, config.node.name)
+                raise
+            stick.write_receipts(folder, config.node.name)
+    return Imported(brought=brought, left=tuple(left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +112,7 @@ def look(config: Config, folder: Path) -> Inspected:
         schema.require(asking, "upstream")
         with translated("upstream"):
             seen = tuple(_look(asking, bundle, keys) for bundle in found.usable)
-    return Inspected(
-        bundles=seen, left=tuple(Left(name=bad.file, why=bad.why, hint=bad.hint) for bad in found.unusable)
-    )
+    return Inspected(bundles=seen, left=found.left)
 
 
 def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
@@ -193,12 +129,17 @@ def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
     return Looked(
         name=bundle.name.file(),
         key=bundle.key_id,
-        bytes=sum(path.stat().st_size for path in bundle.paths),
+        bytes=_size(bundle),
         sender=peer.name if peer else None,
         readable=not why,
         batches=tuple(numbers),
         why=why,
     )
+
+
+def _size(bundle: Bundle) -> int:
+    with files.told(bundle.paths[0], "the bundle was not read"):
+        return sum(path.stat().st_size for path in bundle.paths)
 
 
 class Stick:
@@ -217,9 +158,14 @@ class Stick:
             try:
                 yield self.bring_one(bundle)
             except DbsyncError as error:
-                if error.try_again:
+                if error.try_again and not isinstance(error, files.Gone):
                     raise
                 left.append(Left(name=bundle.name.file(), why=str(error), hint=error.hint))
+
+    def write_receipts(self, folder: Path, destination: str) -> None:
+        """Write the receipts of all nodes whose bundles were there."""
+        for node, carried in self.receipts.items():
+            write_receipts(folder, destination=destination, node=node, receipts=list(carried.values()), keys=self._keys)
 
     def bring_one(self, bundle: Bundle) -> Brought:
         """Bring in one bundle: its batches in their order, each with its receipt."""
@@ -257,6 +203,8 @@ class Stick:
         header = batch.header
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
         reached = last.number if last else 0
+        if last is not None:  # whatever is told of this batch, the node is to know what is here
+            self._note(header, last)
         if header.number > reached + 1:
             raise NotYet(
                 f"batch {header.number} of {header.node} has to wait",
@@ -266,13 +214,14 @@ class Stick:
             )
         if header.number <= reached:
             self._pass_over(batch)
-            receipt = last
-        else:
-            receipt = self._applier.apply(batch, alone=alone)
-        assert receipt is not None
+            return None
+        receipt = self._applier.apply(batch, alone=alone)
+        self._note(header, receipt)
+        return receipt
+
+    def _note(self, header: Header, receipt: Receipt) -> None:
         of_node = self.receipts.setdefault(header.node, {})
         of_node[header.incarnation, header.link] = Carried(link=header.link, receipt=receipt)
-        return receipt if header.number > reached else None
 
     def _pass_over(self, batch: Batch) -> None:
         """Read a batch that is here already to its end: it must be what it was."""
@@ -289,22 +238,6 @@ class Stick:
             )
 
 
-class _Counted:
-    """Batches on their way onto a stick, and how many they were."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches = batches
-        self.batches = 0
-        self.changes = 0
-
-    def encoded(self) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Give each by its number, as bytes."""
-        for batch in self._batches:
-            self.batches += 1
-            self.changes += batch.header.changes
-            yield batch.header.number, encode(batch)
-
-
 def _refuse_another(head: Head, number: int, header: Header) -> None:
     said = (head.node, head.lineage, head.incarnation, head.link, number)
     if said != (header.node, header.lineage, header.incarnation, header.link, header.number):
@@ -314,49 +247,3 @@ def _refuse_another(head: Head, number: int, header: Header) -> None:
             why=f"it is batch {header.number} of {header.node}",
             hint="let the node export again",
         )
-
-
-def _receive(node: Node, reader: Reader, upstream: Peer, folder: Path) -> int:
-    """Take the receipts for this life of the node that are in a folder."""
-    assert upstream.keys is not None
-    return take_home(node, reader, upstream, read_receipts(folder, node=node.name, keys=upstream.keys))
-
-
-def take_home(node: Node, reader: Reader, upstream: Peer, receipts: Iterable[Carried]) -> int:
-    """Take the receipts of this life of the node, by whatever way they came; give how many batches they acknowledge.
-
-    Those of another life are for batches that went anew, or will.
-    """
-    taken = 0
-    for carried in receipts:
-        if (carried.receipt.incarnation, carried.link) == (node.incarnation, upstream.name):
-            with translated("source"):
-                taken += Outbox(reader).take_out(carried.receipt)
-    return taken
-
-
-@contextmanager
-def held_link(config: Config) -> Iterator[tuple[Node, Reader, Peer]]:
-    """Hold the link of this node, and give the upstream whose keys are pinned."""
-    with connect(config.node.source, name="source", application="dbsync bundles") as source:
-        schema.require(source, "source")
-        with translated("source"):
-            node = nodes.read(source)
-            nodes.expect(node.name, config.node.name)
-        if bring_home(source, node):
-            with translated("source"):
-                node = nodes.read(source)
-        with translated("source"):
-            upstream = registry.pinned(source, config.upstream.label)
-            if upstream is None or upstream.keys is None:
-                raise NotAdmitted(
-                    f"the keys of {config.upstream.label} are not known here",
-                    where="source",
-                    why="a bundle is sealed for its destination alone",
-                    hint="dbsync enrol URL CODE   (with the code that dbsync nodes invite printed there)",
-                )
-            reader = Reader(
-                source, node=node.name, lineage=node.lineage, incarnation=node.incarnation, link=config.upstream.label
-            )
-            reader.claim(PATIENCE)
-        yield node, reader, upstream

@@ -19,7 +19,7 @@ from dbsync.changelog.reader import Reader
 from dbsync.errors import IdentityConflict, LinkHalted
 from dbsync.model.batch import Cut, Receipt
 from dbsync.postgres import translated
-from dbsync.service.lives import Contact, Lives
+from dbsync.service.lives import Contact, Lives, begin
 from dbsync.service.node import Node
 from dbsync.service.pace import Pace
 from dbsync.statements import statement
@@ -91,7 +91,7 @@ class Link:
         if contact in (Contact.UPSTREAM_BACK, Contact.PARTED):
             self._go_on_as(lives.send_again(incarnation, position, parted=contact is Contact.PARTED))
         elif contact is not Contact.AGREED:
-            self._go_on_as(lives.begin(incarnation, found_out))
+            self._go_on_as(begin(self.reader.connection, self.name, incarnation, found_out))
         else:
             self._open = self._first_under_way()
         return contact is Contact.AGREED

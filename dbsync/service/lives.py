@@ -7,7 +7,7 @@ whatever life it came from, and drops what comes again. The person is told.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from dbsync.changelog.lives import Event, Kind, WayBack
 from dbsync.changelog.reader import Position
 from dbsync.model.batch import Receipt
 from dbsync.postgres import translated
+from dbsync.service import node as nodes
 from dbsync.service.node import Node
 from dbsync.transport.base import Transport
 
@@ -104,15 +105,6 @@ class Lives:
             return Contact.UPSTREAM_BACK
         return found
 
-    def begin(self, incarnation: UUID, kind: Kind) -> UUID:
-        """Begin a new life where the upstream knows more of this one than its database; give its incarnation."""
-        event = _FOUND_OUT[kind]
-        with translated("source"), self.connection.transaction():
-            begun = lives.begin_life(self.connection, incarnation)
-            self._record(event)
-        _say(event, self.link)
-        return begun
-
     def send_again(self, incarnation: UUID, position: Position, *, parted: bool) -> UUID:
         """Go back to what the upstream has, as far as it is on record; give the incarnation to go on under.
 
@@ -130,7 +122,7 @@ class Lives:
                 number, last_hash = (last.number, last.hash) if last else (0, b"")
                 lives.go_back(self.connection, self.link, way, number=number, last_hash=last_hash)
             event = _sent_again(way, lost, position, whole=whole)
-            self._record(event)
+            lives.record(self.connection, replace(event, link=self.link))
         _say(event, self.link)
         return begun
 
@@ -157,8 +149,26 @@ class Lives:
             incarnation, first = (oldest.incarnation, oldest.first) if oldest else (None, 0)
         return lives.way_back(self.connection, self.link, incarnation, first) if incarnation else None
 
-    def _record(self, event: Event) -> None:
-        lives.record(self.connection, Event(kind=event.kind, link=self.link, what=event.what, hint=event.hint))
+
+def begin(connection: psycopg.Connection, link: str, incarnation: UUID, kind: Kind) -> UUID:
+    """Begin a new life where others know more of this one than its database; give its incarnation."""
+    event = _FOUND_OUT[kind]
+    with translated("source"), connection.transaction():
+        begun = lives.begin_life(connection, incarnation)
+        lives.record(connection, replace(event, link=link))
+    _say(event, link)
+    return begun
+
+
+def at_home(connection: psycopg.Connection, name: str) -> Node:
+    """Read this node, which the configuration calls by a name; a log that was made in another cluster is taken over."""
+    with translated("source"):
+        node = nodes.read(connection)
+        nodes.expect(node.name, name)
+    if not bring_home(connection, node):
+        return node
+    with translated("source"):
+        return nodes.read(connection)
 
 
 def bring_home(connection: psycopg.Connection, node: Node) -> bool:

@@ -14,19 +14,15 @@ from dbsync.batch.codec import encode
 from dbsync.bundle.custody import Note, read_note
 from dbsync.bundle.names import SIGNATURE, BundleName, read_name
 from dbsync.bundle.receipts import believed
-from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
-from dbsync.changelog.outbox import Outbox
-from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config, RelayRoute
 from dbsync.errors import DbsyncError, FormatError, NotAdmitted
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys, PublicKeys, Signed
-from dbsync.identity.registry import Peer, Role
+from dbsync.identity.registry import Role
 from dbsync.model.batch import Batch
 from dbsync.postgres import translated
-from dbsync.service.bundles import held_link, take_home
-from dbsync.service.node import Node
+from dbsync.service.held import HeldLink, held_link
 from dbsync.statements import statement
 from dbsync.transport.carry import Carry
 from dbsync.transport.exchange import Exchange
@@ -56,14 +52,14 @@ def visit(config: Config) -> list[Met]:
     """Visit every relay that is in reach: take receipts home, hand over what has none."""
     keys = Keys.load(Path(config.node.keys))
     met: list[Met] = []
-    with held_link(config) as (node, reader, upstream):
+    with held_link(config) as held:
         for relay in config.relays:
             try:
-                met.append(_Visit(config, keys, node, reader, upstream, relay).make())
+                met.append(_Visit(config, keys, held, relay).make())
             except DbsyncError as error:
                 met.append(Met(relay=relay.label, trouble=error))
         with translated("source"):
-            reader.connection.execute(statement("custody", "forget"), {"link": upstream.name})
+            held.reader.connection.execute(statement("custody", "forget"), {"link": held.name})
     return met
 
 
@@ -71,9 +67,7 @@ def visit(config: Config) -> list[Met]:
 class _Visit:
     config: Config
     keys: Keys
-    node: Node
-    reader: Reader
-    upstream: Peer
+    held: HeldLink
     relay: RelayRoute
 
     def make(self) -> Met:
@@ -92,12 +86,12 @@ class _Visit:
 
     def _pinned(self) -> PublicKeys:
         with translated("source"):
-            peer = registry.pinned(self.reader.connection, self.relay.label, Role.RELAY)
+            peer = registry.pinned(self.held.reader.connection, self.relay.label, Role.RELAY)
         if peer is None or peer.keys is None:
             raise NotAdmitted(
                 f"this node was never enrolled with the relay {self.relay.label}",
                 where=self.relay.url,
-                hint=f"dbsync enrol --relay {self.relay.url} CODE   (the code: dbsync relay invite {self.node.name}, over there)",
+                hint=f"dbsync enrol --relay {self.relay.url} CODE   (the code: dbsync relay invite {self.held.node.name}, over there)",
             )
         return peer.keys
 
@@ -108,40 +102,30 @@ class _Visit:
             yield Carry(exchange=Exchange(line=line, keys=self.keys, theirs=theirs))
 
     def _take_home(self, carry: Carry) -> int:
-        assert self.upstream.keys is not None
-        paper = carry.receipts(self.node.name)
+        paper = carry.receipts(self.held.node.name)
         if paper is None:
             return 0
-        receipts = believed(paper, node=self.node.name, keys=self.upstream.keys)
-        return take_home(self.node, self.reader, self.upstream, receipts)
+        return self.held.take_home(believed(paper, node=self.held.node.name, keys=self.held.theirs))
 
     def _held(self, carry: Carry) -> set[int]:
         """Say which batches of this life the relay has."""
-        life = self.node.incarnation.hex[:8]
+        life = self.held.node.incarnation.hex[:8]
         names = [found[0] for found in map(read_name, carry.held()) if found is not None and found[0].life == life]
         return {number for name in names for number in range(name.first, min(name.last, name.first + 10_000) + 1)}
 
     def _batches(self, there: set[int]) -> Iterator[Batch]:
         with translated("source"):
-            yield from Outbox(self.reader).batches(self.config.batch.max_changes, beside=there)
+            yield from self.held.outbox.batches(self.config.batch.max_changes, beside=there)
 
     def _hand_over(self, carry: Carry, theirs: PublicKeys, batch: Batch) -> None:
         """Seal one batch, bring it, and keep the note for it."""
-        assert self.upstream.keys is not None
         header = batch.header
-        head = Head(
-            node=header.node,
-            lineage=header.lineage,
-            incarnation=header.incarnation,
-            link=header.link,
-            destination=self.upstream.name,
-        )
-        readers = [self.upstream.keys.sealing, *self.config.upstream.recovery]
+        readers = [self.held.theirs.sealing, *self.config.upstream.recovery]
         readers += [theirs.sealing] if self.relay.trusted else []
         with tempfile.TemporaryDirectory(prefix="dbsync-") as room:
             (path,) = write_bundle(
                 Path(room),
-                head,
+                self.held.head,
                 [(header.number, encode(batch))],
                 recipients=readers,
                 keys=self.keys,
@@ -159,7 +143,7 @@ class _Visit:
     def _keep(self, batch: Batch, note: Note, signed: Signed) -> None:
         header = batch.header
         kept: Mapping[str, object] = {
-            "link": self.upstream.name,
+            "link": self.held.name,
             "incarnation": header.incarnation,
             "number": header.number,
             "relay": self.relay.label,
@@ -168,4 +152,4 @@ class _Visit:
             "signature": signed.signature,
         }
         with translated("source"):
-            self.reader.connection.execute(statement("custody", "note"), kept)
+            self.held.reader.connection.execute(statement("custody", "note"), kept)

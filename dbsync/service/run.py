@@ -18,12 +18,11 @@ from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, NotAdmitted, Refusal, Unreachable
 from dbsync.postgres import connect, translated
-from dbsync.service import node as nodes
 from dbsync.service import relays, routes
 from dbsync.service.care import Care
 from dbsync.service.flags import SLICE, Flag
 from dbsync.service.link import Link, LinkState, set_state
-from dbsync.service.lives import bring_home
+from dbsync.service.lives import at_home
 from dbsync.service.notify import notify
 from dbsync.service.upkeep import Upkeep
 from dbsync.silence import let_server_notice
@@ -209,12 +208,7 @@ class Service:
                 connect(config.node.source, name="source", application="dbsync reader", silence=silence)
             )
             schema.require(source, "source")
-            with translated("source"):
-                node = nodes.read(source)
-                nodes.expect(node.name, config.node.name)
-            if bring_home(source, node):
-                with translated("source"):
-                    node = nodes.read(source)
+            node = at_home(source, config.node.name)
             transport = stack.enter_context(routes.transport(config, node, source))
             with translated("source"):
                 reader = Reader(

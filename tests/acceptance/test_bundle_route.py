@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from dbsync import schema
+from dbsync.bundle import files
+from dbsync.bundle.find import Bundle
+from dbsync.bundle.read import open_bundle
+from dbsync.errors import Exhausted
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
+from dbsync.service import bundles
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import dbsync
 from tests.integration.people import Person, Said
@@ -34,6 +38,12 @@ class Place:
         (self.folder / "dbsync.toml").write_text(
             f'[node]\nname = "{name}"\nsource = "{database.dsn}"\n{upstream}[batch]\nmax_changes = 2\n{TABLES}'
         )
+
+    def live_in(self, database: Database) -> None:
+        """Go on in another database, as one that was restored."""
+        config = self.folder / "dbsync.toml"
+        config.write_text(config.read_text().replace(self.database.dsn, database.dsn))
+        self.database = database
 
     def type(self, *words: str) -> Said:
         """Type a command there."""
@@ -67,14 +77,15 @@ class Place:
 class Field:
     """Two laptops, and a server they know and that knows them."""
 
-    def __init__(self, folder: Path, pair: Pair, databases: Databases, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, pair: Pair, databases: Databases) -> None:
         both = prepared(databases, pair, SCHEMA)
         other = prepared(databases, pair, SCHEMA).source
         upstream = f'[upstream]\nurl = "{both.upstream.dsn}"\nname = "community"\n'
         self.server = Place(folder, "server", both.upstream)
         self.laptops = []
         for name, source in (("field-01", both.source), ("field-02", other)):
-            stack.enter_context(Pipeline(source, both.upstream, TABLES, node=name))
+            with Pipeline(source, both.upstream, TABLES, node=name):
+                pass  # installed
             laptop = Place(folder, name, source, upstream)
             admit(both.upstream, name, laptop.keys)
             with source.connect() as connection:
@@ -83,9 +94,8 @@ class Field:
 
 
 @pytest.fixture
-def field(pair: Pair, databases: Databases, tmp_path: Path) -> Iterator[Field]:
-    with ExitStack() as stack:
-        yield Field(tmp_path, pair, databases, stack)
+def field(pair: Pair, databases: Databases, tmp_path: Path) -> Field:
+    return Field(tmp_path, pair, databases)
 
 
 def stick(tmp_path: Path, name: str) -> str:
@@ -122,9 +132,9 @@ def test_sticks_of_two_laptops_come_together_in_any_order_and_twice(field: Field
     first = json.loads(field.server.must("bundle", "import", str(box), "--json"))
     assert [(one["node"], one["applied"], one["known"]) for one in first["brought"]] == [
         ("field-01", [1], 0),
-        ("field-01", [2], 1),
+        ("field-01", [2], 0),
         ("field-02", [1], 0),
-        ("field-02", [2], 1),
+        ("field-02", [2], 0),
     ]
     again = json.loads(field.server.must("bundle", "import", str(box), "--json"))
     assert sum(len(one["applied"]) for one in again["brought"]) == 0
@@ -132,6 +142,64 @@ def test_sticks_of_two_laptops_come_together_in_any_order_and_twice(field: Field
     for laptop in field.laptops:
         laptop.must("bundle", "receipts", str(box))
         assert laptop.waiting() == 0
+
+
+def test_a_stick_that_stays_gets_what_is_new_and_is_mended_where_it_is_damaged(field: Field, tmp_path: Path) -> None:
+    laptop, box = field.laptops[0], Path(stick(tmp_path, "box"))
+    laptop.insert("a")
+    (first,) = json.loads(laptop.must("bundle", "export", str(box), "--json"))["files"]
+    assert json.loads(laptop.must("bundle", "export", str(box), "--json"))["files"] == []
+    laptop.insert("b")
+    (second,) = json.loads(laptop.must("bundle", "export", str(box), "--json"))["files"]
+    assert second.endswith("000002-000002.dbsync")
+    (box / first).write_bytes((box / first).read_bytes()[:-1])
+    (box / f"{second}.minisig").unlink()
+    again = json.loads(laptop.must("bundle", "export", str(box), "--json"))
+    assert (len(again["files"]), again["batches"], again["waiting"]) == (1, 2, 2)
+    field.server.must("bundle", "import", str(box))
+    laptop.insert("c")
+    receipts = box / "field-01.receipts.json"
+    good = receipts.read_bytes()
+    receipts.write_bytes(good[:-1])
+    assert "receipts.json stays" in laptop.must("bundle", "export", str(box))
+    receipts.write_bytes(good)
+    laptop.must("bundle", "export", str(box))
+    assert [path.name.split(".")[2] for path in box.glob("*.dbsync")] == ["000003-000003"]
+    assert field.server.sites() == {"a", "b"}
+
+
+@pytest.mark.parametrize("found_out_by", ["receipts", "the stick", "what the server said"])
+def test_a_laptop_that_was_restored_finds_out_from_a_stick_and_goes_on(
+    field: Field, databases: Databases, tmp_path: Path, found_out_by: str
+) -> None:
+    laptop, server = field.laptops[0], field.server
+    laptop.insert("a")
+    laptop.must("bundle", "export", stick(tmp_path, "early"))
+    saved = databases.create(laptop.database.version, name="saved", template=laptop.database.name)
+    laptop.insert("b")
+    laptop.insert("c")
+    box = stick(tmp_path, "box")
+    laptop.must("bundle", "export", box)
+    laptop.live_in(saved)
+    laptop.insert("d")
+    if found_out_by != "the stick":
+        server.must("bundle", "import", box)
+    if found_out_by == "what the server said":
+        box = stick(tmp_path, "second")
+        laptop.must("bundle", "export", box)
+        refused = server.type("bundle", "import", box)
+        assert "other content" in refused.out
+    laptop.must("bundle", "export", box)
+    server.must("bundle", "import", box)
+    laptop.must("bundle", "receipts", box)
+    assert laptop.waiting() == 0
+    assert server.sites() == {"a", "b", "c", "d"}
+    assert server.database.value("SELECT count(*) FROM dbsync.conflict") == 0
+    assert "restored" in laptop.must("status")
+    laptop.insert("e")
+    laptop.must("bundle", "export", box)
+    server.must("bundle", "import", box)
+    assert len(server.sites()) == 5
 
 
 def test_a_stick_that_comes_too_early_waits_with_a_reason(field: Field, tmp_path: Path) -> None:
@@ -194,6 +262,52 @@ def test_what_strangers_revoked_nodes_and_copies_for_others_bring_stays_outside(
         shutil.copy(file, forged / file.name.replace("field-01", "field-02"))
     assert field.server.type("bundle", "import", str(forged)).code == 1
     assert field.server.sites() == set()
+
+
+def test_a_file_that_cannot_be_read_stays_and_the_others_come_in(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = stick(tmp_path, "box")
+    for laptop in field.laptops:
+        laptop.insert(laptop.name)
+        laptop.must("bundle", "export", box)
+    real = files.opened
+
+    def worn(path: Path) -> BinaryIO:
+        if path.name.startswith("field-01") and path.name.endswith(".dbsync"):
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "opened", worn)
+        done = field.server.type("bundle", "import", box)
+    assert done.code == 1
+    assert "input/output error" in done.out
+    assert field.server.sites() == {"field-02"}
+    assert "1 batch acknowledged" in field.laptops[1].must("bundle", "receipts", box)
+    assert "1 batch applied" in field.server.must("bundle", "import", box)
+
+
+def test_what_was_brought_has_its_receipts_though_the_import_was_broken_off_behind_it(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = stick(tmp_path, "box")
+    for laptop in field.laptops:
+        laptop.insert(laptop.name)
+        laptop.must("bundle", "export", box)
+    real = open_bundle
+
+    def full(bundle: Bundle, **named: Any) -> Any:
+        if bundle.name.node == "field-02":
+            raise Exhausted("there is no room for a copy of the bundle")
+        return real(bundle, **named)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bundles, "open_bundle", full)
+        with pytest.raises(Exhausted):
+            field.server.type("bundle", "import", box)
+    assert "1 batch acknowledged" in field.laptops[0].must("bundle", "receipts", box)
+    assert "1 batch applied" in field.server.must("bundle", "import", box)
 
 
 def _with_schema(database: Database) -> Database:

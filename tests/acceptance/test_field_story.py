@@ -15,7 +15,7 @@ from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Role
 from dbsync.relay.middleman import opened
-from dbsync.service import bundles, certificate, relays
+from dbsync.service import bundles, certificate, export, relays
 from dbsync.service.certificate import Certified
 from dbsync.service.run import Service
 from tests.integration.clinic_schema import SCHEMA, TABLES
@@ -70,7 +70,7 @@ class Node:
     def export(self, stick: Path) -> Path:
         """Write a stick; receipts that are on it are taken."""
         stick.mkdir(exist_ok=True)
-        bundles.export(self.config, stick, limit=1 << 30)
+        export.export(self.config, stick, limit=1 << 30)
         return stick
 
     def bring_in(self, stick: Path) -> list[str]:

@@ -17,7 +17,7 @@ from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Role
 from dbsync.relay.middleman import opened
-from dbsync.service import bundles, relays
+from dbsync.service import bundles, export, relays
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -130,11 +130,11 @@ class ByStick(Carriage):
 
     def leave(self) -> None:
         """Export."""
-        bundles.export(load(self.laptop / "dbsync.toml", {}), self.under_way, limit=1 << 30)
+        export.export(load(self.laptop / "dbsync.toml", {}), self.under_way, limit=1 << 30)
 
     def home(self) -> None:
         """Take the receipts."""
-        bundles.receive(load(self.laptop / "dbsync.toml", {}), self.under_way)
+        export.receive(load(self.laptop / "dbsync.toml", {}), self.under_way)
 
     def arrive(self) -> None:
         """Import."""

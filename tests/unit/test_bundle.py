@@ -37,7 +37,7 @@ def written(folder: Path, *, limit: int = 1 << 30, keys: Keys = NODE, to: Keys =
 def only(folder: Path) -> Bundle:
     """Find the only bundle."""
     found = find_bundles(folder)
-    assert not found.unusable, found.unusable
+    assert not found.left, found.left
     (bundle,) = found.usable
     return bundle
 
@@ -121,8 +121,8 @@ def test_what_is_not_whole_stays_with_a_reason(tmp_path: Path, damage: Callable[
     damage(written(tmp_path, limit=1_000_000)[1])
     found = find_bundles(tmp_path)
     assert found.usable == ()
-    assert all(bad.why and bad.hint for bad in found.unusable)
-    assert found.unusable
+    assert all(bad.why and bad.hint for bad in found.left)
+    assert found.left
 
 
 def test_a_bundle_under_another_name_is_refused(tmp_path: Path) -> None:
@@ -161,6 +161,52 @@ def test_a_stick_that_is_pulled_at_any_step_leaves_nothing_that_looks_finished_a
         assert opened(bundle) == plain()
     written(tmp_path, limit=1_000_000)
     assert opened(only(tmp_path)) == plain()
+
+
+@pytest.mark.parametrize("limits", [(1_000_000, 2_000_000), (1_000_000, 1 << 30), (1 << 30, 1_000_000)])
+def test_a_bundle_that_is_written_again_in_other_volumes_takes_the_place_of_the_first(
+    tmp_path: Path, limits: tuple[int, int]
+) -> None:
+    for limit in limits:
+        paths = written(tmp_path, limit=limit)
+    assert {path.name for path in tmp_path.iterdir()} == {p.name + end for p in paths for end in ("", SIGNATURE)}
+    assert opened(only(tmp_path)) == plain()
+
+
+def test_a_signature_larger_than_any_spoils_its_own_bundle_only(tmp_path: Path) -> None:
+    (good,) = written(tmp_path)
+    bad = tmp_path / good.name.replace("field-07", "field-08")
+    shutil.copy(good, bad)
+    bad.with_name(bad.name + SIGNATURE).write_bytes(b"x" * 10_000_000)
+    found = find_bundles(tmp_path)
+    assert [bundle.name.node for bundle in found.usable] == ["field-07"]
+    assert [left.name for left in found.left] == [bad.name]
+
+
+def test_a_full_disk_of_this_computer_is_not_told_as_a_full_stick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path)
+    bundle, real = only(tmp_path), Path.open
+
+    def full(path: Path, mode: str = "r") -> object:
+        if mode == "xb":
+            raise OSError(28, "No space left on device")
+        return real(path, mode)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(Exhausted, match="this computer's own disk") as told:
+        opened(bundle)
+    assert "TMPDIR" in told.value.hint
+
+
+def test_what_goes_wrong_while_a_bundle_is_used_is_not_told_as_the_sticks(tmp_path: Path) -> None:
+    written(tmp_path)
+    with (
+        pytest.raises(OSError, match="another thing"),
+        open_bundle(only(tmp_path), own=SERVER, sender=NODE.public),
+    ):
+        raise OSError(5, "another thing")
 
 
 def test_a_full_stick_is_told_and_nothing_stays_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

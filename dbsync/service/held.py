@@ -1,0 +1,105 @@
+"""The link of this node while it is held to send what leaves before the receipts are back: on a stick, with a middleman."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from dbsync import schema
+from dbsync.bundle.receipts import Carried
+from dbsync.bundle.stream import Head
+from dbsync.changelog.lives import Kind
+from dbsync.changelog.outbox import Outbox
+from dbsync.changelog.reader import Reader
+from dbsync.config.models import Config
+from dbsync.errors import IdentityConflict, NotAdmitted
+from dbsync.identity import registry
+from dbsync.identity.keys import PublicKeys
+from dbsync.postgres import connect, translated
+from dbsync.service import lives
+from dbsync.service.node import Node
+
+PATIENCE = 5.0
+"""Seconds in which a service that ships the same link right now may come to an end."""
+
+
+@dataclass(slots=True, kw_only=True)
+class HeldLink:
+    """One link, its claim held: what it sends is sealed for the upstream whose keys are pinned."""
+
+    node: Node
+    reader: Reader
+    name: str
+    """The link's, and the upstream's here."""
+    theirs: PublicKeys
+
+    @property
+    def head(self) -> Head:
+        """Say whose batches go, and for whom."""
+        return Head(
+            node=self.node.name,
+            lineage=self.node.lineage,
+            incarnation=self.node.incarnation,
+            link=self.name,
+            destination=self.name,
+        )
+
+    @property
+    def outbox(self) -> Outbox:
+        """Give what the upstream has no receipt for."""
+        return Outbox(self.reader)
+
+    def acknowledged(self) -> int:
+        """Give the number of the last batch that has its receipt."""
+        with translated("source"):
+            return self.reader.position().last_number
+
+    def recorded(self) -> int:
+        """Give the number of the last batch that ever left in this life, as far as this database remembers."""
+        with translated("source"):
+            return max([self.reader.position().last_number, *(one.number for one in self.reader.under_way())])
+
+    def take_home(self, receipts: Iterable[Carried]) -> int:
+        """Take the receipts of this life of the node, by whatever way they came; give how many batches they acknowledge.
+
+        Those of another life are for batches that went anew, or will. One for a batch that this database has not sent
+        tells that it was restored or copied: then it begins a new life.
+        """
+        taken = 0
+        for carried in receipts:
+            if (carried.receipt.incarnation, carried.link) != (self.node.incarnation, self.name):
+                continue
+            try:
+                with translated("source"):
+                    taken += self.outbox.take_out(carried.receipt)
+            except IdentityConflict:
+                self.begin_life()
+        return taken
+
+    def begin_life(self) -> None:
+        """Go on as a new incarnation: others know more of this one than its database. What is pending goes anew."""
+        begun = lives.begin(self.reader.connection, self.name, self.node.incarnation, Kind.RESTORED)
+        self.node = replace(self.node, incarnation=begun)
+        self.reader.go_on_as(begun)
+
+
+@contextmanager
+def held_link(config: Config) -> Iterator[HeldLink]:
+    """Hold the link of this node. Raises NotAdmitted before it was enrolled, Interrupted while the service ships the same."""
+    label = config.upstream.label
+    with connect(config.node.source, name="source", application="dbsync bundles") as source:
+        schema.require(source, "source")
+        node = lives.at_home(source, config.node.name)
+        with translated("source"):
+            upstream = registry.pinned(source, label)
+            if upstream is None or upstream.keys is None:
+                raise NotAdmitted(
+                    f"the keys of {label} are not known here",
+                    where="source",
+                    why="a bundle is sealed for its destination alone",
+                    hint="dbsync enrol URL CODE   (with the code that dbsync nodes invite printed there)",
+                )
+            reader = Reader(source, node=node.name, lineage=node.lineage, incarnation=node.incarnation, link=label)
+            reader.claim(PATIENCE)
+        yield HeldLink(node=node, reader=reader, name=label, theirs=upstream.keys)
