@@ -72,9 +72,10 @@ WHERE s.tx = known.tx
 -- With the transactions that are staged, each by its last number and the moment of that change: what another life of the
 -- same database, or another link of this one, brings again is known by them. None are staged where all came before.
 INSERT INTO dbsync.receipt (node, lineage, incarnation, link, number, hash, changes, dropped, first_captured, last_captured,
-                            first_tx, last_tx, transactions, moments)
+                            first_tx, last_tx, transactions, moments, xid, life)
 SELECT %(node)s, %(lineage)s, %(incarnation)s, %(link)s, %(number)s, %(hash)s, %(changes)s, %(dropped)s, %(first_captured)s,
-       %(last_captured)s, min(e.tx), max(e.tx), array_agg(e.tx ORDER BY e.tx), array_agg(e.captured_at ORDER BY e.tx)
+       %(last_captured)s, min(e.tx), max(e.tx), array_agg(e.tx ORDER BY e.tx), array_agg(e.captured_at ORDER BY e.tx),
+       pg_current_xact_id(), (SELECT n.incarnation FROM dbsync.node n)
 FROM pg_temp.dbsync_stage e
 WHERE e.seq = e.tx
 RETURNING applied_at

@@ -11,7 +11,7 @@ import orjson
 
 from dbsync.bundle.names import BundleName, read_name
 from dbsync.errors import FormatError
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 
 COMMENT = "dbsync custody 1"
 _MEMBERS = frozenset({"version", "relay", "file", "bytes", "hash", "at"})
@@ -27,14 +27,6 @@ class Note:
     hash: str
     """SHA-256 of the sealed bundle, in 64 hexadecimal digits."""
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signed:
-    """A note as it was signed, for whoever wants to check it later: ``minisign -V`` does."""
-
-    data: bytes
-    signature: bytes
 
 
 def write_note(note: Note, keys: Keys) -> Signed:

@@ -15,7 +15,7 @@ from dbsync.bundle import files
 from dbsync.bundle.find import SIGNATURE_BYTES
 from dbsync.bundle.names import SIGNATURE, receipts_name
 from dbsync.errors import FormatError
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.model.batch import Receipt
 
 LARGEST = 1 << 20
@@ -34,19 +34,19 @@ class Carried:
 def write_receipts(folder: Path, *, destination: str, node: str, receipts: Sequence[Carried], keys: Keys) -> Path:
     """Write a node's receipts, in place of those that are there."""
     path = folder / receipts_name(node)
-    data, made = sign_receipts(destination=destination, node=node, receipts=receipts, keys=keys)
+    signed = sign_receipts(destination=destination, node=node, receipts=receipts, keys=keys)
     signature = path.with_name(path.name + SIGNATURE)
     with files.told(path, "the receipts were not written"):
         files.remove(signature)
-        files.write(path, data)
-        files.write(signature, made)
+        files.write(path, signed.data)
+        files.write(signature, signed.signature)
     return path
 
 
-def sign_receipts(*, destination: str, node: str, receipts: Sequence[Carried], keys: Keys) -> tuple[bytes, bytes]:
+def sign_receipts(*, destination: str, node: str, receipts: Sequence[Carried], keys: Keys) -> Signed:
     """Give a node's receipts as they are written, and their signature."""
     data = _dump(destination, node, receipts)
-    return data, keys.sign(data, COMMENT)
+    return Signed(data=data, signature=keys.sign(data, COMMENT))
 
 
 def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
@@ -59,12 +59,13 @@ def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried
             signature = files.read(path.with_name(path.name + SIGNATURE), SIGNATURE_BYTES)
         except FileNotFoundError:
             return ()
-    return believed(data, signature, node=node, keys=keys)
+    return believed(Signed(data=data, signature=signature), node=node, keys=keys)
 
 
-def believed(data: bytes, signature: bytes, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
+def believed(signed: Signed, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
     """Read a node's receipts as its upstream signed them. Raises FormatError for anything else."""
-    if keys.verify(data, signature) != COMMENT:
+    data = signed.data
+    if keys.verify(data, signed.signature) != COMMENT:
         raise _refused("the signature is for something else")
     try:
         found = orjson.loads(data)

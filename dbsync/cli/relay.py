@@ -20,8 +20,8 @@ from dbsync.errors import UsageError
 from dbsync.verify.words import counted
 
 if TYPE_CHECKING:
+    from dbsync.identity.registry import Peer
     from dbsync.relay.middleman import Middleman, Standing
-    from dbsync.relay.records import Peer
 
 VARIABLE = "DBSYNC_RELAY"
 HEADINGS = ("NODE", "STATE", "BUNDLES", "SIZE", "SINCE", "SEEN", "TROUBLE")

@@ -31,6 +31,7 @@ PLACES = {
     "capture": "run:capture",
     "compact": "compact:compact",
     "verify": "verify:verify",
+    "certificate": "certificate:certificate",
     "resend": "resend:resend",
     "quarantine": "quarantine:app",
     "conflicts": "conflicts:app",

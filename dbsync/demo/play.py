@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dbsync.demo.field import FieldStory
 from dbsync.demo.places import DATABASE, Laptop, Place
 from dbsync.demo.stage import CLEAN_UP, Stage, stage
 from dbsync.demo.story import Story
@@ -22,20 +23,31 @@ _PICTURE = (
     "     field-02, Joseph's laptop  ---'",
     "",
 )
+_FIELD_TITLE = "Amina and Joseph work where there is no network. What they enter belongs on the server all the same."
+_FIELD_PICTURE = (
+    "",
+    "     field-01, Amina's laptop   ---->   a driver's laptop   ----.",
+    "                                                                >-->   community, the server",
+    "     field-02, Joseph's laptop  ---->   a stick on the bus  ---'",
+    "",
+)
 
 
-def play(*, keep: bool) -> bool:
-    """Play the demo; say whether all databases agree in the end. ``keep`` leaves everything running."""
+def play(*, keep: bool, field: bool = False) -> bool:
+    """Play the demo; say whether all databases agree in the end. ``keep`` leaves everything running.
+
+    ``field`` plays the second act: laptops that have a network once.
+    """
     began = time.monotonic()
     teller = Teller()
-    teller.title(_TITLE)
-    teller.plain(_PICTURE)
+    teller.title(_FIELD_TITLE if field else _TITLE)
+    teller.plain(_FIELD_PICTURE if field else _PICTURE)
     teller.say(
         "Three PostgreSQL servers start, and the clinic's Django project migrates a database on each of them ..."
     )
     with stage(keep=keep) as found:
         try:
-            agree = Story(stage=found, teller=teller).tell()
+            agree = (FieldStory if field else Story)(stage=found, teller=teller).tell()
         except DbsyncError:
             print("\nThe story broke off. The last lines of the logs:", *found.logs(), sep="\n", file=sys.stderr)
             raise

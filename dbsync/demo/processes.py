@@ -78,11 +78,13 @@ def dbsync(words: Sequence[str], *, folder: Path, environment: Mapping[str, str]
     )
 
 
-def dbsync_service(*, folder: Path, environment: Mapping[str, str], log: Path, keep: bool) -> subprocess.Popen[bytes]:
-    """Start ``dbsync run`` in the background. ``keep`` lets it outlive this process."""
+def dbsync_service(
+    *, folder: Path, environment: Mapping[str, str], log: Path, keep: bool = False, words: Sequence[str] = ("run",)
+) -> subprocess.Popen[bytes]:
+    """Start ``dbsync run``, or another service, in the background. ``keep`` lets it outlive this process."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*_DBSYNC, "run"],
+            [*_DBSYNC, *words],
             cwd=folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,

@@ -69,6 +69,14 @@ class PublicKeys:
         return str(read.trusted_comment)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """Something small as it was signed (receipts, a custody note, a certificate): ``minisign -V`` checks it."""
+
+    data: bytes
+    signature: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Keys:
     """A node's own key pairs. Never printed, never logged."""

@@ -12,13 +12,15 @@ import structlog
 
 from dbsync.config.models import RelayConfig
 from dbsync.errors import DbsyncError, NotAdmitted, Unreachable
-from dbsync.identity.keys import Keys
+from dbsync.identity.keys import Keys, Signed
 from dbsync.relay.records import Held, Records
 from dbsync.relay.spool import Spool
-from dbsync.transport.carry import Carry, Paper
+from dbsync.transport.carry import Carry
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.line import Line
 
+PATIENCE = 20.0
+"""Seconds in which another visit may come to an end."""
 SILENCE = 30.0
 """Seconds in which something has to come over a line."""
 
@@ -46,7 +48,7 @@ class Forward:
     def visit(self) -> Delivered:
         """Bring all that is in custody, and fetch everybody's receipts. Raises Unreachable without a route."""
         done = troubled = 0
-        with self._line() as carry:
+        with self.records.visit(PATIENCE), self._line() as carry:
             for _, bundles in groupby(self.records.held(), key=lambda held: (held.name.node, held.name.life)):
                 for held in bundles:
                     if not self._bring(carry, held):
@@ -72,9 +74,9 @@ class Forward:
         log.info("bundle_delivered", node=name.node, bundle=name.file())
         return True
 
-    def _keep(self, node: str, paper: Paper | None) -> None:
+    def _keep(self, node: str, paper: Signed | None) -> None:
         if paper is not None:
-            self.records.keep_receipts(node, paper.data, paper.signature)
+            self.records.keep_receipts(node, paper)
 
     @contextmanager
     def _line(self) -> Iterator[Carry]:

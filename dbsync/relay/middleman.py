@@ -16,9 +16,10 @@ from dbsync.config.models import RelayConfig
 from dbsync.errors import ConfigError, DbsyncError, Unreachable, UsageError
 from dbsync.identity.code import read_code, write_code
 from dbsync.identity.keys import Keys
+from dbsync.identity.registry import Peer
 from dbsync.relay.app import House
 from dbsync.relay.forward import SILENCE, Delivered, Forward
-from dbsync.relay.records import Held, Peer, Records
+from dbsync.relay.records import Held, Records
 from dbsync.relay.spool import Spool
 from dbsync.transport.enrol import Met, enrol
 from dbsync.transport.line import Line
@@ -85,6 +86,12 @@ class Middleman:
         self.records.pin(met.name, met.keys)
         return met
 
+    def house(self) -> House:
+        """Give what nodes reach."""
+        return House(
+            name=self.config.relay.name, keys=self.keys, records=self.records, spool=self.spool, silence=SILENCE
+        )
+
     def visit(self) -> Delivered:
         """Bring what is in custody to the upstream, once."""
         return Forward(config=self.config, keys=self.keys, records=self.records, spool=self.spool).visit()
@@ -92,14 +99,7 @@ class Middleman:
     def run(self) -> None:
         """Take bundles, and push them on whenever the upstream is there, until told to stop."""
         stop = threading.Event()
-        house = House(
-            name=self.config.relay.name,
-            keys=self.keys,
-            records=self.records,
-            spool=self.spool,
-            silence=SILENCE,
-        )
-        with ready(house.app(), self.config.serve) as serve:
+        with ready(self.house().app(), self.config.serve) as serve:
             self.spool.tidy()  # nobody else takes bundles into this spool: the address is ours
             pushing = threading.Thread(target=self._push_on, args=(stop,), name="pushing on")
             pushing.start()

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from dbsync.bundle.names import BundleName
-from dbsync.errors import NotAdmitted, Refusal, SchemaVersionError
-from dbsync.identity.keys import PublicKeys
+from dbsync.errors import Interrupted, NotAdmitted, Refusal, SchemaVersionError
+from dbsync.identity.keys import PublicKeys, Signed
 from dbsync.identity.messages import LATE
+from dbsync.identity.registry import Peer, Role
 
 VERSION = 1
 SECRET_BYTES = 10
@@ -31,6 +32,7 @@ CREATE TABLE peer (
     signing            TEXT,
     sealing            TEXT,
     invite             BLOB,
+    invited_at         TEXT NOT NULL,
     invite_expires_at  TEXT,
     enrolled_at        TEXT,
     revoked_at         TEXT,
@@ -64,21 +66,6 @@ CREATE TABLE receipts (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Somebody the relay knows: a node that hands over its bundles, or the upstream they go to."""
-
-    name: str
-    role: str
-    """``node`` or ``upstream``."""
-    keys: PublicKeys | None
-    invite_expires_at: datetime | None
-    enrolled_at: datetime | None
-    revoked_at: datetime | None
-    revoked_why: str | None
-    seen_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """A bundle in custody."""
 
@@ -95,6 +82,7 @@ class Records:
     """The relay's database. One connection, used by one thread at a time; every change is on the disk when it returns."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -112,11 +100,14 @@ class Records:
         """Let a node come, once, within a time; give the secret it must bring, which is kept nowhere."""
         secret = secrets.token_bytes(SECRET_BYTES)
         done = self._change(
-            "INSERT INTO peer (name, role, invite, invite_expires_at) VALUES (:name, 'node', :invite, :expires)"
-            " ON CONFLICT (name) DO UPDATE SET invite = excluded.invite, invite_expires_at = excluded.invite_expires_at,"
-            " enrolled_at = NULL WHERE role = 'node' AND (enrolled_at IS NULL OR revoked_at IS NOT NULL)",
+            "INSERT INTO peer (name, role, invite, invited_at, invite_expires_at)"
+            " VALUES (:name, 'node', :invite, :now, :expires)"
+            " ON CONFLICT (name) DO UPDATE SET invite = excluded.invite, invited_at = excluded.invited_at,"
+            " invite_expires_at = excluded.invite_expires_at, enrolled_at = NULL"
+            " WHERE role = 'node' AND (enrolled_at IS NULL OR revoked_at IS NOT NULL)",
             name=name,
             invite=_hash(secret),
+            now=_text(now()),
             expires=_text(now() + expires),
         )
         if done != 1:
@@ -163,8 +154,8 @@ class Records:
         with self._transaction():
             self._change("DELETE FROM peer WHERE role = 'upstream'")
             self._change(
-                "INSERT INTO peer (name, role, key_id, signing, sealing, enrolled_at)"
-                " VALUES (:name, 'upstream', :key_id, :signing, :sealing, :now)",
+                "INSERT INTO peer (name, role, key_id, signing, sealing, invited_at, enrolled_at)"
+                " VALUES (:name, 'upstream', :key_id, :signing, :sealing, :now, :now)",
                 name=name,
                 key_id=keys.key_id,
                 signing=keys.signing,
@@ -174,17 +165,17 @@ class Records:
 
     def upstream(self) -> Peer | None:
         """Give the upstream, once its keys are pinned."""
-        return next((peer for peer in self._peers() if peer.role == "upstream"), None)
+        return next((peer for peer in self._peers() if peer.role is Role.UPSTREAM), None)
 
     def nodes(self) -> list[Peer]:
         """Give the nodes, by name."""
-        return [peer for peer in self._peers() if peer.role == "node"]
+        return [peer for peer in self._peers() if peer.role is Role.NODE]
 
     def node(self, name: str) -> Peer | None:
         """Give a node by name."""
         return next((peer for peer in self.nodes() if peer.name == name), None)
 
-    def node_of_key(self, key_id: str) -> Peer | None:
+    def of_key(self, key_id: str) -> Peer | None:
         """Give the node whose key it is; also one that is revoked, for the caller to tell it so."""
         return next((peer for peer in self.nodes() if peer.keys and peer.keys.key_id == key_id), None)
 
@@ -264,22 +255,39 @@ class Records:
         """Note why the upstream did not take a bundle."""
         self._change("UPDATE bundle SET trouble = :trouble WHERE file = :file", file=name.file(), trouble=trouble)
 
-    def keep_receipts(self, node: str, data: bytes, signature: bytes) -> None:
+    def keep_receipts(self, node: str, signed: Signed) -> None:
         """Keep a node's receipts as the upstream signed them, in place of those before."""
         self._change(
             "INSERT INTO receipts (node, data, signature, brought_at) VALUES (:node, :data, :signature, :now)"
             " ON CONFLICT (node) DO UPDATE SET data = excluded.data, signature = excluded.signature,"
             " brought_at = excluded.brought_at",
             node=node,
-            data=data,
-            signature=signature,
+            data=signed.data,
+            signature=signed.signature,
             now=_text(now()),
         )
 
-    def receipts(self, node: str) -> tuple[bytes, bytes] | None:
-        """Give a node's receipts and their signature."""
+    def receipts(self, node: str) -> Signed | None:
+        """Give a node's receipts."""
         row = next(iter(self._rows("SELECT data, signature FROM receipts WHERE node = :node", node=node)), None)
-        return None if row is None else (row["data"], row["signature"])
+        return None if row is None else Signed(data=row["data"], signature=row["signature"])
+
+    @contextmanager
+    def visit(self, patience: float) -> Iterator[None]:
+        """Be the only one who visits the upstream, the service or a person; raises Interrupted while another one does.
+
+        A lock of SQLite in a file of its own: it ends with the process, however that ends.
+        """
+        with closing(
+            sqlite3.connect(self._path.with_name("visit.lock"), timeout=patience, isolation_level=None)
+        ) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise Interrupted(
+                    "another visit to the upstream is under way", where="relay", hint="wait for it"
+                ) from error
+            yield
 
     # How.
 
@@ -329,15 +337,20 @@ def now() -> datetime:
 
 def _peer(row: sqlite3.Row) -> Peer:
     known = row["signing"] is not None
+    invited = _moment(row["invited_at"])
+    assert invited is not None
     return Peer(
         name=row["name"],
-        role=row["role"],
-        keys=PublicKeys(signing=row["signing"], sealing=row["sealing"]) if known else None,
+        role=Role(row["role"]),
+        lineage=None,
+        passes_on=False,
+        invited_at=invited,
         invite_expires_at=_moment(row["invite_expires_at"]),
         enrolled_at=_moment(row["enrolled_at"]),
         revoked_at=_moment(row["revoked_at"]),
         revoked_why=row["revoked_why"],
         seen_at=_moment(row["seen_at"]),
+        keys=PublicKeys(signing=row["signing"], sealing=row["sealing"]) if known else None,
     )
 
 

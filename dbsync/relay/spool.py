@@ -10,19 +10,16 @@ from pathlib import Path
 import minisign
 
 from dbsync.bundle import files
-from dbsync.bundle.custody import Note, Signed, digest, write_note
+from dbsync.bundle.custody import Note, digest, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.write import comment
-from dbsync.errors import Exhausted, FormatError, Interrupted, Refusal
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.errors import Exhausted, FormatError
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.relay.records import Held, Records
+from dbsync.web.uploads import Misplaced
 
 FOLDER = "spool"
 PARTIAL = ".{}.partial"
-
-
-class Misplaced(Interrupted):
-    """A part that does not follow what is here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +42,7 @@ class Spool:
         path = self._partial(name)
         with self._turns[name.node], files.told(path, "the part was not kept"), path.open("ab") as file:
             if file.tell() != place:
-                raise Misplaced("the part does not follow what is here", where=self.relay, hint="ask how much is here")
+                raise Misplaced.of(self.relay)
             file.write(data)
         return place + len(data)
 
@@ -71,7 +68,7 @@ class Spool:
         partial, path = self._partial(name), self.path(name)
         with self._turns[name.node], files.told(path, "the bundle was not kept"):
             if not partial.exists():
-                raise Misplaced("nothing of the bundle is here", where=self.relay, hint="send it")
+                raise Misplaced.of(self.relay)
             try:
                 _check(name, partial, signature, sender)
             except FormatError:
@@ -131,4 +128,4 @@ def _check(name: BundleName, path: Path, signature: bytes, sender: PublicKeys) -
     except (minisign.Error, minisign.ParseError, minisign.VerifyError) as error:
         raise FormatError("the bundle is not what its sender signed", where=name.file(), why=str(error)) from None
     if read.trusted_comment != comment(name, 1, 1):
-        raise Refusal("the signature is for another file", where=name.file(), why=str(read.trusted_comment)[:200])
+        raise FormatError("the signature is for another file", where=name.file(), why=str(read.trusted_comment)[:200])

@@ -11,14 +11,14 @@ from pathlib import Path
 import structlog
 
 from dbsync.batch.codec import encode
-from dbsync.bundle.custody import Note, Signed, read_note
+from dbsync.bundle.custody import Note, read_note
 from dbsync.bundle.names import SIGNATURE, BundleName, read_name
 from dbsync.bundle.receipts import believed
 from dbsync.bundle.write import write_bundle
 from dbsync.config.models import Config, RelayRoute
 from dbsync.errors import DbsyncError, FormatError, NotAdmitted
 from dbsync.identity import registry
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.identity.registry import Role
 from dbsync.model.batch import Batch
 from dbsync.postgres import translated
@@ -105,8 +105,7 @@ class _Visit:
         paper = carry.receipts(self.held.node.name)
         if paper is None:
             return 0
-        receipts = believed(paper.data, paper.signature, node=self.held.node.name, keys=self.held.theirs)
-        return self.held.take_home(receipts)
+        return self.held.take_home(believed(paper, node=self.held.node.name, keys=self.held.theirs))
 
     def _held(self, carry: Carry) -> set[int]:
         """Say which batches of this life the relay has."""
@@ -136,11 +135,10 @@ class _Visit:
             paper = carry.bring(path, signature)
         if paper is None:
             raise FormatError("the relay gave no custody note", where=self.relay.url)
-        signed = Signed(data=paper.data, signature=paper.signature)
-        note = read_note(signed, theirs)
+        note = read_note(paper, theirs)
         if note.name != BundleName.of(header.node, header.incarnation, header.number, header.number):
             raise FormatError("the custody note is for another bundle", where=self.relay.url)
-        self._keep(batch, note, signed)
+        self._keep(batch, note, paper)
 
     def _keep(self, batch: Batch, note: Note, signed: Signed) -> None:
         header = batch.header

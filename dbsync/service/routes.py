@@ -13,7 +13,7 @@ from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.config.models import Config, Route
 from dbsync.errors import NotAdmitted, UsageError
-from dbsync.identity.keys import Keys
+from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.registry import pinned
 from dbsync.postgres import connect, translated
 from dbsync.service.node import Node
@@ -33,7 +33,7 @@ def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterato
             with _direct(config, node) as found:
                 yield found
         case Route.HTTPS:
-            with _https(config, source) as found:
+            with https(config, source) as (found, _):
                 yield found
         case Route.FILE:
             raise UsageError("a stick is no line", where=config.upstream.url, hint="dbsync bundle export DIR")
@@ -57,7 +57,8 @@ def _direct(config: Config, node: Node) -> Iterator[Transport]:
 
 
 @contextmanager
-def _https(config: Config, source: psycopg.Connection) -> Iterator[Transport]:
+def https(config: Config, source: psycopg.Connection) -> Iterator[tuple[Https, PublicKeys]]:
+    """Open the https route, and give the keys that are pinned for it."""
     upstream = config.upstream
     with translated("source"):
         peer = pinned(source, upstream.label)
@@ -70,4 +71,4 @@ def _https(config: Config, source: psycopg.Connection) -> Iterator[Transport]:
         )
     keys = Keys.load(Path(config.node.keys))
     with Line(upstream.url, silence=config.service.silence, ca=Path(upstream.ca) if upstream.ca else None) as line:
-        yield Https(Exchange(line=line, keys=keys, theirs=peer.keys))
+        yield Https(Exchange(line=line, keys=keys, theirs=peer.keys)), peer.keys

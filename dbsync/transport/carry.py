@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from dbsync.errors import Unreachable
+from dbsync.identity.keys import Signed
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.parts import Parts
 
@@ -17,14 +16,6 @@ PART = 1 << 20
 CHUNK = 1 << 18
 APPLYING = 30
 """Times the usual silence that the upstream may take for a whole bundle."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paper:
-    """Something small that was signed by somebody: receipts, a custody note."""
-
-    data: bytes
-    signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +31,7 @@ class Carry:
             raise self._nonsense("it does not tell what it holds")
         return found
 
-    def bring(self, path: Path, signature: bytes) -> Paper | None:
+    def bring(self, path: Path, signature: bytes) -> Signed | None:
         """Bring a bundle, going on where a broken line stopped; give what was signed for it."""
         address = f"/v1/bundles/{path.name}"
         with path.open("rb") as file:
@@ -49,11 +40,11 @@ class Carry:
                 place = parts.place
                 self.exchange.ask("PATCH", address, parts.take(PART), query={"offset": str(place)}, kind=KIND)
         patience = APPLYING * self.exchange.line.silence
-        return self._paper(self.exchange.ask("PUT", address, signature, kind="text/plain", patience=patience))
+        return self.exchange.signed(self.exchange.ask("PUT", address, signature, kind="text/plain", patience=patience))
 
-    def receipts(self, node: str) -> Paper | None:
+    def receipts(self, node: str) -> Signed | None:
         """Ask for a node's receipts as its upstream signed them; None before the first."""
-        return self._paper(self.exchange.ask("GET", f"/v1/bundles/{node}/receipts"))
+        return self.exchange.signed(self.exchange.ask("GET", f"/v1/bundles/{node}/receipts"))
 
     def _rest(self, file: BinaryIO, address: str) -> Parts:
         """Give what is missing over there; of what is there and is no beginning of this file nothing is kept."""
@@ -67,14 +58,6 @@ class Carry:
             file.seek(0)
             return _parts(file)
         return parts
-
-    def _paper(self, said: Mapping[str, Any]) -> Paper | None:
-        if said.get("data") is None:
-            return None
-        try:
-            return Paper(data=base64.b64decode(said["data"]), signature=base64.b64decode(said["signature"]))
-        except (KeyError, TypeError, ValueError):
-            raise self._nonsense("it does not give what it signed") from None
 
     def _nonsense(self, why: str) -> Unreachable:
         return Unreachable("the answer makes no sense", where=self.exchange.line.url, why=why)

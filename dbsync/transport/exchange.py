@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from dbsync.errors import FormatError
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.errors import FormatError, Unreachable
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.identity.messages import Request, folded, sign_request, verify_answer
 from dbsync.transport.answers import hearsay, members, refusal
 from dbsync.transport.line import Came, Line
@@ -49,6 +50,17 @@ class Exchange:
         if not 200 <= came.answer.status_code < 300:  # noqa: PLR2004 - success, as HTTP has it
             raise refusal(came, self.line.url)
         return members(came.body)
+
+    def signed(self, said: Mapping[str, Any]) -> Signed | None:
+        """Read an answer that holds something signed: None where there is nothing yet. Nothing of it is believed yet."""
+        if said.get("data") is None:
+            return None
+        try:
+            return Signed(data=base64.b64decode(said["data"]), signature=base64.b64decode(said["signature"]))
+        except (KeyError, TypeError, ValueError):
+            raise Unreachable(
+                "the answer makes no sense", where=self.line.url, why="it does not give what it signed"
+            ) from None
 
     def _once(self, method: str, url: str, body: bytes, kind: str, patience: float | None) -> Came:
         request = Request(method=method, url=url, headers=folded({"Content-Type": kind}))

@@ -12,6 +12,7 @@ import orjson
 from dbsync.batch.codec import encode
 from dbsync.batch.header import HASH_BYTES
 from dbsync.errors import Interrupted, Unreachable
+from dbsync.identity.keys import Signed
 from dbsync.model.batch import Batch, Header, Receipt
 from dbsync.transport.exchange import Exchange, moment
 from dbsync.transport.parts import Parts
@@ -81,6 +82,11 @@ class Https:
         if not isinstance(waiting, dict) or not all(type(count) is int for count in waiting.values()):
             raise self._nonsense("it does not tell what waits")
         return waiting
+
+    def certificate(self, incarnation: UUID, link: str) -> Signed | None:
+        """Ask for a certificate of what is there of one life of this node; None before its first batch."""
+        asked = {"incarnation": str(incarnation), "link": link}
+        return self._exchange.signed(self._exchange.ask("GET", "/v1/certificate", query=asked))
 
     @property
     def _patience(self) -> float:

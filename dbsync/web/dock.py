@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,8 +23,8 @@ from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Role
 from dbsync.service.bundles import Stick
 from dbsync.web.appliers import Appliers
-from dbsync.web.door import Said, Visit
-from dbsync.web.nodes import Malformed, number
+from dbsync.web.door import Said, Visit, paper
+from dbsync.web.says import Malformed, number
 from dbsync.web.uploads import Upload
 
 log = structlog.get_logger()
@@ -83,15 +82,8 @@ class Dock:
         with self.connections() as connection:
             found = [Carried(link=link, receipt=receipt) for link, receipt in receipts.newest(connection, node)]
         if not found:
-            return Said(status=200, body={"data": None})
-        data, signature = sign_receipts(destination=self.config.node.name, node=node, receipts=found, keys=self.keys)
-        return Said(
-            status=200,
-            body={
-                "data": base64.b64encode(data).decode("ascii"),
-                "signature": base64.b64encode(signature).decode("ascii"),
-            },
-        )
+            return paper(None)
+        return paper(sign_receipts(destination=self.config.node.name, node=node, receipts=found, keys=self.keys))
 
     @contextmanager
     def _written(self, name: BundleName, upload: Upload, signature: bytes) -> Iterator[Bundle]:

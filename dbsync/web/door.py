@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import psycopg
@@ -15,7 +16,7 @@ from http_message_signatures import HTTPMessageSignaturesException
 
 from dbsync.errors import FormatError
 from dbsync.identity import registry
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.identity.messages import Answer, Request, Stale, sign_answer, verify_request
 from dbsync.identity.registry import Peer, Role
 
@@ -56,6 +57,46 @@ def problem(status: int, error: str, what: str, *, why: str = "", hint: str = ""
     return Said(status=status, body={"error": error, "what": what, "why": why, "hint": hint, **more})
 
 
+def paper(signed: Signed | None) -> Said:
+    """Hand out something signed, or say that there is nothing yet."""
+    if signed is None:
+        return Said(status=200, body={"data": None})
+    both = {"data": signed.data, "signature": signed.signature}
+    return Said(status=200, body={name: base64.b64encode(value).decode("ascii") for name, value in both.items()})
+
+
+class Register(Protocol):
+    """Who is known, and what was asked before."""
+
+    def of_key(self, key_id: str) -> Peer | None:
+        """Give whose key it is; also somebody who is revoked, for the caller to tell him so."""
+
+    def first_use(self, key_id: str, nonce: str) -> bool:
+        """Use up a request's nonce; False when that was done before."""
+
+    def note_seen(self, name: str) -> None:
+        """Note that somebody spoke just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Who is known by a node's database. The connection is in autocommit."""
+
+    connection: psycopg.Connection
+
+    def of_key(self, key_id: str) -> Peer | None:
+        """Give whose key it is."""
+        return registry.peer_of_key(self.connection, key_id)
+
+    def first_use(self, key_id: str, nonce: str) -> bool:
+        """Use up a request's nonce."""
+        return registry.first_use(self.connection, key_id, nonce)
+
+    def note_seen(self, name: str) -> None:
+        """Note that somebody spoke just now."""
+        registry.note_seen(self.connection, name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """Lets in whoever signed his request, and signs what he is told."""
@@ -70,20 +111,20 @@ class Door:
             sign_answer(answer, said.bytes, self.keys, at=datetime.now(UTC))
         return dict(answer.headers.items())
 
-    def check(self, connection: psycopg.Connection, request: Request, body: bytes) -> Peer | Said:
+    def check(self, register: Register, request: Request, body: bytes) -> Peer | Said:
         """Say who asks, or what is answered to somebody who is not let in."""
         named: list[str] = []
         found: dict[str, Peer] = {}
 
         def known(key_id: str) -> PublicKeys | None:
             named.append(key_id)
-            peer = registry.peer_of_key(connection, key_id)
+            peer = register.of_key(key_id)
             if peer is None or peer.role is Role.UPSTREAM:
                 return None
             found[key_id] = peer
             return peer.keys
 
-        answer = self._checked(connection, request, body, known, found)
+        answer = self._checked(register, request, body, known, found)
         if isinstance(answer, Said):
             node = next((peer.name for peer in found.values()), None)
             reason = (answer.body or {}).get("error")
@@ -92,7 +133,7 @@ class Door:
 
     def _checked(
         self,
-        connection: psycopg.Connection,
+        register: Register,
         request: Request,
         body: bytes,
         known: Callable[[str], PublicKeys | None],
@@ -110,9 +151,9 @@ class Door:
         if len(sender.nonce) > _NONCE:
             return problem(400, "malformed", "the nonce is too long")
         peer = found[sender.key_id]
-        if not registry.first_use(connection, sender.key_id, sender.nonce):
+        if not register.first_use(sender.key_id, sender.nonce):
             return problem(401, "replayed", "this request was answered before")
-        registry.note_seen(connection, peer.name)
+        register.note_seen(peer.name)
         return peer if peer.revoked_at is None else _revoked(peer)
 
 

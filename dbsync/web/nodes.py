@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
-from uuid import UUID
 
-import orjson
 import psycopg
 import structlog
 
@@ -19,37 +16,23 @@ from dbsync.apply import receipts
 from dbsync.batch.codec import Limits, decode
 from dbsync.config.models import Config
 from dbsync.errors import (
-    DbsyncError,
-    Exhausted,
     FormatError,
-    IdentityConflict,
-    LinkHalted,
     NotAdmitted,
-    PrivilegeError,
-    Refusal,
-    SchemaVersionError,
-    Unreachable,
 )
 from dbsync.identity import registry
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import Keys
 from dbsync.model.batch import Receipt
 from dbsync.service.admission import admit
-from dbsync.service.bundles import NotYet
-from dbsync.web.appliers import AGAIN, Appliers
-from dbsync.web.door import Said, Visit
-from dbsync.web.uploads import Misplaced, TooLarge, Upload
+from dbsync.service.certificate import issue
+from dbsync.web.appliers import Appliers
+from dbsync.web.door import Said, Visit, paper
+from dbsync.web.edge import Newcomer, taken_in
+from dbsync.web.says import Malformed, members, number, uuid, word
+from dbsync.web.uploads import Upload
 
-PART = 1 << 20
-"""Bytes of a part at most."""
 _UPLOAD = re.compile(r"[0-9a-f]{64}")
-_TEXT = 200
-"""Characters of anything that is asked for by name."""
 
 log = structlog.get_logger()
-
-
-class Malformed(FormatError):
-    """A request that says what no node of this version says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +54,7 @@ class Desk:
 
     def clock(self, visit: Visit) -> Said:
         """Hear by how much a node's clock is ahead."""
-        off = _members(visit, {"off"})["off"]
+        off = members(visit.body, {"off"})["off"]
         if type(off) not in (int, float):
             raise Malformed("off is no number of seconds", where="request")
         log.info("clock_told", node=visit.peer.name, off=round(float(off), 3))
@@ -79,14 +62,29 @@ class Desk:
 
     def last_receipt(self, visit: Visit) -> Said:
         """Give a node's newest receipt."""
-        incarnation, link = _uuid(visit.query, "incarnation"), _word(visit.query, "link")
+        incarnation, link = uuid(visit.query, "incarnation"), word(visit.query, "link")
         with self.connections() as connection:
             found = receipts.last_receipt(connection, visit.peer.name, incarnation, link)
         return Said(status=200, body={"receipt": None if found is None else _told(found)})
 
+    def certificate(self, visit: Visit) -> Said:
+        """Certify what is here of one life of a node."""
+        incarnation, link = uuid(visit.query, "incarnation"), word(visit.query, "link")
+        with self.connections() as connection:
+            return paper(
+                issue(
+                    connection,
+                    destination=self.config.node.name,
+                    node=visit.peer.name,
+                    incarnation=incarnation,
+                    link=link,
+                    keys=self.keys,
+                )
+            )
+
     def tend(self, visit: Visit) -> Said:
         """Try again what waits of everybody's, and say what waits still of this node's."""
-        lineage = _uuid(_members(visit, {"lineage"}), "lineage")
+        lineage = uuid(members(visit.body, {"lineage"}), "lineage")
         with self.appliers.one() as hand:
             if not registry.owns_lineage(hand.connection, visit.peer.name, lineage):
                 raise NotAdmitted(f"{visit.peer.name} asks about another's database", where=visit.peer.name)
@@ -106,7 +104,7 @@ class Desk:
     def part(self, visit: Visit) -> Said:
         """Take a part of a batch; with the last one, apply it."""
         upload, place = _upload(visit), number(visit.query, "offset")
-        complete = _word(visit.query, "complete")
+        complete = word(visit.query, "complete")
         if complete not in ("true", "false"):
             raise Malformed("complete is neither true nor false", where="request")
         if complete == "true":
@@ -151,57 +149,12 @@ class Desk:
         with self.connections() as connection:
             upload.remove(connection)
 
-    def enrol(self, body: bytes) -> tuple[PublicKeys, Callable[[], Said]]:
-        """Read who wants to come in: his keys, by which his request is to be checked, and what lets him in then."""
-        said = _object(body, {"name", "code", "signing", "sealing"})
-        name, keys = _word(said, "name"), PublicKeys(signing=_word(said, "signing"), sealing=_word(said, "sealing"))
-        try:
-            secret = base64.b32decode(_word(said, "code"))
-        except ValueError:
-            raise Malformed("the code is not in base32", where="request") from None
-
-        def let_in() -> Said:
-            with self.connections() as connection:
-                registry.enrol(connection, name, secret, keys)
-            log.info("node_enrolled", node=name, key=keys.key_id)
-            own = self.keys.public
-            return Said(
-                status=200, body={"name": self.config.node.name, "signing": own.signing, "sealing": own.sealing}
-            )
-
-        return keys, let_in
-
-
-_ANSWERS: tuple[tuple[type[DbsyncError] | tuple[type[DbsyncError], ...], int, str], ...] = (
-    (TooLarge, 413, "too_large"),
-    (Misplaced, 409, "offset"),
-    (Malformed, 400, "malformed"),
-    (FormatError, 422, "format"),
-    (NotAdmitted, 403, "not_yours"),
-    (NotYet, 409, "early"),
-    (IdentityConflict, 409, "conflict"),
-    (LinkHalted, 409, "halted"),
-    (Exhausted, 507, "exhausted"),
-    ((Unreachable, Refusal, PrivilegeError, SchemaVersionError), 503, "busy"),
-)
-"""The status and the word of each kind of error, as docs/reference/http.md has them; the first that fits."""
-_LATER = (503, 507)
-
-
-def explained(error: DbsyncError) -> Said:
-    """Say an error to a node."""
-    status, word = next(((s, w) for kind, s, w in _ANSWERS if isinstance(error, kind)), (500, "bug"))
-    body: dict[str, Any] = {"error": word, "what": error.what, "why": error.why, "hint": error.hint}
-    if isinstance(error, LinkHalted):
-        body["waits_for_row"] = error.waits_for_row
-    return Said(status=status, body=body, headers={"retry-after": str(round(AGAIN))} if status in _LATER else {})
-
-
-def hinted(error: DbsyncError) -> Said:
-    """Say an error to somebody who is not let in yet: how the database behind this server is, is not for everybody."""
-    if isinstance(error, (Malformed, NotAdmitted)):
-        return explained(error)
-    return explained(Unreachable("the upstream's database is away or busy", hint="come again"))
+    def enrol(self, newcomer: Newcomer) -> Said:
+        """Let a node in that brings its secret."""
+        with self.connections() as connection:
+            registry.enrol(connection, newcomer.name, newcomer.secret, newcomer.keys)
+        log.info("node_enrolled", node=newcomer.name, key=newcomer.keys.key_id)
+        return taken_in(self.config.node.name, self.keys.public)
 
 
 def _told(receipt: Receipt) -> Mapping[str, Any]:
@@ -220,41 +173,3 @@ def _upload(visit: Visit) -> Upload:
     if not _UPLOAD.fullmatch(identity):
         raise Malformed("a batch is named by 64 hexadecimal digits", where="request")
     return Upload(peer=visit.peer.name, id=identity)
-
-
-def _members(visit: Visit, wanted: set[str]) -> Mapping[str, Any]:
-    return _object(visit.body, wanted)
-
-
-def _object(body: bytes, wanted: set[str]) -> Mapping[str, Any]:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict) or set(found) != wanted:
-        raise Malformed(
-            "the body is not what belongs here", where="request", why=f"it holds {', '.join(sorted(wanted))}"
-        )
-    return found
-
-
-def _word(said: Mapping[str, Any], name: str) -> str:
-    found = said.get(name)
-    if not isinstance(found, str) or not 0 < len(found) <= _TEXT or not found.isprintable():
-        raise Malformed(f"{name} is missing, or no text that belongs here", where="request")
-    return found
-
-
-def _uuid(said: Mapping[str, Any], name: str) -> UUID:
-    try:
-        return UUID(_word(said, name))
-    except ValueError:
-        raise Malformed(f"{name} is no UUID", where="request") from None
-
-
-def number(said: Mapping[str, Any], name: str) -> int:
-    """Read a number that is asked for by name."""
-    found = _word(said, name)
-    if not (found.isascii() and found.isdigit() and len(found) < 19):  # noqa: PLR2004 - digits of 2**63
-        raise Malformed(f"{name} is no number", where="request")
-    return int(found)

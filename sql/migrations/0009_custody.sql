@@ -15,3 +15,7 @@ COMMENT ON TABLE dbsync.custody IS 'Custody notes of relays for batches that hav
 REVOKE ALL ON dbsync.custody FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dbsync.custody TO dbsync_replicator;
 GRANT SELECT ON dbsync.custody TO dbsync_reader;
+
+-- In which transaction of which life of this node a batch was applied: what a tier above has of it is told by that.
+ALTER TABLE dbsync.receipt ADD xid xid8, ADD life uuid;
+COMMENT ON COLUMN dbsync.receipt.life IS 'The incarnation of this node in which xid counts; null where nothing is passed on.';

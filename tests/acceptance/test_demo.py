@@ -36,6 +36,19 @@ PROMISED = [
     "The databases agree.",
     "Nothing is left running.",
 ]
+PROMISED_IN_THE_FIELD = [
+    "field-01 is enrolled with community",
+    "field-01 is enrolled with the relay driver",
+    "handed to driver: 1 batch, 4 changes",
+    "4 changes are with driver",
+    "Neema is nowhere to be",
+    "2 batches acknowledged: the upstream has them for good",
+    "1 bundle delivered",
+    "receipts of 1 batch came back",
+    "community certifies: everything of field-01 up to batch 2",
+    "community certifies: everything of field-02 up to batch 3",
+    "They agree.",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +93,14 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(ground: Ground) -> N
     story, talk = process.communicate(timeout=240)
     assert (process.returncode, talk) == (0, "")
     assert [sentence for sentence in PROMISED if sentence not in story] == []
+    assert ground.left_over() == []
+
+
+def test_the_second_act_is_told_where_there_is_no_network(ground: Ground) -> None:
+    process = ground.start("--route", "field")
+    story, talk = process.communicate(timeout=240)
+    assert (process.returncode, talk) == (0, "")
+    assert [sentence for sentence in PROMISED_IN_THE_FIELD if sentence not in story] == []
     assert ground.left_over() == []
 
 

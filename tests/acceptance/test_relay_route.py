@@ -172,7 +172,7 @@ def test_a_driver_who_is_lost_costs_nothing_and_one_who_comes_late_brings_nothin
 def test_a_driver_can_neither_read_nor_change_nor_reorder_nor_speak_for_others(field: Field) -> None:
     laptop = field.laptops[0]
     laptop.insert("a secret code", "b", "c")
-    with field.relay.open():
+    with field.relay.within():
         laptop.run()
     first, second = sorted(path for path in field.relay.bundles.iterdir() if path.suffix == ".dbsync")
     assert b"secret" not in first.read_bytes()
@@ -196,7 +196,7 @@ def test_a_trusted_driver_may_read(field: Field) -> None:
     with (laptop.folder / "dbsync.toml").open("a") as file:
         file.write("trusted = true\n")
     laptop.insert("an open code")
-    with field.relay.open():
+    with field.relay.within():
         assert laptop.run().code == 0
     own = Keys.load(field.relay.folder / "keys")
     (bundle,) = (path for path in field.relay.bundles.iterdir() if path.suffix == ".dbsync")

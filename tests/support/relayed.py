@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from dbsync.config.load import load_relay
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.relay.middleman import begin, opened
 from tests.integration.commands import Done, dbsync
 from tests.support.served import free_port
-from tests.support.service import ServiceProcess
+from tests.support.service import ServiceProcess, until
 
 
 class Relay:
@@ -61,6 +64,21 @@ class Relay:
         """List the bundles in custody."""
         found: Any = json.loads(self.must("status", "--json"))
         return [held["file"] for held in found["held"]]
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Let it take bundles without a process of its own, and bring nothing on."""
+        with opened(load_relay(self.folder / "relay.toml")) as relay:
+            settings = uvicorn.Config(relay.house().app(), port=self.port, log_config=None, lifespan="off")
+            server = uvicorn.Server(settings)
+            thread = threading.Thread(target=server.run)
+            thread.start()
+            try:
+                until(lambda: server.started, "the relay does not start")
+                yield
+            finally:
+                server.should_exit = True
+                thread.join()
 
     @contextmanager
     def open(self) -> Iterator[ServiceProcess]:

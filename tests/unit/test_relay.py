@@ -12,15 +12,16 @@ from uuid import uuid4
 import pytest
 
 from dbsync.bundle import files
-from dbsync.bundle.custody import Note, Signed, read_note, write_note
+from dbsync.bundle.custody import Note, read_note, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
-from dbsync.errors import ConfigError, Exhausted, FormatError, NotAdmitted, Refusal, SchemaVersionError
-from dbsync.identity.keys import Keys
+from dbsync.errors import ConfigError, Exhausted, FormatError, Interrupted, NotAdmitted, Refusal, SchemaVersionError
+from dbsync.identity.keys import Keys, Signed
 from dbsync.relay.middleman import begin
 from dbsync.relay.records import Records
-from dbsync.relay.spool import Misplaced, Spool
+from dbsync.relay.spool import Spool
+from dbsync.web.uploads import Misplaced
 
 NODE, RELAY, UPSTREAM = Keys.generate(), Keys.generate(), Keys.generate()
 LIFE = uuid4()
@@ -84,7 +85,7 @@ def test_what_was_changed_cut_or_signed_by_another_is_not_taken(spool: Spool, tm
         spool.finish(name, signature, UPSTREAM.public)
     other = BundleName.of("field-07", LIFE, 2, 2)
     spool.add(other, 0, data)
-    with pytest.raises(Refusal, match="another file"):
+    with pytest.raises(FormatError, match="another file"):
         spool.finish(other, signature, NODE.public)
     with pytest.raises(Misplaced):
         spool.finish(BundleName.of("field-07", LIFE, 3, 3), signature, NODE.public)
@@ -186,6 +187,14 @@ def test_a_request_is_used_once(records: Records) -> None:
     assert records.first_use("KEY", "nonce")
     assert not records.first_use("KEY", "nonce")
     assert records.first_use("OTHER", "nonce")
+
+
+def test_one_visits_the_upstream_at_a_time(records: Records, tmp_path: Path) -> None:
+    with closing(Records(tmp_path / "relay.db")) as another:
+        with records.visit(1.0), pytest.raises(Interrupted), another.visit(0.0):
+            pytest.fail("two visits at once")
+        with another.visit(0.0):
+            pass
 
 
 def test_a_database_of_another_version_is_left_alone(tmp_path: Path) -> None:

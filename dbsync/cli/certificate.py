@@ -1,0 +1,126 @@
+"""``dbsync certificate``: a signed statement of what the destination has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbsync.cli import output
+from dbsync.cli.options import ConfigOption, JsonOption
+from dbsync.cli.settings import settings
+from dbsync.identity.certificate import Certificate, read_certificate
+from dbsync.identity.keys import Signed
+from dbsync.verify.words import counted
+
+SIGNATURE = ".minisig"
+
+
+def certificate(
+    node: Annotated[
+        str | None,
+        typer.Argument(metavar="NODE", help="At a destination: which node's; else this node asks its upstream."),
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write it there, and its signature beside it (.minisig)."),
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say, signed by the destination, up to where it has this node's changes; and list what it has not.
+
+    For whoever decides that a laptop may be wiped: exits 0 when the destination has every change captured up to this moment and
+    none waits in its quarantine, else 1. The destination's signature is minisign's.
+
+    JSON: complete, until, missing (table: changes), and of the certificate destination, node, number, applied_at, waiting,
+    above (tier: up to which batch it has everything), at; certificate is null before the first batch.
+    """
+    chosen = settings(config)
+    if node is not None:
+        from dbsync.service.certificate import issue_here  # noqa: PLC0415 - takes long to import, and only this needs it
+        from dbsync.service.nodes import own_keys  # noqa: PLC0415
+
+        signed = issue_here(chosen, node)
+        _issued(read_certificate(signed, own_keys(chosen)), json=json)
+        _write(out, signed)
+        return
+    from dbsync.service.certificate import ask  # noqa: PLC0415
+
+    found = ask(chosen)
+    if json:
+        output.as_json(
+            {
+                "complete": found.complete,
+                "until": found.until,
+                "missing": {table: waiting.changes for table, waiting in found.missing.items()},
+                "certificate": _json(found.certificate),
+            }
+        )
+    else:
+        if found.certificate is not None:
+            _show(found.certificate)
+        missing = sum(waiting.changes for waiting in found.missing.values())
+        if missing:
+            tables = ", ".join(f"{table} {waiting.changes:,}" for table, waiting in found.missing.items())
+            output.line(
+                f"{counted(missing, 'change')} captured here {'is' if missing == 1 else 'are'} missing there: {tables}"
+            )
+        else:
+            output.line(f"every change captured here up to {found.until:%Y-%m-%d %H:%M:%S %Z} is there")
+    if found.signed is not None:
+        _write(out, found.signed)
+    if not found.complete:
+        output.talk("do not wipe this laptop yet: dbsync run   then: dbsync certificate")
+        raise typer.Exit(1)
+
+
+def _issued(found: Certificate, *, json: bool) -> None:
+    if json:
+        output.as_json({"certificate": _json(found)})
+    else:
+        _show(found)
+
+
+def _show(found: Certificate) -> None:
+    output.line(
+        f"{found.destination} certifies: everything of {found.node} up to batch {found.number}, applied"
+        f" {found.applied_at:%Y-%m-%d %H:%M:%S %Z}"
+    )
+    if found.waiting:
+        output.line(
+            f"  of it {counted(found.waiting, 'change')} in quarantine there: dbsync quarantine list   (at {found.destination})"
+        )
+    for tier, number in found.above.items():
+        reached = (
+            "it cannot be told yet"
+            if number is None
+            else "all of it"
+            if number >= found.number
+            else f"up to batch {number}"
+        )
+        output.line(f"  {tier}: {reached}")
+
+
+def _json(found: Certificate | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {
+        "destination": found.destination,
+        "node": found.node,
+        "number": found.number,
+        "applied_at": found.applied_at,
+        "waiting": found.waiting,
+        "above": dict(found.above),
+        "at": found.at,
+    }
+
+
+def _write(out: Path | None, signed: Signed) -> None:
+    if out is None:
+        return
+    out.write_bytes(signed.data)
+    out.with_name(out.name + SIGNATURE).write_bytes(signed.signature)
+    output.talk(f"{out} and {out.name}{SIGNATURE}: minisign -V -P (dbsync nodes show of the destination) -m {out}")
