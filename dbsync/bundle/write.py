@@ -36,27 +36,32 @@ def write_bundle(
     try:
         with files.told(folder, "the bundle was not written"):
             files.sync_folder(folder)
+            _tidy(folder, head)
             first = seen.first()
             if first is None:
                 return []
+            plain = _Reader(write_stream(head, seen.again()))
             with volumes:
-                pyrage.encrypt_io(
-                    _Reader(write_stream(head, seen.again())),
-                    volumes,
-                    [x25519.Recipient.from_str(r) for r in recipients],
-                )
+                _seal(plain, volumes, [x25519.Recipient.from_str(r) for r in recipients])
             name = BundleName.of(head.node, head.incarnation, first, seen.last)
             return _finished(folder, name, volumes.paths, keys)
-    except pyrage.EncryptError as error:
-        volumes.remove()
-        raise (
-            volumes.trouble
-            or seen.trouble
-            or Exhausted("the bundle was not written", where=str(folder), why=str(error))
-        ) from None
     except BaseException:
         volumes.remove()
         raise
+
+
+def _seal(plain: _Reader, volumes: _Volumes, recipients: Sequence[x25519.Recipient]) -> None:
+    """Seal, and raise what went wrong at either end: age tells only that something did, and of its last write not even that."""
+    why = ""
+    try:
+        pyrage.encrypt_io(plain, volumes, recipients)
+    except pyrage.EncryptError as error:
+        why = str(error)
+    trouble = volumes.trouble or plain.trouble
+    if trouble is None and why:
+        trouble = Exhausted("the bundle was not written", where="age", why=why)
+    if trouble is not None:
+        raise trouble
 
 
 def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Keys) -> list[Path]:
@@ -71,6 +76,14 @@ def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Key
             signature = keys.signing.sign(file, trusted_comment=comment(name, place, len(paths)))
         files.write(path.with_name(path.name + SIGNATURE), bytes(signature) + b"\n")
     return paths
+
+
+def _tidy(folder: Path, head: Head) -> None:
+    """Remove what this node did not finish: the stick was pulled."""
+    begun = PARTIAL.partition("{volume}")[0].format(node=head.node, life=head.incarnation.hex[:8])
+    for entry in os.scandir(folder):
+        if entry.name.startswith(begun) and entry.name.endswith(".partial"):
+            files.remove(folder / entry.name)
 
 
 def remove_bundle(folder: Path, name: BundleName) -> None:
@@ -97,21 +110,16 @@ class _Seen:
         self._batches = iter(batches)
         self._ahead: tuple[int, Iterable[bytes]] | None = None
         self.last = 0
-        self.trouble: DbsyncError | None = None
 
     def first(self) -> int | None:
         self._ahead = next(self._batches, None)
         return None if self._ahead is None else self._ahead[0]
 
     def again(self) -> Iterator[tuple[int, Iterable[bytes]]]:
-        try:
-            while self._ahead is not None:
-                self.last = self._ahead[0]
-                yield self._ahead
-                self._ahead = next(self._batches, None)
-        except DbsyncError as error:
-            self.trouble = error
-            raise
+        while self._ahead is not None:
+            self.last = self._ahead[0]
+            yield self._ahead
+            self._ahead = next(self._batches, None)
 
 
 class _Reader:
@@ -120,10 +128,16 @@ class _Reader:
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._held = b""
+        self.trouble: Exception | None = None
+        """What went wrong where they come from."""
 
     def read(self, size: int = -1) -> bytes:
         while not self._held:
-            chunk = next(self._chunks, None)
+            try:
+                chunk = next(self._chunks, None)
+            except Exception as error:
+                self.trouble = error
+                raise
             if chunk is None:
                 return b""
             self._held = chunk

@@ -193,8 +193,15 @@ class Stick:
         """Write the receipts of all nodes whose bundles were there: the newest, for another may write them as well."""
         for node in self.receipts:
             with self._turn(node):
-                found = [Carried(link=link, receipt=one) for link, one in receipts.newest(self._asking, node)]
+                found = [self._newest(link, one) for link, one in receipts.newest(self._asking, node)]
                 write_receipts(folder, destination=destination, node=node, receipts=found, keys=self._keys)
+
+    def _newest(self, link: str, receipt: Receipt) -> Carried:
+        """Give a receipt as it was made where that was here and now: then it says what went into quarantine."""
+        made = self.receipts[receipt.node].get((receipt.incarnation, link))
+        return (
+            made if made is not None and made.receipt.number == receipt.number else Carried(link=link, receipt=receipt)
+        )
 
     def write_seen(self, folder: Path, destination: str) -> None:
         """Write the receipts that are known without asking the database, which may be away."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dbsync.bundle.read import is_whole
 from dbsync.bundle.receipts import read_receipts
 from dbsync.bundle.write import VOLUME, remove_bundle, write_bundle
 from dbsync.config.models import Config
-from dbsync.errors import FormatError, Refusal
+from dbsync.errors import FormatError, Interrupted, Refusal
 from dbsync.identity.keys import Keys
 from dbsync.model.batch import Batch
 from dbsync.postgres import translated
@@ -45,13 +45,15 @@ class Export:
     held: HeldLink
     seen: dict[object, bool] = field(default_factory=dict)
     """Which files are as they were signed: kept by whoever knows that the stick stayed where it is."""
+    stop: Callable[[], bool] = bool
+    """Asked again and again: an export that is stopped raises Interrupted, and leaves nothing half done."""
 
     def make(self, config: Config, *, limit: int = VOLUME) -> Exported:
         """Take the receipts, let go of what they are for, and write what is not there."""
         held, left = self.held, list[Left]()
         acknowledged = self._take_home(left)
         there = self._there()
-        counted = _Counted(held.outbox.batches(config.batch.max_changes, beside=there))
+        counted = _Counted(held.outbox.batches(config.batch.max_changes, beside=there), self.stop)
         paths = write_bundle(
             self.folder,
             held.head,
@@ -124,8 +126,9 @@ class Export:
 class _Counted:
     """Batches on their way onto a stick, and how many they were."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
+    def __init__(self, batches: Iterable[Batch], stop: Callable[[], bool]) -> None:
         self._batches = batches
+        self._stop = stop
         self.batches = 0
         self.changes = 0
 
@@ -135,13 +138,15 @@ class _Counted:
             for batch in self._batches:
                 self.batches += 1
                 self.changes += batch.header.changes
-                yield batch.header.number, _told(encode(batch))
+                yield batch.header.number, self._chunks(batch)
 
-
-def _told(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Read chunks from the source; what breaks there is told as it is."""
-    with translated("source"):
-        yield from chunks
+    def _chunks(self, batch: Batch) -> Iterator[bytes]:
+        """Read from the source; what breaks there is told as it is."""
+        with translated("source"):
+            for chunk in encode(batch):
+                if self._stop():
+                    raise Interrupted("the export was stopped", where="stick", why="the service was told to end")
+                yield chunk
 
 
 def export(config: Config, folder: Path, *, limit: int = VOLUME) -> Exported:

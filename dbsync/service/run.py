@@ -89,7 +89,7 @@ class Service:
 
     def _once(self) -> int:
         if self.config.upstream.route is Route.FILE:
-            return self._fill_once(Sticks(config=self.config))
+            return self._fill_once(Sticks(config=self.config, stop=self.stop.is_set))
         with self._link() as link:
             self._refuse_if_paused(link.reader)
             shipped = link.ship(self.stop.is_set)
@@ -167,7 +167,7 @@ class Service:
     def _stay(self) -> Iterator[None]:
         """Hold the route and ship whatever comes; yield whenever nothing is left."""
         if self.config.upstream.route is Route.FILE:
-            yield from self._fill_sticks(Sticks(config=self.config))
+            yield from self._fill_sticks(Sticks(config=self.config, stop=self.stop.is_set))
             return
         with self._link() as link:
             log.info("link_connected", link=link.name)

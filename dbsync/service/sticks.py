@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import structlog
 from dbsync.bundle import files
 from dbsync.bundle.names import receipts_name
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, Exhausted
+from dbsync.errors import DbsyncError, Exhausted, Interrupted
 from dbsync.identity.keys import Keys
 from dbsync.service.export import Export, Exported
 from dbsync.service.held import HeldLink
@@ -45,6 +46,7 @@ class Sticks:
     """The stick of one link, in the folder that ``upstream.url`` names."""
 
     config: Config
+    stop: Callable[[], bool]
     _waiting: int = 0
     """Batches without a receipt, when a stick was last here."""
     _files: dict[object, bool] = field(default_factory=dict)
@@ -98,9 +100,13 @@ class Sticks:
             return self._seen
         keys = Keys.load(Path(self.config.node.keys))
         try:
-            done = Export(folder=self.folder, keys=keys, held=held, seen=self._files).make(self.config)
+            done = Export(folder=self.folder, keys=keys, held=held, seen=self._files, stop=self.stop).make(self.config)
         except files.Gone as error:
             return self._pulled(error)
+        except Interrupted:
+            if not self.stop():
+                raise
+            return self._seen or Seen(state=LinkState.STOPPED)
         except Exhausted as error:
             if error.where == "source":
                 raise

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dbsync.bundle import files
+from dbsync.config.load import load
 from dbsync.errors import DbsyncError, FormatError, Refusal
 from dbsync.identity.keys import Keys
+from dbsync.service.held import held_link
+from dbsync.service.link import LinkState
+from dbsync.service.run import Service
+from dbsync.service.sticks import Sticks
 from tests.acceptance.test_bundle_route import Place
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import dbsync
@@ -202,6 +209,54 @@ def test_run_once_does_with_the_stick_what_is_to_be_done_or_says_that_none_is_in
     remote.put_in()
     assert "1 batch acknowledged" in dbsync(laptop.folder, "run", "--once").out
     assert remote.state() == ("up to date", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "what"),
+    [
+        (28, "stick full", "no space left"),
+        (5, "waits for the stick", "was the stick removed"),
+        (30, "halted", "read-only"),
+    ],
+)
+def test_a_stick_that_is_full_or_pulled_or_locked_is_told_and_gone_on_with(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, number: int, state: str, what: str
+) -> None:
+    laptop = remote.laptop
+    remote.enrol()
+    laptop.insert("a")
+
+    def broken(_: Path) -> object:
+        raise OSError(number, os.strerror(number))
+
+    config = load(laptop.folder / "dbsync.toml", {})
+    with monkeypatch.context() as failing:
+        failing.setattr(files, "begun", broken)
+        with pytest.raises(DbsyncError, match=what):
+            Service(config=config).run_once()
+    assert remote.state()[0] == state
+    assert what in remote.state()[1]
+    assert not list(remote.stick.glob("*.dbsync"))
+    assert Service(config=config).run_once() == 1
+    assert remote.state()[0] == "written to the stick"
+
+
+def test_an_export_that_is_stopped_leaves_nothing_half_done(remote: Remote) -> None:
+    remote.enrol()
+    remote.laptop.insert("a")
+    half = remote.stick / f".field-01.{life(remote.laptop)}-3.partial"
+    half.write_bytes(b"of a stick that was pulled")
+    config = load(remote.laptop.folder / "dbsync.toml", {})
+    with held_link(config) as held:
+        assert Sticks(config=config, stop=lambda: True).look(held).state is LinkState.STOPPED
+    assert not list(remote.stick.glob("*.dbsync"))
+    assert not half.exists()
+    assert Service(config=config).run_once() == 1
+
+
+def life(place: Place) -> str:
+    """Give the head of a laptop's incarnation."""
+    return str(place.database.value("SELECT incarnation FROM dbsync.node"))[:8]
 
 
 def test_a_stick_that_leads_elsewhere_is_not_used(remote: Remote, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dbsync.bundle.names import SIGNATURE
 from dbsync.bundle.read import open_bundle
 from dbsync.bundle.receipts import Carried, read_receipts, write_receipts
 from dbsync.bundle.stream import Head, Stream, write_stream
-from dbsync.bundle.write import write_bundle
+from dbsync.bundle.write import _Volumes, write_bundle
 from dbsync.errors import DbsyncError, Exhausted, FormatError, Unreachable
 from dbsync.identity.keys import Keys
 from dbsync.model.batch import Receipt
@@ -220,9 +220,37 @@ def test_a_full_stick_is_told_and_nothing_stays_on_it(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_breaks_where_the_batches_come_from_is_told_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [3, 100_000, 1_000_000])
+@pytest.mark.parametrize("turn", range(5))
+def test_a_stick_that_is_full_at_any_write_has_no_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, turn: int
+) -> None:
+    calls, real = iter(range(1000)), _Volumes._write
+
+    def full(volumes: _Volumes, data: memoryview) -> None:
+        if next(calls) == turn:
+            raise OSError(28, "No space left on device")
+        real(volumes, data)
+
+    monkeypatch.setattr(_Volumes, "_write", full)
+    batches = [(1, [os.urandom(size)])]
+    try:
+        write_bundle(tmp_path, HEAD, batches, recipients=[SERVER.public.sealing], keys=NODE)
+    except Exhausted:
+        assert list(tmp_path.iterdir()) == []
+    for bundle in find_bundles(tmp_path).usable:
+        assert opened(bundle) == [(1, b"".join(batches[0][1]))]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_breaks_where_the_batches_come_from_is_told_as_it_is(tmp_path: Path, inside: bool) -> None:
+    def payload() -> object:
+        yield b"one"
+        if inside:
+            raise Unreachable("the source is away")
+
     def batches() -> object:
-        yield 1, [b"one"]
+        yield 1, payload()
         raise Unreachable("the source is away")
 
     with pytest.raises(Unreachable, match="the source is away"):
