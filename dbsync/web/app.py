@@ -76,6 +76,7 @@ class Server:
                 Route("/v1/clock", signed(desk.clock), methods=["POST"]),
                 Route("/v1/receipts/last", signed(desk.last_receipt)),
                 Route("/v1/certificate", signed(desk.certificate)),
+                Route("/v1/rotate", signed(desk.rotate), methods=["POST"]),
                 Route("/v1/tend", signed(desk.tend), methods=["POST"]),
                 Route("/v1/batches/{id}", signed(desk.kept), methods=["GET"]),
                 Route("/v1/batches/{id}", signed(desk.part, PART), methods=["PATCH"]),

@@ -26,7 +26,7 @@ from dbsync.service.admission import admit
 from dbsync.service.certificate import issue
 from dbsync.web.appliers import Appliers
 from dbsync.web.door import Said, Visit, paper
-from dbsync.web.edge import Newcomer, taken_in
+from dbsync.web.edge import Newcomer, rotation_of, taken_in
 from dbsync.web.says import Malformed, members, number, uuid, word
 from dbsync.web.uploads import Upload
 
@@ -81,6 +81,14 @@ class Desk:
                     keys=self.keys,
                 )
             )
+
+    def rotate(self, visit: Visit) -> Said:
+        """Know a node by other keys from now on."""
+        keys = rotation_of(visit)
+        with self.connections() as connection:
+            registry.rotate(connection, visit.peer.name, keys)
+        log.info("keys_rotated", node=visit.peer.name, key=keys.key_id)
+        return Said(status=200, body={})
 
     def tend(self, visit: Visit) -> Said:
         """Try again what waits of everybody's, and say what waits still of this node's."""
