@@ -83,3 +83,11 @@ RETURNING applied_at
 -- name: note_retries
 UPDATE dbsync.receipt SET retries = %(retries)s
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link = %(link)s AND number = %(number)s
+
+-- name: hold_stick
+-- Two who bring in the same stick take turns, bundle by bundle of one node: the second finds what is here already. A lock of
+-- the session: a bundle is many transactions.
+SELECT pg_advisory_lock(hashtextextended('dbsync stick ' || %(node)s, 0))
+
+-- name: let_go_of_stick
+SELECT pg_advisory_unlock(hashtextextended('dbsync stick ' || %(node)s, 0))

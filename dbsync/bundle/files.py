@@ -21,6 +21,10 @@ class Gone(Unreachable):
     """A file on a stick that cannot be read or written now; others on it may be."""
 
 
+class Unfit(Refusal):
+    """A stick, or a folder of this computer, that cannot be used as it is."""
+
+
 @contextmanager
 def told(path: Path, what: str) -> Iterator[None]:
     """Say what went wrong with a file in words that help."""
@@ -31,7 +35,7 @@ def told(path: Path, what: str) -> Iterator[None]:
         if error.errno in _FULL:
             raise Exhausted(what, where=str(path), why=why, hint="another stick, or room on this one") from None
         if error.errno == errno.ELOOP:
-            raise Refusal(
+            raise Unfit(
                 what,
                 where=str(path),
                 why="it is a symbolic link: the stick was prepared by somebody",
@@ -39,7 +43,7 @@ def told(path: Path, what: str) -> Iterator[None]:
             ) from None
         if error.errno in _GONE:
             raise Gone(what, where=str(path), why=f"{why}: was the stick removed?", hint="put it in again") from None
-        raise Refusal(
+        raise Unfit(
             what, where=str(path), why=why, hint=f"is {path.parent} the right folder, and may you write there?"
         ) from None
 
@@ -117,6 +121,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         return  # the stick is gone: there is nothing to remove it from
+
+
+def refuse_link(folder: Path) -> None:
+    """Raise OSError for a folder that leads elsewhere, and for what is none."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
 
 
 def sync_folder(folder: Path) -> None:

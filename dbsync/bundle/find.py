@@ -28,6 +28,11 @@ class Bundle:
     key_id: str
     """By whose key it says it is signed."""
 
+    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """Tell its files from others of their names, without reading them. Raises OSError."""
+        found = [(path.name, path.stat(follow_symlinks=False)) for path in self.paths]
+        return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
@@ -53,6 +58,7 @@ def find_bundles(folder: Path) -> Found:
     volumes: dict[BundleName, dict[int, Path]] = defaultdict(dict)
     bad: list[Left] = []
     with files.told(folder, "the folder cannot be read"):
+        files.refuse_link(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         found = read_name(entry.name)

@@ -11,6 +11,7 @@ _BUNDLE = re.compile(
     r"(?:\.(?P<volume>\d{3}))?"
 )
 _RECEIPTS = re.compile(r"(?P<node>[A-Za-z0-9._-]{1,63})\.receipts\.json")
+_REQUEST = re.compile(r"(?P<node>[A-Za-z0-9._-]{1,63})\.enrolment\.age")
 SIGNATURE = ".minisig"
 
 
@@ -68,6 +69,26 @@ def is_of(name: BundleName, text: str) -> bool:
 def receipts_name(node: str) -> str:
     """Name the file of a node's receipts."""
     return f"{node}.receipts.json"
+
+
+def invitation_name(node: str) -> str:
+    """Name the file in which a node finds the keys of its upstream."""
+    return f"{node}.invitation.json"
+
+
+def request_name(node: str) -> str:
+    """Name the file in which a node asks to be let in."""
+    return f"{node}.enrolment.age"
+
+
+def read_request_name(text: str) -> str | None:
+    """Give the node that asks to be let in by a file of this name.
+
+    >>> read_request_name("field-07.enrolment.age"), read_request_name("field-07.enrolment.age.minisig")
+    ('field-07', None)
+    """
+    found = _REQUEST.fullmatch(text)
+    return None if found is None else found["node"]
 
 
 def is_receipts(text: str) -> bool:

@@ -53,6 +53,7 @@ def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried
     """Read a node's receipts by its upstream; none where there are none. Raises FormatError for what that did not write."""
     path = folder / receipts_name(node)
     with files.told(path, "the receipts were not read"):
+        files.refuse_link(folder)
         try:
             data = files.read(path, LARGEST)
             signature = files.read(path.with_name(path.name + SIGNATURE), SIGNATURE_BYTES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +12,7 @@ from dbsync.bundle.find import Left
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
-from dbsync.service import bundles
+from dbsync.service import bundles, logs
 from dbsync.service import export as exports
 from dbsync.verify.words import counted
 
@@ -44,7 +45,8 @@ def export(
     JSON: files (list of names), batches and changes (written now), waiting (batches without a receipt, all of them on the
     stick), acknowledged (batches whose receipts were on the stick), left (receipts that were not used: name, why, hint).
     """
-    done = exports.export(settings(config), folder, limit=volume * 1_000_000)
+    with logs.quietly():
+        done = exports.export(settings(config), folder, limit=volume * 1_000_000)
     if json:
         output.as_json(
             {
@@ -76,14 +78,18 @@ def export(
 def import_(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Apply what is on a stick to this node's own database, and write the receipts onto it.
 
-    Bundles of any nodes, in any order, brought twice or in part: what is next is applied, what is here already is passed
-    over, and what cannot be used yet stays, with a reason. Exits 1 when something stays.
+    Nodes that come with the code of an invitation are let in first. Bundles of any nodes, in any order, brought twice or in
+    part: what is next is applied, what is here already is passed over, and what cannot be used yet stays, with a reason.
+    Exits 1 when something stays.
 
-    JSON: brought, each with node, applied (batch numbers), known, changes, held; left, each with name, why, hint.
+    JSON: enrolled (names); brought, each with name, node, applied (batch numbers), known, changes, held; left, each with name, why, hint.
     """
-    done = bundles.bring_in(settings(config), folder)
+    with logs.quietly():
+        done = bundles.bring_in(settings(config), folder)
     if json:
-        output.as_json({"brought": done.brought, "left": done.left})
+        output.as_json(
+            {"enrolled": done.enrolled, "brought": [_brought(one) for one in done.brought], "left": done.left}
+        )
     else:
         _show(done)
     if done.left:
@@ -93,7 +99,8 @@ def import_(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOp
 @app.command("receipts")
 def receipts(folder: FolderArgument, *, config: ConfigOption = None) -> None:
     """Take the receipts for this node from a stick; what they are for is in the upstream for good."""
-    taken = exports.receive(settings(config), folder)
+    with logs.quietly():
+        taken = exports.receive(settings(config), folder)
     _say_acknowledged(taken)
     if not taken:
         output.line("no receipts for this node that it did not have")
@@ -117,7 +124,13 @@ def inspect(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOp
     _say_left(looked.left)
 
 
+def _brought(one: bundles.Brought) -> dict[str, Any]:
+    return {**asdict(one), "name": one.name.file()}
+
+
 def _show(done: bundles.Imported) -> None:
+    for name in done.enrolled:
+        output.line(f"{name} is enrolled")
     for one in done.brought:
         known = f", {one.known} known already" if one.known else ""
         held = f"; {counted(one.held, 'change')} in quarantine: dbsync quarantine list --here" if one.held else ""
@@ -127,7 +140,7 @@ def _show(done: bundles.Imported) -> None:
     _say_left(done.left)
     if done.brought:
         output.talk("the receipts are on the stick: let it come back to its nodes")
-    elif not done.left:
+    elif not done.left and not done.enrolled:
         output.talk("there is no bundle in this folder")
 
 

@@ -12,6 +12,7 @@ import typer
 
 from dbsync import schema
 from dbsync.capture import install
+from dbsync.check.elsewhere import of_elsewhere, of_stick
 from dbsync.check.finding import warning
 from dbsync.check.https import of_https
 from dbsync.check.preflight import is_fine, of_topmost, preflight
@@ -56,8 +57,9 @@ def check(*, config: ConfigOption = None, json: JsonOption = False) -> None:
 def _both(settings: Config) -> list[Finding]:
     with reach(settings.node.source, "source") as source, _upstream(settings) as upstream:
         found = preflight(settings, source, upstream, revision=schema.head(), trigger_states=_trigger_states)
-        if settings.upstream.route is Route.HTTPS:
-            found += of_https(settings, source)
+        if settings.upstream.route is not Route.DIRECT:
+            way = of_stick if settings.upstream.route is Route.FILE else of_https
+            found += of_elsewhere(settings, source, way(settings))
     return found
 
 

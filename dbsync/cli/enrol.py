@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +14,16 @@ from dbsync.cli import output
 from dbsync.cli.options import ConfigOption
 from dbsync.config.discover import discover
 from dbsync.config.load import load
+from dbsync.config.models import Route, route_of
 from dbsync.errors import ConfigError
 
 
 def enrol(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="The upstream's address: https://host or https://host:port")
+        str,
+        typer.Argument(
+            metavar="URL", help="The upstream's address: https://host or https://host:port, or file:///the/stick"
+        ),
     ],
     code: Annotated[str, typer.Argument(metavar="CODE", help="What dbsync nodes invite printed over there.")],
     *,
@@ -34,6 +40,8 @@ def enrol(
     The upstream's operator types dbsync nodes invite NAME, NAME being this node's, and sends the code by a way he trusts.
     Afterwards the upstream takes this node's changes, and this node believes nobody else's receipts. The keys are kept in
     the source database, so type this as who installs; upstream.url in dbsync.toml becomes this address.
+    Where no line goes, URL is the folder of a stick with the invitation that dbsync nodes invite --stick wrote. The request to
+    be let in is left on it, sealed, and bundles may follow at once: it is granted where the stick is imported.
     With --relay it is a middleman that is met, who carries sealed bundles while there is no route; [[relays]] has him then.
     """
     # They take long to import, and only this needs them.
@@ -46,21 +54,39 @@ def enrol(
         done = enrol_with_relay(settings, url, code, replace=replace)
         output.line(f"{settings.node.name} is enrolled with the relay {done.label} (key {done.key_id})")
         if url.rstrip("/") not in {known.url.rstrip("/") for known in settings.relays}:
-            _write(path, url, done.label)
+            _write_relay(path, url, done.label)
         return
     done = exchange(settings, url, code, replace=replace)
-    output.line(f"{settings.node.name} is enrolled with {done.name or done.label} (key {done.key_id})")
+    by_stick = route_of(url) is Route.FILE
+    how = (
+        f"knows {done.label}, and asks it on the stick to be let in"
+        if by_stick
+        else f"is enrolled with {done.name or done.label}"
+    )
+    output.line(f"{settings.node.name} {how} (key {done.key_id})")
     if settings.upstream.url.rstrip("/") != url.rstrip("/"):
-        _write(path, url)
+        _write(path, url, done.label if by_stick and settings.upstream.name is None else None)
     output.talk("next: dbsync check   then: dbsync run")
 
 
-def _write(path: Path, url: str, relay: str | None = None) -> None:
-    from dbsync.config.edit import add_relay, set_upstream  # noqa: PLC0415 - tomlkit takes long to import
+def _write(path: Path, url: str, name: str | None) -> None:
+    from dbsync.config.edit import set_upstream  # noqa: PLC0415 - tomlkit takes long to import
 
-    section = "[upstream]" if relay is None else "[[relays]]"
+    with _or_by_hand(path, "[upstream]", url):
+        set_upstream(path, url, name)
+
+
+def _write_relay(path: Path, url: str, name: str) -> None:
+    from dbsync.config.edit import add_relay  # noqa: PLC0415 - tomlkit takes long to import
+
+    with _or_by_hand(path, "[[relays]]", url):
+        add_relay(path, url, name)
+
+
+@contextmanager
+def _or_by_hand(path: Path, section: str, url: str) -> Iterator[None]:
     try:
-        set_upstream(path, url) if relay is None else add_relay(path, url, relay)
+        yield
     except ConfigError as error:
         output.talk(f'{error.what} ({error.why}): write url = "{url}" into {section} of {path}')
         return

@@ -41,7 +41,13 @@ def init(  # noqa: PLR0913 - the options of a command
     source: Annotated[
         str, typer.Option(metavar="DSN", help="The database to read: service=..., key=value pairs or postgresql://...")
     ],
-    upstream: Annotated[str, typer.Option(metavar="DSN", help="The database to ship to, written the same way.")],
+    upstream: Annotated[
+        str,
+        typer.Option(
+            metavar="DSN",
+            help="The database to ship to, written the same way; or https://host, or file:///folder/on/a/stick.",
+        ),
+    ],
     node: Annotated[str | None, typer.Option(metavar="NAME", help="This node's name; else the host's.")] = None,
     tables: Annotated[
         list[str] | None,

@@ -35,7 +35,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The node's na
 
 
 @app.command("invite")
-def invite(
+def invite(  # noqa: PLR0913 - the options of a command
     name: NameArgument,
     *,
     expires: Annotated[str, typer.Option(metavar="TIME", help="How long the code is good: 30min, 12h, 7d.")] = "7d",
@@ -46,13 +46,18 @@ def invite(
         bool,
         typer.Option("--relay", help="It is a middleman: it carries sealed bundles of the nodes that are known here."),
     ] = False,
+    stick: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="No line goes there: write this server's keys onto a stick, for the node."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Let a node come: prints a code that is good for one use, to be typed there.
 
     Carry the code as you would a password. With it the two exchange their keys, and each is sure of the other: nothing
-    is shared afterwards. A node that was revoked comes back with new keys.
+    is shared afterwards. A node that was revoked comes back with new keys. The code is not on the stick of --stick: carry it
+    another way.
 
     JSON: node, code, expires_at.
     """
@@ -60,13 +65,20 @@ def invite(
         raise UsageError(
             f"{name!r} is no name of a node", why="a name has 1 to 63 letters, digits, '.', '_' or '-'", hint=""
         )
-    found = nodes.invite(settings(config), name, passes_on=passes_on, expires=duration(expires), relay=relay)
+    found = nodes.invite(
+        settings(config), name, passes_on=passes_on, expires=duration(expires), relay=relay, stick=stick
+    )
     if json:
         output.as_json({"node": found.name, "code": found.code, "expires_at": found.expires_at})
         return
     output.line(found.code)
     command = "dbsync relay enrol" if relay else "dbsync enrol"
-    output.talk(f"on {name}, until {found.expires_at:%Y-%m-%d %H:%M %Z}:  {command} URL {found.code}")
+    url = "URL" if stick is None else "file:///..."
+    output.talk(f"on {name}, until {found.expires_at:%Y-%m-%d %H:%M %Z}:  {command} {url} {found.code}")
+    if stick is not None:
+        output.talk(
+            "its URL is where the stick is mounted there; what it leaves on it is taken in by dbsync bundle import DIR"
+        )
 
 
 @app.command("list")

@@ -19,6 +19,7 @@ from dbsync.verify.words import counted
 
 if TYPE_CHECKING:
     from dbsync.service.relays import Met
+    from dbsync.service.sticks import Seen
 
 
 class Switch(StrEnum):
@@ -39,6 +40,8 @@ def run(
     upstream is waited for; meanwhile the relays of [[relays]] that are in reach are handed what has no receipt, and give
     the receipts they bring. With --once, exits 0 when everything is upstream or with a relay, 69 when there is no route, 1
     when a change cannot be applied (dbsync status says which and why).
+    Where the upstream is a folder on a stick, its receipts are taken and what has none is written onto it whenever the
+    stick is in; with --once now, and without a stick it exits 69.
     """
     # Other commands need neither, and they take long to import.
     from dbsync.service import logs  # noqa: PLC0415
@@ -53,12 +56,26 @@ def run(
             service.run()
             return
         shipped = service.run_once()
+    if service.filled is not None:
+        _show_filled(service.filled)
+        return
     for met in service.met:
         output.line(_handed_over(met))
     if service.met:
         output.talk(f"{label} is not in reach; every change is kept here until its receipt is back")
         return
     output.line(f"{shipped:,} changes shipped to {label}" if shipped else "nothing was pending")
+
+
+def _show_filled(seen: Seen) -> None:
+    if seen.acknowledged:
+        output.line(f"{counted(seen.acknowledged, 'batch', 'batches')} acknowledged: the upstream has them for good")
+    if seen.changes:
+        output.line(f"{counted(seen.changes, 'change')} written to the stick")
+    elif not seen.reason:
+        output.line("nothing was pending")
+    if seen.reason:
+        output.talk(seen.reason)
 
 
 def _handed_over(met: Met) -> str:

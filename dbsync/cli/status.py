@@ -23,8 +23,9 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show the node, its link and its tables: from the node's own database, whether or not the service runs.
 
-    JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state, since,
-    reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's)}, pending (changes without a
+    JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state (new, streaming,
+    unreachable, halted, paused, stopped; of a stick: waits for the stick, written to the stick, stick full, up to date),
+    since, reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's)}, pending (changes without a
     receipt), quarantined (changes waiting upstream at the last contact), waiting_here (changes of other nodes in this
     database's own quarantine), lag (seconds, null when nothing is pending), tables [{table, pending, oldest, today,
     trigger, quarantined}], exact (false: pending is an estimate, there is too much to count), log {bytes (on disk),

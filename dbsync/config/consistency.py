@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dbsync.config.locate import Loc
-from dbsync.config.models import NodeConfig, TableConfig, UpstreamConfig
+from dbsync.config.models import NodeConfig, Route, TableConfig, UpstreamConfig
 from dbsync.config.problems import Fault
 from dbsync.model.policy import OnConflict
 
@@ -25,8 +25,15 @@ def contradictions(entries: Mapping[int, TableConfig]) -> Iterator[Fault]:
             )
 
 
-def same_database(node: NodeConfig, upstream: UpstreamConfig) -> Iterator[Fault]:
-    """Find an upstream that is the source itself."""
+def upstream_fits(node: NodeConfig, upstream: UpstreamConfig) -> Iterator[Fault]:
+    """Find an upstream that is the source itself, or one without a name whose address gives none."""
+    if upstream.route is Route.FILE and upstream.name is None:
+        yield Fault(
+            loc=("upstream", "name"),
+            message="a stick does not say whose it is: 'name' is missing",
+            hint='write name = "..." as the upstream is called, the same over every route',
+            at="section",
+        )
     if node.source == upstream.url:
         yield Fault(loc=("upstream", "url"), message="the upstream is the source itself", quoted=False)
 

@@ -12,10 +12,16 @@ from dbsync.config.load import read_text
 from dbsync.errors import ConfigError
 
 
-def set_upstream(path: Path, url: str) -> None:
-    """Write another ``[upstream] url`` into a file, whole or not at all. Raises ConfigError where it cannot be written."""
+def set_upstream(path: Path, url: str, name: str | None = None) -> None:
+    """Write another ``[upstream] url``, and a name if one is given, into a file, whole or not at all.
+
+    Raises ConfigError where it cannot be written.
+    """
     document = tomlkit.parse(read_text(path))
-    document.setdefault("upstream", tomlkit.table())["url"] = url
+    section = document.setdefault("upstream", tomlkit.table())
+    section["url"] = url
+    if name is not None:
+        section["name"] = name
     _write(path, document)
 
 

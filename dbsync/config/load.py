@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dbsync.config import wording
-from dbsync.config.consistency import contradictions, same_database
+from dbsync.config.consistency import contradictions, upstream_fits
 from dbsync.config.discover import INIT_HINT
 from dbsync.config.expand import SecretReader, expand, no_files
 from dbsync.config.locate import locate
@@ -110,7 +110,7 @@ def _disagreements(document: Mapping[str, object]) -> Iterator[Fault]:
     node = _well_formed(NodeConfig, document.get("node"))
     upstream = _well_formed(UpstreamConfig, document.get("upstream"))
     if node is not None and upstream is not None:
-        yield from same_database(node, upstream)
+        yield from upstream_fits(node, upstream)
 
 
 def _well_formed(model: type[_Part], value: object) -> _Part | None:

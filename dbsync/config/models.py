@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from dbsync.config import dsn, patterns, web
+from dbsync.config import dsn, folders, patterns, web
 from dbsync.errors import ConfigError, UsageError
 from dbsync.model.names import TableName
 from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew, Policies, Policy
@@ -75,15 +75,18 @@ def _upstream_url(text: str) -> str:
     route = route_of(text)
     if route is None:
         raise PydanticCustomError(
-            "route", "not an address dbsync knows: write https://..., postgresql://... or host=... dbname=..."
+            "route",
+            "not an address dbsync knows: write https://..., file:///..., postgresql://... or host=... dbname=...",
         )
     if route is Route.DIRECT:
         return _connection_string(text)
     if route is Route.HTTPS:
         return _web_address(text)
+    if route is Route.FILE:
+        return _folder_address(text)
     raise PydanticCustomError(
         "later_route",
-        "the {route} route comes in a later version; this one ships to https://..., postgresql://... or host=... dbname=...",
+        "the {route} route comes in a later version; this one ships to https://..., file:///..., postgresql://... or host=... dbname=...",
         {"route": route.value},
     )
 
@@ -92,6 +95,13 @@ def _web_address(text: str) -> str:
     problem = web.problem(text)
     if problem is not None:
         raise PydanticCustomError("web_address", "{problem}", {"problem": problem})
+    return text
+
+
+def _folder_address(text: str) -> str:
+    problem = folders.problem(text)
+    if problem is not None:
+        raise PydanticCustomError("folder_address", "{problem}", {"problem": problem})
     return text
 
 
@@ -239,7 +249,7 @@ class UpstreamConfig(_Section):
 
     @property
     def label(self) -> str:
-        """Name the upstream for people: as configured, else after its database, service or host."""
+        """Name the upstream for people: as configured, else after its database, service or host; a stick tells no name."""
         if self.name is not None:
             return self.name
         return web.short_name(self.url) if self.route is Route.HTTPS else dsn.short_name(self.url)
@@ -252,6 +262,11 @@ class UpstreamConfig(_Section):
     def from_folder(self, folder: Path) -> UpstreamConfig:
         """Give the same with every path as it is meant."""
         return self if self.ca is None else self.model_copy(update={"ca": str(folder / self.ca)})
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder of the stick route."""
+        return Path(folders.path_of(self.url))
 
     @property
     def database(self) -> str:
@@ -412,6 +427,17 @@ class ServeConfig(_Section):
         return int(_measured(self.max_payload, _SIZES) or 0)
 
 
+class SticksConfig(_Section):
+    """``[sticks]``: what nodes bring on sticks, taken in by ``dbsync serve``."""
+
+    folders: tuple[FilePath, ...] = ()
+    """Where a stick appears: bundles in it are imported, and receipts written beside them."""
+
+    def from_folder(self, folder: Path) -> SticksConfig:
+        """Give the same with every path as it is meant."""
+        return self.model_copy(update={"folders": tuple(str(folder / path) for path in self.folders)})
+
+
 class RelaySection(_Section):
     """``[relay]``: a middleman's laptop."""
 
@@ -468,6 +494,7 @@ class Config(_Section):
     service: ServiceConfig = ServiceConfig()
     retention: RetentionConfig = RetentionConfig()
     serve: ServeConfig = ServeConfig()
+    sticks: SticksConfig = SticksConfig()
 
     @property
     def upstream(self) -> UpstreamConfig:
@@ -490,6 +517,7 @@ class Config(_Section):
                 "above": None if self.above is None else self.above.from_folder(folder),
                 "relays": tuple(relay.from_folder(folder) for relay in self.relays),
                 "serve": self.serve.from_folder(folder),
+                "sticks": self.sticks.from_folder(folder),
             }
         )
 

@@ -18,8 +18,12 @@ from dbsync.config.models import (
     Config,
     GenericConfig,
     NodeConfig,
+    RelayRoute,
+    RelaySection,
     RetentionConfig,
+    ServeConfig,
     ServiceConfig,
+    SticksConfig,
     TableConfig,
     UpstreamConfig,
 )
@@ -34,6 +38,10 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("batch",): BatchConfig,
     ("service",): ServiceConfig,
     ("retention",): RetentionConfig,
+    ("serve",): ServeConfig,
+    ("sticks",): SticksConfig,
+    ("relays",): RelayRoute,
+    ("relay",): RelaySection,
 }
 _MUST = {
     "string_type": "must be text in quotes",

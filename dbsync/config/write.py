@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tomlkit
 
+from dbsync.config import dsn
 from dbsync.config.proposal import Proposal, ProposedTable
 from dbsync.config.redact import secret_spans
 from dbsync.model.names import TableName
@@ -37,6 +38,7 @@ def render(proposal: Proposal, node: str, source: str, upstream: str) -> str:
         "",
         "[upstream]",
         *_connection("url", upstream),
+        *_named(upstream),
         *_section("Lookups: they exist on both sides, are not shipped, and only resolve references", lookups),
         *_section("Shipped", shipped),
         *_left_out(proposal),
@@ -44,10 +46,16 @@ def render(proposal: Proposal, node: str, source: str, upstream: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _connection(setting: str, dsn: str) -> Iterator[str]:
-    if secret_spans(dsn):
+def _connection(setting: str, text: str) -> Iterator[str]:
+    if secret_spans(text):
         yield from (f"# {line}" for line in _CLEAR_TEXT)
-    yield f"{setting.ljust(6)} = {_value(dsn)}" if setting == "source" else f"{setting} = {_value(dsn)}"
+    yield f"{setting.ljust(6)} = {_value(text)}" if setting == "source" else f"{setting} = {_value(text)}"
+
+
+def _named(upstream: str) -> Iterator[str]:
+    """Name an upstream whose address is a stick's; it keeps the name when a line comes."""
+    if dsn.scheme(upstream) == "file":
+        yield 'name = "upstream"'
 
 
 def _section(title: str, entries: Sequence[ProposedTable]) -> Iterator[str]:

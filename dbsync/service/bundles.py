@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -12,10 +12,13 @@ from uuid import UUID
 import psycopg
 
 from dbsync import schema
+from dbsync.apply import receipts
 from dbsync.apply.applier import Applier
 from dbsync.batch.codec import decode
 from dbsync.bundle import files
+from dbsync.bundle.enrolment import find_requests, remove_request
 from dbsync.bundle.find import Bundle, Left, find_bundles
+from dbsync.bundle.names import BundleName
 from dbsync.bundle.read import open_bundle
 from dbsync.bundle.receipts import Carried, write_receipts
 from dbsync.bundle.stream import Head
@@ -27,12 +30,14 @@ from dbsync.identity.registry import Peer
 from dbsync.model.batch import Batch, Header, Receipt
 from dbsync.postgres import connect, translated
 from dbsync.service.admission import admit
+from dbsync.statements import statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
     """What one bundle brought."""
 
+    name: BundleName
     node: str
     applied: tuple[int, ...]
     """Numbers of the batches that were applied now."""
@@ -47,6 +52,8 @@ class Brought:
 class Imported:
     """What was done with a stick."""
 
+    enrolled: tuple[str, ...]
+    """Nodes that came in with their invitation's code."""
     brought: tuple[Brought, ...]
     left: tuple[Left, ...]
 
@@ -55,12 +62,13 @@ class NotYet(Refusal):
     """A batch whose predecessor is not here: another stick may have it."""
 
 
-def bring_in(config: Config, folder: Path) -> Imported:
+def bring_in(config: Config, folder: Path, *, beside: Collection[BundleName] = ()) -> Imported:
     """Apply what is in a folder: bundles of any nodes, in any order, whole sticks or parts of them.
 
-    A node's batches go in by their numbers, each with its receipt; those that are here already are passed over. What
-    cannot be used stays, with a reason. Receipts are written beside the bundles, also for what came before. Two who import at
-    once only do the same twice: a batch is applied once.
+    Nodes that come with their invitation are let in first. A node's batches go in by their numbers, each with its receipt;
+    those that are here already are passed over. What cannot be used stays, with a reason. Receipts are written beside the
+    bundles, also for what came before. Two who import at once take turns: a batch is applied once. Bundles ``beside`` these
+    were seen to the last byte.
     """
     keys = Keys.load(Path(config.node.keys))
     with (
@@ -72,14 +80,30 @@ def bring_in(config: Config, folder: Path) -> Imported:
             stick = Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
             found = find_bundles(folder)
             left = list(found.left)
+            enrolled = tuple(_let_in(asking, folder, keys, left))
             try:
-                brought = tuple(stick.bring(found.usable, left))
+                brought = tuple(stick.bring((one for one in found.usable if one.name not in beside), left))
             except DbsyncError:
                 with suppress(DbsyncError):  # what was in the way first is told
-                    stick.write_receipts(folder, config.node.name)
+                    stick.write_seen(folder, config.node.name)
                 raise
             stick.write_receipts(folder, config.node.name)
-    return Imported(brought=brought, left=tuple(left))
+    return Imported(enrolled=enrolled, brought=brought, left=tuple(left))
+
+
+def _let_in(connection: psycopg.Connection, folder: Path, keys: Keys, left: list[Left]) -> Iterator[str]:
+    """Let in whoever brings the secret of an invitation; what cannot be granted is put to ``left``."""
+    for path, found in find_requests(folder, keys):
+        if isinstance(found, Left):
+            left.append(found)
+            continue
+        try:
+            registry.enrol(connection, found.name, found.secret, found.keys)
+        except NotAdmitted as error:
+            left.append(Left(name=path.name, why=str(error), hint=error.hint))
+            continue
+        remove_request(path)
+        yield found.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,16 +180,35 @@ class Stick:
         """Bring each in; what cannot be is put to ``left``."""
         for bundle in bundles:
             try:
-                yield self.bring_one(bundle)
+                with self._turn(bundle.name.node):
+                    brought = self.bring_one(bundle)
             except DbsyncError as error:
                 if error.try_again and not isinstance(error, files.Gone):
                     raise
                 left.append(Left(name=bundle.name.file(), why=str(error), hint=error.hint))
+                continue
+            yield brought
 
     def write_receipts(self, folder: Path, destination: str) -> None:
-        """Write the receipts of all nodes whose bundles were there."""
-        for node, carried in self.receipts.items():
-            write_receipts(folder, destination=destination, node=node, receipts=list(carried.values()), keys=self._keys)
+        """Write the receipts of all nodes whose bundles were there: the newest, for another may write them as well."""
+        for node in self.receipts:
+            with self._turn(node):
+                found = [Carried(link=link, receipt=one) for link, one in receipts.newest(self._asking, node)]
+                write_receipts(folder, destination=destination, node=node, receipts=found, keys=self._keys)
+
+    def write_seen(self, folder: Path, destination: str) -> None:
+        """Write the receipts that are known without asking the database, which may be away."""
+        for node, found in self.receipts.items():
+            write_receipts(folder, destination=destination, node=node, receipts=list(found.values()), keys=self._keys)
+
+    @contextmanager
+    def _turn(self, node: str) -> Iterator[None]:
+        self._asking.execute(statement("receipts", "hold_stick"), {"node": node})
+        try:
+            yield
+        finally:
+            if not self._asking.broken:
+                self._asking.execute(statement("receipts", "let_go_of_stick"), {"node": node})
 
     def bring_one(self, bundle: Bundle) -> Brought:
         """Bring in one bundle: its batches in their order, each with its receipt."""
@@ -185,7 +228,9 @@ class Stick:
                 applied.append(receipt.number)
                 changes += batch.header.changes
                 held += receipt.held
-        return Brought(node=peer.name, applied=tuple(applied), known=known, changes=changes, held=held)
+        return Brought(
+            name=bundle.name, node=peer.name, applied=tuple(applied), known=known, changes=changes, held=held
+        )
 
     def _sender(self, bundle: Bundle) -> Peer:
         peer = registry.sender_of_key(self._asking, bundle.key_id)
@@ -215,7 +260,18 @@ class Stick:
         if header.number <= reached:
             self._pass_over(batch)
             return None
-        receipt = self._applier.apply(batch, alone=alone)
+        try:
+            receipt = self._applier.apply(batch, alone=alone)
+        except IdentityConflict:
+            last = self._applier.last_receipt(header.node, header.incarnation, header.link)
+            if last is None or last.number < header.number:
+                raise
+            raise NotYet(
+                f"batch {header.number} of {header.node} came by another way at this moment",
+                where=header.node,
+                why="a line or a relay brings the same changes",
+                hint="import the stick again: what is here is passed over",
+            ) from None
         self._note(header, receipt)
         return receipt
 

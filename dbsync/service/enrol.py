@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbsync import schema
-from dbsync.config import web
-from dbsync.config.models import Config, RelayRoute, UpstreamConfig
+from dbsync.bundle.enrolment import read_invitation, write_request
+from dbsync.config import folders, web
+from dbsync.config.models import Config, RelayRoute, Route, UpstreamConfig, route_of
 from dbsync.errors import Refusal, UsageError
 from dbsync.identity.code import Invitation, read_code
 from dbsync.identity.keys import Keys
@@ -36,9 +37,12 @@ def enrol(config: Config, url: str, code: str, *, replace: bool = False) -> Enro
 
     What can be wrong here is found out first: the code works once. ``replace`` gives up keys that were kept before.
     """
-    problem = web.problem(url)
+    by_stick = route_of(url) is Route.FILE
+    problem = folders.problem(url) if by_stick else web.problem(url)
     if problem is not None:
         raise UsageError("that is no upstream's address", where="URL", why=problem)
+    if by_stick:
+        return _enrol_by_stick(config, Path(folders.path_of(url)), read_code(code), replace=replace)
     label = UpstreamConfig(url=url, name=config.upstream.name).label
     invitation = read_code(code)
     keys = Keys.load(Path(config.node.keys))
@@ -51,6 +55,23 @@ def enrol(config: Config, url: str, code: str, *, replace: bool = False) -> Enro
                 _refuse_another(pinned(source, label), invitation, label)
         with Line(url, silence=_PATIENCE, ca=ca) as line:
             met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
+        with translated("source"):
+            pin(source, label, met.keys, replace=replace)
+    return Enrolled(label=label, name=met.name, key_id=met.keys.key_id)
+
+
+def _enrol_by_stick(config: Config, folder: Path, invitation: Invitation, *, replace: bool) -> Enrolled:
+    """Keep the keys of the invitation on a stick if they are the code's, and leave a request beside it."""
+    keys, name = Keys.load(Path(config.node.keys)), config.node.name
+    met = read_invitation(folder, node=name, head=invitation.fingerprint_head)
+    label = config.upstream.name or met.name
+    with connect(config.node.source, name="source") as source:
+        schema.require(source, "source")
+        with translated("source"):
+            nodes.expect(nodes.read(source).name, name)
+            if not replace:
+                _refuse_another(pinned(source, label), invitation, label)
+        write_request(folder, node=name, secret=invitation.secret, keys=keys, theirs=met.keys)
         with translated("source"):
             pin(source, label, met.keys, replace=replace)
     return Enrolled(label=label, name=met.name, key_id=met.keys.key_id)

@@ -42,6 +42,10 @@ class LinkState(StrEnum):
     HALTED = "halted"
     PAUSED = "paused"
     STOPPED = "stopped"
+    AWAITED = "waits for the stick"
+    WRITTEN = "written to the stick"
+    FULL = "stick full"
+    UP_TO_DATE = "up to date"
 
 
 @dataclass(slots=True, kw_only=True)

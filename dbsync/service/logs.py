@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Let a command's log be its warnings, on stderr, for as long as it takes."""
+    before = structlog.get_config()
+    configure(quiet=True)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def configure(*, quiet: bool = False) -> None:

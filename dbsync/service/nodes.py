@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from dbsync import schema
+from dbsync.bundle.enrolment import write_invitation
 from dbsync.config.models import Config
 from dbsync.errors import Refusal
 from dbsync.identity import keys, registry
@@ -65,9 +66,13 @@ def make_keys(folder: Path) -> PublicKeys | None:
     return made.public
 
 
-def invite(config: Config, name: str, *, passes_on: bool, expires: timedelta, relay: bool = False) -> Invited:
-    """Let a node come, once, within a time."""
+def invite(
+    config: Config, name: str, *, passes_on: bool, expires: timedelta, relay: bool = False, stick: Path | None = None
+) -> Invited:
+    """Let a node come, once, within a time; where no line goes to it, it finds this node's keys on a stick."""
     own = own_keys(config)
+    if stick is not None:  # first: a code without them would be of no use
+        write_invitation(stick, node=name, upstream=config.node.name, keys=Keys.load(Path(config.node.keys)))
     with _registry(config) as connection:
         role = registry.Role.RELAY if relay else registry.Role.NODE
         secret = registry.invite(connection, name, passes_on=passes_on, expires=expires, role=role)

@@ -35,7 +35,9 @@ def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterato
         case Route.HTTPS:
             with https(config, source) as (found, _):
                 yield found
-        case Route.FILE | Route.NATS as later:
+        case Route.FILE:
+            raise UsageError("a stick is no line", where=config.upstream.url, hint="dbsync bundle export DIR")
+        case Route.NATS as later:
             raise UsageError(f"the {later.value} route comes in a later version")
         case never:
             assert_never(never)

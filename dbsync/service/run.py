@@ -14,16 +14,19 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from dbsync import schema
+from dbsync.bundle import files
 from dbsync.changelog.reader import Reader
-from dbsync.config.models import Config
+from dbsync.config.models import Config, Route
 from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, NotAdmitted, Refusal, Unreachable
 from dbsync.postgres import connect, translated
 from dbsync.service import relays, routes
 from dbsync.service.care import Care
 from dbsync.service.flags import SLICE, Flag
+from dbsync.service.held import held_link
 from dbsync.service.link import Link, LinkState, set_state
 from dbsync.service.lives import at_home
 from dbsync.service.notify import notify
+from dbsync.service.sticks import LOOK, Seen, Sticks
 from dbsync.service.upkeep import Upkeep
 from dbsync.silence import let_server_notice
 
@@ -56,7 +59,11 @@ class Service:
     reread: Flag = field(default_factory=Flag)
     met: list[relays.Met] = field(default_factory=list, init=False)
     """The relays that were in reach when the upstream was not, at the last look."""
+    filled: Seen | None = field(default=None, init=False)
+    """What became of the stick, where that is the route, at the last look."""
     _state: LinkState = LinkState.NEW
+    _told: str | None = None
+    """What was said of the stick last."""
     _upkeep: Upkeep = field(default_factory=Upkeep)
     _care: Care = field(default_factory=Care)
     _trouble: DbsyncError | None = None
@@ -70,18 +77,25 @@ class Service:
         try:
             self._upkeep.tidy(self.config)
             self._care.take(self.config)
-            with self._link() as link:
-                self._refuse_if_paused(link)
-                shipped = link.ship(self.stop.is_set)
-                link.tend()
-                with translated("source"):
-                    self._upkeep.finish()
+            shipped = self._once()
         except DbsyncError as error:
             self._leave_word(error)
             if not (error.try_again and self._visit_relays()):
                 raise
             return 0
-        self._set_state(LinkState.STOPPED)
+        if self.filled is None:
+            self._set_state(LinkState.STOPPED)
+        return shipped
+
+    def _once(self) -> int:
+        if self.config.upstream.route is Route.FILE:
+            return self._fill_once(Sticks(config=self.config))
+        with self._link() as link:
+            self._refuse_if_paused(link.reader)
+            shipped = link.ship(self.stop.is_set)
+            link.tend()
+            with translated("source"):
+                self._upkeep.finish()
         return shipped
 
     def run(self) -> None:
@@ -97,7 +111,7 @@ class Service:
             raise
         finally:
             notify("STOPPING=1")
-        self._set_state(LinkState.STOPPED, str(self._trouble) if self._trouble else None)
+        self._set_state(LinkState.STOPPED, str(self._trouble) if self._trouble else self._told)
 
     def _run(self) -> None:
         while not self.stop.is_set():
@@ -142,15 +156,77 @@ class Service:
         try:
             if not self.stop.is_set():
                 self._upkeep.tidy(self.config)
-                with self._link() as link:
-                    log.info("link_connected", link=link.name)
-                    for _ in self._stream(link):
-                        caught_up = True
+                for _ in self._stay():
+                    caught_up = True
         except DbsyncError as error:
             if not (caught_up and _worth_waiting(error)):
                 raise
             self._say(error)
             self._sleep(_asked_for(error))
+
+    def _stay(self) -> Iterator[None]:
+        """Hold the route and ship whatever comes; yield whenever nothing is left."""
+        if self.config.upstream.route is Route.FILE:
+            yield from self._fill_sticks(Sticks(config=self.config))
+            return
+        with self._link() as link:
+            log.info("link_connected", link=link.name)
+            yield from self._stream(link)
+
+    def _fill_once(self, sticks: Sticks) -> int:
+        """Do with the stick what is to be done; raise what is wrong with it."""
+        if not sticks.is_here():
+            raise sticks.missing()
+        with held_link(self.config) as held:
+            self._refuse_if_paused(held.reader)
+            seen = sticks.look(held)
+            with translated("source"):
+                self._upkeep.begin(held.reader.connection, self.config.retention)
+                self._upkeep.finish()
+        if seen.trouble is not None:
+            raise seen.trouble
+        self.filled = seen
+        self._tell(seen)
+        return seen.changes
+
+    def _fill_sticks(self, sticks: Sticks) -> Iterator[None]:
+        """Wait for the stick, and do with it what is to be done while it is in; no stick is the normal state."""
+        while not self.stop.is_set():
+            if sticks.is_here():
+                yield from self._while_here(sticks)
+            self._reread()
+            if self.config != sticks.config:
+                return
+            self._tell(sticks.away())
+            self._upkeep.tidy(self.config)
+            self._care.take(self.config)
+            if sticks.relays_are_due():
+                self._visit_relays()
+            yield
+            self.stop.wait(LOOK)
+
+    def _while_here(self, sticks: Sticks) -> Iterator[None]:
+        with held_link(self.config) as held:
+            with translated("source"):
+                self._upkeep.begin(held.reader.connection, self.config.retention)
+            while not self.stop.is_set() and sticks.is_here():
+                self._reread()
+                if self.config != sticks.config:
+                    return
+                seen = Seen(state=LinkState.PAUSED) if self._is_paused(held.reader) else sticks.look(held)
+                self._tell(seen)
+                with translated("source"):
+                    self._upkeep.purge(shipped=seen.acknowledged > 0)
+                self._care.take(self.config)
+                yield
+                self.stop.wait(LOOK)
+
+    def _tell(self, seen: Seen) -> None:
+        """Leave word of a stick when it is another one than before."""
+        if self._trouble is not None or (seen.state, seen.reason) != (self._state, self._told):
+            self._trouble, self._told = None, seen.reason
+            self._set_state(seen.state, seen.reason)
+            log.info("stick_looked_at", link=self.config.upstream.label, state=seen.state.value, reason=seen.reason)
 
     def _stream(self, link: Link) -> Iterator[None]:
         """Ship whatever comes; yield whenever nothing is left."""
@@ -180,7 +256,7 @@ class Service:
 
     def _ship(self, link: Link) -> int:
         """Ship what is pending unless somebody paused it, and leave word of it; a halt is over when something went."""
-        paused = self._is_paused(link)
+        paused = self._is_paused(link.reader)
         state = LinkState.PAUSED if paused else LinkState.STREAMING
         if self._trouble is None or (self._trouble.try_again and not isinstance(self._trouble, Exhausted)):
             self._on(state)
@@ -188,7 +264,7 @@ class Service:
         shipped = (
             0
             if paused
-            else link.ship(lambda: self._interrupted() or self._upkeep.is_due(begun) or self._is_paused(link))
+            else link.ship(lambda: self._interrupted() or self._upkeep.is_due(begun) or self._is_paused(link.reader))
         )
         self._on(state)
         return shipped
@@ -235,18 +311,18 @@ class Service:
     def _interrupted(self) -> bool:
         return self.stop.is_set() or self.reread.is_set()
 
-    def _refuse_if_paused(self, link: Link) -> None:
-        if self._is_paused(link):
+    def _refuse_if_paused(self, reader: Reader) -> None:
+        if self._is_paused(reader):
             raise Refusal(
                 "shipping is paused",
-                where=link.name,
+                where=self.config.upstream.label,
                 why="somebody typed dbsync pause; changes wait safely in the source",
                 hint="dbsync resume",
             )
 
-    def _is_paused(self, link: Link) -> bool:
+    def _is_paused(self, reader: Reader) -> bool:
         with translated("source"):
-            return link.reader.paused()
+            return reader.paused()
 
     def _reread(self) -> None:
         if not self.reread.is_set():
@@ -309,6 +385,10 @@ class Service:
 
     def _leave_word(self, error: DbsyncError) -> None:
         state = LinkState.UNREACHABLE if error.try_again else LinkState.HALTED
+        if isinstance(error, files.Gone):
+            state = LinkState.AWAITED
+        elif isinstance(error, Exhausted) and self.config.upstream.route is Route.FILE and error.where != "source":
+            state = LinkState.FULL
         self._set_state(state, str(error), quietly=error.where == "source")
 
     def _set_state(self, state: LinkState, reason: str | None = None, *, quietly: bool = False) -> None:

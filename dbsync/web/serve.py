@@ -19,6 +19,7 @@ from dbsync.config.models import Config, ServeConfig
 from dbsync.errors import ConfigError
 from dbsync.identity.keys import Keys
 from dbsync.postgres import connect
+from dbsync.service.intake import taking_in
 from dbsync.service.notify import notify
 from dbsync.web.app import Server
 
@@ -44,7 +45,8 @@ def serve(config: Config) -> None:
     with ready(server.app(), config.serve) as run:
         server.open()
         try:
-            run()
+            with taking_in(config):
+                run()
         finally:
             server.close()
 

@@ -194,13 +194,26 @@ def test_each_slip_in_a_section_has_its_words(text: str, message: str) -> None:
     assert only(text).message == message
 
 
-@pytest.mark.parametrize(
-    ("url", "route"),
-    [("file:///media/usb/outbox", "file"), ("nats://relay:4222", "nats")],
-)
-def test_a_later_route_is_named_as_such(url: str, route: str) -> None:
-    problem = only(HEAD.replace("dbname=community", url))
-    assert problem.message.startswith(f"the {route} route comes in a later version")
+def test_a_later_route_is_named_as_such() -> None:
+    problem = only(HEAD.replace("dbname=community", "nats://relay:4222"))
+    assert problem.message.startswith("the nats route comes in a later version")
+
+
+@pytest.mark.parametrize("url", ["file://media/stick", "file:///", "file:///a/../b", "file:///a?b", "file://[::1"])
+def test_a_folder_on_a_stick_is_named_by_its_whole_path(url: str) -> None:
+    problem = only(HEAD.replace('"dbname=community"', f'"{url}"\nname = "community"'))
+    assert "path" in problem.message
+
+
+def test_a_stick_has_to_be_told_whose_it_is() -> None:
+    problem = only(HEAD.replace("dbname=community", "file:///media/stick/dbsync"))
+    assert "name" in problem.message
+    assert "name = " in problem.hint
+
+
+@pytest.mark.parametrize("section", ["serve", "sticks"])
+def test_a_slip_in_a_section_for_servers_is_explained(section: str) -> None:
+    assert only(f"{HEAD}[{section}]\nlistenn = 1\n").message == "unknown key 'listenn'"
 
 
 @pytest.mark.parametrize(
