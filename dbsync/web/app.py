@@ -75,6 +75,7 @@ class Server:
                 Route("/v1/time", signed(desk.time)),
                 Route("/v1/clock", signed(desk.clock), methods=["POST"]),
                 Route("/v1/receipts/last", signed(desk.last_receipt)),
+                Route("/v1/receipts/above", signed(desk.above)),
                 Route("/v1/certificate", signed(desk.certificate)),
                 Route("/v1/rotate", signed(desk.rotate), methods=["POST"]),
                 Route("/v1/tend", signed(desk.tend), methods=["POST"]),

@@ -67,6 +67,12 @@ class Desk:
             found = receipts.last_receipt(connection, visit.peer.name, incarnation, link)
         return Said(status=200, body={"receipt": None if found is None else _told(found)})
 
+    def above(self, visit: Visit) -> Said:
+        """Say up to which batch the tiers above have everything of a node."""
+        incarnation, link = uuid(visit.query, "incarnation"), word(visit.query, "link")
+        with self.connections() as connection:
+            return Said(status=200, body={"above": receipts.above(connection, visit.peer.name, incarnation, link)})
+
     def certificate(self, visit: Visit) -> Said:
         """Certify what is here of one life of a node."""
         incarnation, link = uuid(visit.query, "incarnation"), word(visit.query, "link")
