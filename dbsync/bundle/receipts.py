@@ -49,8 +49,11 @@ def sign_receipts(*, destination: str, node: str, receipts: Sequence[Carried], k
     return Signed(data=data, signature=keys.sign(data, COMMENT))
 
 
-def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
-    """Read a node's receipts by its upstream; none where there are none. Raises FormatError for what that did not write."""
+def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried, ...] | None:
+    """Read a node's receipts by its upstream, which may say that it has none; None where it has said nothing.
+
+    Raises FormatError for what that did not write.
+    """
     path = folder / receipts_name(node)
     with files.told(path, "the receipts were not read"):
         files.refuse_link(folder)
@@ -58,7 +61,7 @@ def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried
             data = files.read(path, LARGEST)
             signature = files.read(path.with_name(path.name + SIGNATURE), SIGNATURE_BYTES)
         except FileNotFoundError:
-            return ()
+            return None
     return believed(Signed(data=data, signature=signature), node=node, keys=keys)
 
 

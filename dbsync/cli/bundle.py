@@ -97,8 +97,29 @@ def import_(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOp
 
 
 @app.command("receipts")
-def receipts(folder: FolderArgument, *, config: ConfigOption = None) -> None:
-    """Take the receipts for this node from a stick; what they are for is in the upstream for good."""
+def receipts(
+    folder: FolderArgument,
+    *,
+    went_back: Annotated[
+        bool,
+        typer.Option("--went-back", help="The upstream was restored: what these receipts lack is to be sent again."),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take the receipts for this node from a stick; what they are for is in the upstream for good.
+
+    Receipts on a stick may be old, so a person has to say that the upstream lost what it had: with --went-back, and a stick
+    that comes from it now. What it has after all is passed over there.
+    """
+    if went_back:
+        with logs.quietly():
+            lost = exports.go_back(settings(config), folder)
+        output.line(
+            f"what the upstream lost goes with the next export: dbsync bundle export {folder}"
+            if lost
+            else "the upstream has all that this node has receipts for"
+        )
+        return
     with logs.quietly():
         taken = exports.receive(settings(config), folder)
     _say_acknowledged(taken)

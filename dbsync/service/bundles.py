@@ -248,14 +248,14 @@ class Stick:
         header = batch.header
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
         reached = last.number if last else 0
-        if last is not None:  # whatever is told of this batch, the node is to know what is here
-            self._note(header, last)
+        self._note(header, last)  # whatever becomes of this batch, the node is to know what is here
         if header.number > reached + 1:
             raise NotYet(
                 f"batch {header.number} of {header.node} has to wait",
                 where=header.node,
                 why=f"batch {reached + 1} is not here yet",
-                hint="bring the stick that has it, or let the node export again: it writes all that is missing",
+                hint="bring the stick that has it, or let the node export again: it writes all that is missing. If this database"
+                " was restored from a backup, let the node type with this stick: dbsync bundle receipts DIR --went-back",
             )
         if header.number <= reached:
             self._pass_over(batch)
@@ -275,9 +275,10 @@ class Stick:
         self._note(header, receipt)
         return receipt
 
-    def _note(self, header: Header, receipt: Receipt) -> None:
+    def _note(self, header: Header, receipt: Receipt | None) -> None:
         of_node = self.receipts.setdefault(header.node, {})
-        of_node[header.incarnation, header.link] = Carried(link=header.link, receipt=receipt)
+        if receipt is not None:
+            of_node[header.incarnation, header.link] = Carried(link=header.link, receipt=receipt)
 
     def _pass_over(self, batch: Batch) -> None:
         """Read a batch that is here already to its end: it must be what it was."""

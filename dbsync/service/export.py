@@ -14,7 +14,7 @@ from dbsync.bundle.read import is_whole
 from dbsync.bundle.receipts import read_receipts
 from dbsync.bundle.write import VOLUME, remove_bundle, write_bundle
 from dbsync.config.models import Config
-from dbsync.errors import FormatError
+from dbsync.errors import FormatError, Refusal
 from dbsync.identity.keys import Keys
 from dbsync.model.batch import Batch
 from dbsync.postgres import translated
@@ -73,7 +73,7 @@ class Export:
         """Take the receipts; bundles that they are for may leave the stick. Receipts that nobody can use keep nothing waiting."""
         held = self.held
         try:
-            receipts = read_receipts(self.folder, node=held.node.name, keys=held.theirs)
+            receipts = read_receipts(self.folder, node=held.node.name, keys=held.theirs) or ()
         except FormatError as error:
             left.append(Left(name=receipts_name(held.node.name), why=str(error), hint=error.hint))
             return 0
@@ -155,7 +155,21 @@ def export(config: Config, folder: Path, *, limit: int = VOLUME) -> Exported:
         return Export(folder=folder, keys=keys, held=held).make(config, limit=limit)
 
 
+def go_back(config: Config, folder: Path) -> bool:
+    """Take the receipts in a folder for all that the upstream remembers, and send again what it has not."""
+    with held_link(config) as held:
+        receipts = read_receipts(folder, node=held.node.name, keys=held.theirs)
+        if receipts is None:
+            raise Refusal(
+                f"no receipts for {held.node.name} are there",
+                where=str(folder),
+                why="what the upstream has is told by them alone",
+                hint=f"dbsync bundle export {folder}   then, at the upstream: dbsync bundle import DIR",
+            )
+        return held.go_back(receipts)
+
+
 def receive(config: Config, folder: Path) -> int:
     """Take the receipts for this node from a folder; give how many batches they acknowledge."""
     with held_link(config) as held:
-        return held.take_home(read_receipts(folder, node=held.node.name, keys=held.theirs))
+        return held.take_home(read_receipts(folder, node=held.node.name, keys=held.theirs) or ())

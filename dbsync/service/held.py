@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from dbsync import schema
 from dbsync.bundle.receipts import Carried
@@ -16,6 +17,7 @@ from dbsync.config.models import Config
 from dbsync.errors import IdentityConflict, NotAdmitted
 from dbsync.identity import registry
 from dbsync.identity.keys import PublicKeys
+from dbsync.model.batch import Receipt
 from dbsync.postgres import connect, translated
 from dbsync.service import lives
 from dbsync.service.node import Node
@@ -77,11 +79,42 @@ class HeldLink:
                 self.begin_life()
         return taken
 
+    def go_back(self, receipts: Iterable[Carried]) -> bool:
+        """Go back to what the upstream has, where these receipts are all that it remembers; say whether it had lost anything.
+
+        What is sent again for nothing is passed over there: a mistake of whoever says so costs time only.
+        """
+        memory = _Memory(tuple(receipts))
+        known = lives.Lives(connection=self.reader.connection, upstream=memory, node=self.node.name, link=self.name)
+        incarnation = self.node.incarnation
+        with translated("source"):
+            position = self.reader.position()
+            under_way = {one.number: one.hash for one in self.reader.under_way()}
+        contact = known.contact(incarnation, position, under_way, known.last(incarnation))
+        if contact not in (lives.Contact.UPSTREAM_BACK, lives.Contact.PARTED):
+            return False
+        self._go_on_as(known.send_again(incarnation, position, parted=contact is lives.Contact.PARTED))
+        return True
+
     def begin_life(self) -> None:
         """Go on as a new incarnation: others know more of this one than its database. What is pending goes anew."""
-        begun = lives.begin(self.reader.connection, self.name, self.node.incarnation, Kind.RESTORED)
-        self.node = replace(self.node, incarnation=begun)
-        self.reader.go_on_as(begun)
+        self._go_on_as(lives.begin(self.reader.connection, self.name, self.node.incarnation, Kind.RESTORED))
+
+    def _go_on_as(self, incarnation: UUID) -> None:
+        self.node = replace(self.node, incarnation=incarnation)
+        self.reader.go_on_as(incarnation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What an upstream remembers, as it wrote it down."""
+
+    receipts: tuple[Carried, ...]
+
+    def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
+        asked = (node, incarnation, link)
+        found = (one.receipt for one in self.receipts if (one.receipt.node, one.receipt.incarnation, one.link) == asked)
+        return next(found, None)
 
 
 @contextmanager

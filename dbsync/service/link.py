@@ -121,7 +121,7 @@ class Link:
 
     @property
     def _lives(self) -> Lives:
-        return Lives(connection=self.reader.connection, transport=self.transport, node=self.node.name, link=self.name)
+        return Lives(connection=self.reader.connection, upstream=self.transport, node=self.node.name, link=self.name)
 
     def ship(self, stop: Callable[[], bool]) -> int:
         """Ship everything pending, until ``stop`` says so; give the number of changes shipped."""

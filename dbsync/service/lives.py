@@ -21,7 +21,7 @@ from dbsync.model.batch import Receipt
 from dbsync.postgres import translated
 from dbsync.service import node as nodes
 from dbsync.service.node import Node
-from dbsync.transport.base import Transport
+from dbsync.transport.base import Memory
 
 log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class Lives:
     """The lives of the source behind one link."""
 
     connection: psycopg.Connection
-    transport: Transport
+    upstream: Memory
     node: str
     link: str
 
@@ -128,7 +128,7 @@ class Lives:
 
     def last(self, incarnation: UUID) -> Receipt | None:
         """Ask the upstream for the newest receipt of a life."""
-        return self.transport.last_receipt(self.node, incarnation, self.link)
+        return self.upstream.last_receipt(self.node, incarnation, self.link)
 
     def _lost(self, incarnation: UUID, *, among_older: bool) -> Lost | None:
         """Find the first acknowledged batch on record that the upstream has not."""

@@ -10,8 +10,8 @@ from uuid import UUID
 from dbsync.model.batch import Batch, Receipt
 
 
-class Transport(Protocol):
-    """A route to an upstream."""
+class Memory(Protocol):
+    """What an upstream remembers of a node: over a line, or as it said on a stick."""
 
     def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
         """Ask for the receipt of the newest batch that is committed there; None before the first.
@@ -19,6 +19,10 @@ class Transport(Protocol):
         Raises :class:`dbsync.errors.Unreachable` without a route.
         """
         ...
+
+
+class Transport(Memory, Protocol):
+    """A route to an upstream."""
 
     def deliver(self, batch: Batch) -> Receipt:
         """Bring a batch there and its receipt back. A batch that is there already gives its old receipt.

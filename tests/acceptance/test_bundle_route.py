@@ -13,7 +13,7 @@ from dbsync import schema
 from dbsync.bundle import files
 from dbsync.bundle.find import Bundle
 from dbsync.bundle.read import open_bundle
-from dbsync.errors import Exhausted
+from dbsync.errors import Exhausted, Refusal
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.service import bundles
@@ -200,6 +200,34 @@ def test_a_laptop_that_was_restored_finds_out_from_a_stick_and_goes_on(
     laptop.must("bundle", "export", box)
     server.must("bundle", "import", box)
     assert len(server.sites()) == 5
+
+
+@pytest.mark.parametrize("lost", ["the last", "all"])
+def test_a_server_that_was_restored_gets_again_what_it_lost(field: Field, tmp_path: Path, lost: str) -> None:
+    laptop, server, box = field.laptops[0], field.server, stick(tmp_path, "box")
+    for code in ("a", "b"):
+        laptop.insert(code)
+        laptop.must("bundle", "export", box)
+        server.must("bundle", "import", box)
+        laptop.must("bundle", "receipts", box)
+    server.database.script("DELETE FROM dbsync.receipt WHERE number = 2; DELETE FROM site WHERE code = 'b'")
+    if lost == "all":
+        server.database.script("DELETE FROM dbsync.receipt; DELETE FROM site")
+    laptop.insert("c")
+    with pytest.raises(Refusal, match="no receipts"):
+        laptop.type("bundle", "receipts", stick(tmp_path, "empty"), "--went-back")
+    laptop.must("bundle", "export", box)
+    asked = server.type("bundle", "import", box)
+    assert asked.code == 1
+    assert "is not here yet" in asked.out
+    assert "--went-back" in asked.err
+    assert "goes with the next export" in laptop.must("bundle", "receipts", box, "--went-back")
+    laptop.must("bundle", "export", box)
+    server.must("bundle", "import", box)
+    laptop.must("bundle", "receipts", box)
+    assert server.sites() == {"a", "b", "c"}
+    assert laptop.waiting() == 0
+    assert "has all that" in laptop.must("bundle", "receipts", box, "--went-back")
 
 
 def test_a_stick_that_comes_too_early_waits_with_a_reason(field: Field, tmp_path: Path) -> None:

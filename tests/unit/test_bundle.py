@@ -247,7 +247,7 @@ def receipt(number: int = 7) -> Carried:
 def test_receipts_are_believed_from_the_destination_for_this_node_only(tmp_path: Path) -> None:
     path = write_receipts(tmp_path, destination="community", node="field-07", receipts=[receipt()], keys=SERVER)
     assert read_receipts(tmp_path, node="field-07", keys=SERVER.public) == (receipt(),)
-    assert read_receipts(tmp_path, node="field-08", keys=SERVER.public) == ()
+    assert read_receipts(tmp_path, node="field-08", keys=SERVER.public) is None
     with pytest.raises(FormatError):
         read_receipts(tmp_path, node="field-07", keys=STRANGER.public)
     for name in (path.name, path.name + SIGNATURE):
