@@ -13,7 +13,8 @@ import psycopg
 from dbsync import schema
 from dbsync.apply import receipts
 from dbsync.changelog import lives
-from dbsync.config.models import Config, Route
+from dbsync.config.fields import Route
+from dbsync.config.models import Config
 from dbsync.errors import IdentityConflict, Refusal
 from dbsync.identity.certificate import Certificate, read_certificate, write_certificate
 from dbsync.identity.keys import Keys, Signed

@@ -12,7 +12,8 @@ import orjson
 import psycopg
 
 from dbsync import schema
-from dbsync.config.models import Config, Route
+from dbsync.config.fields import Route
+from dbsync.config.models import Config
 from dbsync.errors import NotAdmitted, Refusal
 from dbsync.identity import registry, rotation
 from dbsync.identity.keys import Keys, PublicKeys
