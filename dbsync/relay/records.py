@@ -264,6 +264,10 @@ class Records:
             now=_text(now()),
         )
 
+    def drop(self, name: BundleName) -> bool:
+        """Forget a bundle in custody; False where there is none of that name."""
+        return self._change("DELETE FROM bundle WHERE file = :file AND delivered_at IS NULL", file=name.file()) == 1
+
     def troubled(self, name: BundleName, trouble: str) -> None:
         """Note why the upstream did not take a bundle."""
         self._change("UPDATE bundle SET trouble = :trouble WHERE file = :file", file=name.file(), trouble=trouble)
