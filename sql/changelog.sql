@@ -381,7 +381,8 @@ SET state = %(state)s, reason = %(reason)s, state_since = CASE WHEN state = %(st
 WHERE name = %(link)s AND (state, reason) IS DISTINCT FROM (%(state)s, %(reason)s)
 
 -- name: note_waiting
-UPDATE dbsync.link SET quarantined = %(quarantined)s WHERE name = %(link)s AND quarantined <> %(quarantined)s
+UPDATE dbsync.link SET quarantined = %(quarantined)s, above = %(above)s
+WHERE name = %(link)s AND (quarantined <> %(quarantined)s OR above <> %(above)s)
 
 -- name: note_clock
 UPDATE dbsync.link SET clock_off = %(off)s, contact_at = now() WHERE name = %(link)s

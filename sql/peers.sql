@@ -11,6 +11,12 @@ ORDER BY p.name
 SELECT {columns} FROM dbsync.peer_key k JOIN dbsync.peer p ON p.name = k.peer
 WHERE k.key_id = %(key_id)s AND k.until IS NULL
 
+-- name: sender_of_key
+-- Whose bundle it is: also by a key that was rotated out since, for the stick was under way meanwhile; by none from before the
+-- node was thrown out and let in anew.
+SELECT {columns} FROM dbsync.peer_key k JOIN dbsync.peer p ON p.name = k.peer
+WHERE k.key_id = %(key_id)s AND (k.until IS NULL OR k.until > p.enrolled_at)
+
 -- name: invite
 -- Once more for one that was invited and has not come, and for one that was revoked: it comes back with new keys.
 INSERT INTO dbsync.peer AS p (name, role, passes_on, invite, invite_expires_at)

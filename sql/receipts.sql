@@ -31,6 +31,20 @@ FROM told CROSS JOIN LATERAL (
     WHERE r.node = %(node)s AND r.incarnation = told.incarnation AND r.link = told.link ORDER BY r.number DESC LIMIT 1
 ) last
 
+-- name: above
+-- Up to which batch of that each tier above has everything: back from the newest one to the first whose transaction is acknowledged.
+-- Batches of a node are applied one after the other, so those before it are as well.
+SELECT l.name, (
+    SELECT r.number FROM dbsync.receipt r
+    WHERE r.node = %(node)s AND r.incarnation = %(incarnation)s AND r.link = %(link)s
+      AND r.life = (SELECT n.incarnation FROM dbsync.node n)
+      AND (coalesce(pg_visible_in_snapshot(r.xid, l.cursor), false)
+           OR l.window_seq > 0 AND pg_visible_in_snapshot(r.xid, l.window_end)
+              AND coalesce((SELECT max(c.seq) FROM dbsync.change c WHERE c.xid = r.xid), 0) <= l.window_seq)
+    ORDER BY r.number DESC LIMIT 1)
+FROM dbsync.link l
+ORDER BY l.name
+
 -- name: one
 SELECT number, hash, applied_at FROM dbsync.receipt
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '') AND number = %(number)s

@@ -21,7 +21,7 @@ RETURNING paused_since
 
 -- name: links
 SELECT l.name, l.state, l.state_since, l.reason, l.last_number, s.changes, s.acknowledged_at, l.contact_at,
-       l.quarantined, l.clock_off
+       l.quarantined, l.clock_off, l.above
 FROM dbsync.link l
 LEFT JOIN dbsync.sent s ON s.link = l.name AND s.number = l.last_number
      AND s.incarnation = (SELECT n.incarnation FROM dbsync.node n)

@@ -104,6 +104,10 @@ class Applier:
         found: datetime = row[0]
         return found
 
+    def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
+        """Say up to which batch of one life of a node each tier above has everything; None where it cannot be told."""
+        return receipts.above(self._connection, node, incarnation, link)
+
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Try again what may go now; give the changes of a node that wait still, by table."""
         self._release_arrived(None)

@@ -50,6 +50,12 @@ def newest(connection: psycopg.Connection, node: str) -> list[tuple[str, Receipt
     ]
 
 
+def above(connection: psycopg.Connection, node: str, incarnation: UUID, link: str) -> dict[str, int | None]:
+    """Say up to which batch of one life of a node each tier above this one has everything; None where it cannot be told."""
+    asked = {"node": node, "incarnation": incarnation, "link": link}
+    return dict(connection.execute(statement("receipts", "above"), asked).fetchall())
+
+
 def find(connection: psycopg.Connection, header: Header) -> Receipt | None:
     """Give the receipt of the batch that has a header's number here; what was in that one only its hash says."""
     asked = {"node": header.node, "incarnation": header.incarnation, "link": header.link, "number": header.number}

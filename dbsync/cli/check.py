@@ -21,8 +21,9 @@ from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.reach import reach
 from dbsync.config.advice import advise
 from dbsync.config.discover import discover
+from dbsync.config.fields import Route
 from dbsync.config.load import load, read_text
-from dbsync.config.models import Config, Route
+from dbsync.config.models import Config
 from dbsync.errors import DbsyncError
 from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Finding

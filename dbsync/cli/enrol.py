@@ -13,8 +13,8 @@ import typer
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption
 from dbsync.config.discover import discover
+from dbsync.config.fields import Route, route_of
 from dbsync.config.load import load
-from dbsync.config.models import Route, route_of
 from dbsync.errors import ConfigError
 
 

@@ -15,8 +15,9 @@ import typer
 from dbsync.catalog.inspect import inspect
 from dbsync.cli import output
 from dbsync.cli.reach import reach
+from dbsync.config.fields import ROW_ID, Route
 from dbsync.config.load import parse
-from dbsync.config.models import ROW_ID, Config, Route
+from dbsync.config.models import Config
 from dbsync.config.proposal import Proposal
 from dbsync.errors import DbsyncError, Refusal
 from dbsync.keys.propose import propose

@@ -143,6 +143,19 @@ def rename(
     output.line(f"{name} is {to} now")
 
 
+@app.command("rotate")
+def rotate(*, config: ConfigOption = None) -> None:
+    """Give this node new keys: typed on the node, nobody has to do anything at the upstream.
+
+    The upstream and the relays of [[relays]] must be in reach; they know the new keys first. The old ones stay in a folder
+    beside, and are of no use any more. Where it breaks off, type it again.
+    """
+    from dbsync.service.rotate import rotate as change  # noqa: PLC0415 - takes long to import, and only this needs it
+
+    public = change(settings(config))
+    output.line(f"this node's key is {public.key_id} now")
+
+
 @app.command("keys")
 def keys(
     *,

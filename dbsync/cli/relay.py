@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbsync.bundle.names import read_name
 from dbsync.cli import output
 from dbsync.cli.nodes import NAME, duration
 from dbsync.cli.options import JsonOption
@@ -107,6 +108,26 @@ def revoke(
     with _opened(folder) as relay:
         relay.records.revoke(name, reason)
     output.line(f"{name} is revoked: nothing more of it is taken")
+
+
+@app.command("drop")
+def drop(
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="Its file's name, as dbsync relay status --json has it.")
+    ],
+    *,
+    folder: FolderOption = HERE,
+) -> None:
+    """Let go of a bundle that the upstream will never take, such as one of a laptop that was restored since.
+
+    Nothing is lost: its node keeps every change that has no receipt, and hands over again what is still to go.
+    """
+    found = read_name(bundle)
+    if found is None or found[1]:
+        raise UsageError(f"{bundle!r} is no bundle's name", hint="dbsync relay status --json   (lists them)")
+    with _opened(folder) as relay:
+        relay.spool.drop(found[0])
+    output.line(f"{bundle} is no longer in custody")
 
 
 @app.command("run")

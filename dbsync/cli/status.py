@@ -81,6 +81,10 @@ def _happened(found: Status) -> Iterator[Text]:
 
 def _closing(found: Status) -> Iterator[Text]:
     """Say what waits, and what needs somebody."""
+    for tier, number in found.link.above.items():
+        if number is not None and found.link.last_batch:
+            reached = "everything" if number >= found.link.last_batch else f"everything up to batch {number}"
+            yield Text(f"{tier}, above {found.link.name}, has {reached}")
     for custody in found.link.custody:
         since = ago((found.now - custody.since).total_seconds())
         yield Text(f"{custody.changes:,} changes are with {custody.relay}, since {since} ago; no receipt is back yet")

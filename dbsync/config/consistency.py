@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from dbsync.config.fields import Route
 from dbsync.config.locate import Loc
-from dbsync.config.models import NodeConfig, Route, TableConfig, UpstreamConfig
+from dbsync.config.models import NodeConfig, TableConfig, UpstreamConfig
 from dbsync.config.problems import Fault
 from dbsync.model.policy import OnConflict
 

@@ -129,6 +129,11 @@ class Keys:
         return base64.b64decode(written)[_REST]
 
 
+def next_to(folder: Path) -> Path:
+    """Give the folder where the keys are that are to take the place of a node's own."""
+    return folder.with_name(f"{folder.name}.next")
+
+
 def exist(folder: Path) -> bool:
     """Say whether a node's keys are in a folder, in whole or in part."""
     return any((folder / name).exists() for name in (SIGNING_FILE, SEALING_FILE))
@@ -143,7 +148,11 @@ def _read(path: Path) -> bytes:
             "this node's keys cannot be read",
             where=str(path),
             why=(error.strerror or "").lower(),
-            hint="dbsync nodes keys --new   (makes them, once)",
+            hint=(
+                "dbsync nodes rotate   (finishes what broke off: new keys lie beside)"
+                if next_to(path.parent).exists()
+                else "dbsync nodes keys --new   (makes them, once)"
+            ),
         ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(

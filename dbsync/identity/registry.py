@@ -114,6 +114,11 @@ def peer_of_key(connection: psycopg.Connection, key_id: str) -> Peer | None:
     return next(iter(_peers(connection, "peer_of_key", {"key_id": key_id})), None)
 
 
+def sender_of_key(connection: psycopg.Connection, key_id: str) -> Peer | None:
+    """Give whose bundle it is that this key signed, with this key; also by one that was rotated out meanwhile."""
+    return next(iter(_peers(connection, "sender_of_key", {"key_id": key_id})), None)
+
+
 def revoke(connection: psycopg.Connection, name: str, why: str) -> None:
     """Take nothing more of a node, from now on."""
     if connection.execute(statement("peers", "revoke"), {"name": name, "why": why}).rowcount != 1:

@@ -16,7 +16,7 @@ from dbsync.identity.keys import Keys
 from dbsync.relay.records import Records
 from dbsync.relay.spool import Spool
 from dbsync.web.door import Door, Said, Visit, paper
-from dbsync.web.edge import PART, Edge, Newcomer, taken_in
+from dbsync.web.edge import PART, Edge, Newcomer, rotation_of, taken_in
 from dbsync.web.says import Malformed, number
 
 THREADS = 16
@@ -50,6 +50,7 @@ class House:
                 Route("/v1/health", edge.health),
                 Route("/v1/enrol", edge.newcomer, methods=["POST"]),
                 Route("/v1/time", edge.signed(self.time)),
+                Route("/v1/rotate", edge.signed(self.rotate), methods=["POST"]),
                 Route("/v1/bundles", edge.signed(self.held)),
                 Route("/v1/bundles/{file}", edge.signed(self.kept), methods=["GET"]),
                 Route("/v1/bundles/{file}", edge.signed(self.part, PART), methods=["PATCH"]),
@@ -62,6 +63,13 @@ class House:
     def time(self, _visit: Visit) -> Said:
         """Tell the time."""
         return Said(status=200, body={"now": datetime.now(UTC).isoformat()})
+
+    def rotate(self, visit: Visit) -> Said:
+        """Know a node by other keys from now on."""
+        keys = rotation_of(visit)
+        self.records.rotate(visit.peer.name, keys)
+        log.info("keys_rotated", node=visit.peer.name, key=keys.key_id)
+        return Said(status=200, body={})
 
     def held(self, visit: Visit) -> Said:
         """Say which bundles of a node are in custody."""

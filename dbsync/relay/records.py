@@ -179,6 +179,19 @@ class Records:
         """Give the node whose key it is; also one that is revoked, for the caller to tell it so."""
         return next((peer for peer in self.nodes() if peer.keys and peer.keys.key_id == key_id), None)
 
+    def rotate(self, name: str, keys: PublicKeys) -> None:
+        """Give a node other keys; the ones before are refused from now on."""
+        done = self._change(
+            "UPDATE peer SET key_id = :key_id, signing = :signing, sealing = :sealing WHERE name = :name AND role = 'node'"
+            " AND NOT EXISTS (SELECT 1 FROM peer other WHERE other.key_id = :key_id AND other.name <> :name)",
+            name=name,
+            key_id=keys.key_id,
+            signing=keys.signing,
+            sealing=keys.sealing,
+        )
+        if done != 1:
+            raise NotAdmitted("these keys are another node's", where=name)
+
     def revoke(self, name: str, why: str) -> None:
         """Take nothing more of a node, from now on."""
         done = self._change(
@@ -250,6 +263,10 @@ class Records:
             file=name.file(),
             now=_text(now()),
         )
+
+    def drop(self, name: BundleName) -> bool:
+        """Forget a bundle in custody; False where there is none of that name."""
+        return self._change("DELETE FROM bundle WHERE file = :file AND delivered_at IS NULL", file=name.file()) == 1
 
     def troubled(self, name: BundleName, trouble: str) -> None:
         """Note why the upstream did not take a bundle."""

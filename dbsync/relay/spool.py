@@ -13,7 +13,7 @@ from dbsync.bundle import files
 from dbsync.bundle.custody import Note, digest, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.write import comment
-from dbsync.errors import Exhausted, FormatError
+from dbsync.errors import Exhausted, FormatError, Refusal
 from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.relay.records import Held, Records
 from dbsync.web.uploads import Misplaced
@@ -102,6 +102,18 @@ class Spool:
         """Let go of a bundle that the upstream has."""
         with self._turns[name.node]:
             self.records.delivered(name)
+            self._remove(name)
+
+    def drop(self, name: BundleName) -> None:
+        """Let go of a bundle that nobody will take: its node keeps all that is in it. Raises Refusal where it is not here."""
+        with self._turns[name.node]:
+            if not self.records.drop(name):
+                raise Refusal(
+                    f"{name.file()} is not in custody here",
+                    where="relay",
+                    why="it was delivered, or never came",
+                    hint="dbsync relay status --json   (lists what is)",
+                )
             self._remove(name)
 
     def tidy(self) -> None:

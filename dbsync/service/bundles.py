@@ -140,7 +140,7 @@ def look(config: Config, folder: Path) -> Inspected:
 
 
 def _look(asking: psycopg.Connection, bundle: Bundle, keys: Keys) -> Looked:
-    peer = registry.peer_of_key(asking, bundle.key_id)
+    peer = registry.sender_of_key(asking, bundle.key_id)
     numbers: list[int] = []
     why = "its sender is not known here"
     if peer is not None and peer.keys is not None:
@@ -240,7 +240,7 @@ class Stick:
         )
 
     def _sender(self, bundle: Bundle) -> Peer:
-        peer = registry.peer_of_key(self._asking, bundle.key_id)
+        peer = registry.sender_of_key(self._asking, bundle.key_id)
         if peer is None:
             raise NotAdmitted(
                 "its sender is not known here",

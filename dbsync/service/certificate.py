@@ -11,8 +11,10 @@ from uuid import UUID
 import psycopg
 
 from dbsync import schema
+from dbsync.apply import receipts
 from dbsync.changelog import lives
-from dbsync.config.models import Config, Route
+from dbsync.config.fields import Route
+from dbsync.config.models import Config
 from dbsync.errors import IdentityConflict, Refusal
 from dbsync.identity.certificate import Certificate, read_certificate, write_certificate
 from dbsync.identity.keys import Keys, Signed
@@ -50,7 +52,7 @@ def issue(
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         here = connection.execute(statement("certificate", "standing"), asked).fetchone()
-        above = connection.execute(statement("certificate", "above"), asked).fetchall()
+        above = receipts.above(connection, node, incarnation, link)
         now = connection.execute(statement("certificate", "moment")).fetchone()
     if here is None or now is None:
         return None
@@ -65,7 +67,7 @@ def issue(
         hash=bytes(digest),
         applied_at=applied_at,
         waiting=waiting,
-        above=dict(above),
+        above=above,
         at=now[0],
     )
     return write_certificate(found, keys)

@@ -14,7 +14,8 @@ from psycopg.rows import class_row
 
 from dbsync import schema
 from dbsync.catalog.inspect import inspect
-from dbsync.config.models import ROW_ID, Config
+from dbsync.config.fields import ROW_ID
+from dbsync.config.models import Config
 from dbsync.errors import Refusal
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName

@@ -8,7 +8,8 @@ from pathlib import Path
 from dbsync import schema
 from dbsync.bundle.enrolment import read_invitation, write_request
 from dbsync.config import folders, web
-from dbsync.config.models import Config, RelayRoute, Route, UpstreamConfig, route_of
+from dbsync.config.fields import Route, route_of
+from dbsync.config.models import Config, RelayRoute, UpstreamConfig
 from dbsync.errors import Refusal, UsageError
 from dbsync.identity.code import Invitation, read_code
 from dbsync.identity.keys import Keys

@@ -150,9 +150,10 @@ class Link:
         return shipped
 
     def tend(self) -> None:
-        """Let the upstream try again what waits there, and leave word of what waits still."""
+        """Let the upstream try again what waits there, and leave word of what waits still and of what is above."""
         waiting = self.transport.tend(self.node.lineage)
-        self._leave_word("note_waiting", quarantined=Jsonb(dict(waiting)))
+        above = self.transport.above(self.node.name, self.node.incarnation, self.name)
+        self._leave_word("note_waiting", quarantined=Jsonb(dict(waiting)), above=Jsonb(dict(above)))
 
     def meet(self) -> None:
         """Compare the clocks of both ends, leave word of the difference, and see how far away the upstream is."""

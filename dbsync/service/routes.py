@@ -11,7 +11,8 @@ import psycopg
 
 from dbsync import schema
 from dbsync.apply.applier import Applier
-from dbsync.config.models import Config, Route
+from dbsync.config.fields import Route
+from dbsync.config.models import Config
 from dbsync.errors import NotAdmitted, UsageError
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.registry import pinned

@@ -16,7 +16,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 from dbsync import schema
 from dbsync.bundle import files
 from dbsync.changelog.reader import Reader
-from dbsync.config.models import Config, Route
+from dbsync.config.fields import Route
+from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, Exhausted, IdentityConflict, LinkHalted, NotAdmitted, Refusal, Unreachable
 from dbsync.postgres import connect, translated
 from dbsync.service import relays, routes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psycopg
@@ -63,6 +64,8 @@ class LinkStatus:
     last_batch: int
     last_changes: int | None
     last_at: datetime | None
+    above: Mapping[str, int | None] = field(default_factory=dict)
+    """Up to which batch each tier above the upstream had everything at the last contact; None where it could not be told."""
     custody: tuple[Custody, ...] = ()
     """What middlemen have of what has no receipt."""
     clock_off: float | None = None
@@ -149,7 +152,7 @@ def _link(connection: psycopg.Connection, label: str) -> tuple[LinkStatus, dict[
         return LinkStatus(
             name=label, state="new", since=None, reason=None, last_batch=0, last_changes=None, last_at=None
         ), {}
-    name, state, since, reason, number, changes, acknowledged, _contact, held, off = rows[0]
+    name, state, since, reason, number, changes, acknowledged, _contact, held, off, above = rows[0]
     return LinkStatus(
         name=name,
         state=state,
@@ -158,6 +161,7 @@ def _link(connection: psycopg.Connection, label: str) -> tuple[LinkStatus, dict[
         last_batch=number,
         last_changes=changes,
         last_at=acknowledged,
+        above=above,
         custody=tuple(
             Custody(relay=relay, batches=batches, changes=count, since=since, until=until)
             for relay, batches, count, since, until in connection.execute(

@@ -36,6 +36,10 @@ class Transport(Memory, Protocol):
         """Compare the clocks: give by how many seconds ``now`` is ahead of the other side, which remembers it."""
         ...
 
+    def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
+        """Say up to which batch of one life of a node each tier above has everything; None where it cannot be told."""
+        ...
+
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Let what waits in quarantine be tried again; give how many changes of a node wait still, by table."""
         ...
@@ -57,6 +61,10 @@ class Destination(Protocol):
 
     def now(self) -> datetime:
         """Tell the time there."""
+        ...
+
+    def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
+        """Say up to which batch of one life of a node each tier above has everything; None where it cannot be told."""
         ...
 
     def tend(self, lineage: UUID) -> Mapping[str, int]:

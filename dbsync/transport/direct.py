@@ -37,6 +37,11 @@ class Direct:
         self._destination.clock_off = off
         return off
 
+    def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
+        """Ask the destination what the tiers above it have."""
+        with translated("upstream"):
+            return self._destination.above(node, incarnation, link)
+
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Let the destination tend its quarantine."""
         with translated("upstream"):

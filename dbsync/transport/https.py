@@ -75,6 +75,14 @@ class Https:
         self._exchange.ask("POST", "/v1/clock", orjson.dumps({"off": off}))
         return off
 
+    def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:  # noqa: ARG002 - told by the key
+        """Ask the upstream what the tiers above it have; it knows by the key which node asks."""
+        asked = {"incarnation": str(incarnation), "link": link}
+        found = self._exchange.ask("GET", "/v1/receipts/above", query=asked).get("above")
+        if not isinstance(found, dict) or not all(number is None or type(number) is int for number in found.values()):
+            raise self._nonsense("it does not tell what is above")
+        return found
+
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Ask the upstream to tend its quarantine."""
         said = self._exchange.ask("POST", "/v1/tend", orjson.dumps({"lineage": str(lineage)}), patience=self._patience)

@@ -24,6 +24,7 @@ from dbsync.identity.code import HALF
 from dbsync.identity.keys import PublicKeys
 from dbsync.identity.messages import Request, Stale, verify_request
 from dbsync.identity.registry import Peer
+from dbsync.identity.rotation import verify_proof
 from dbsync.web.door import Door, Said, Visit, problem
 from dbsync.web.says import BUG, Malformed, explained, hinted, members, word
 
@@ -169,6 +170,19 @@ class Edge:
         except Exception as error:  # the last edge
             log.error("request_failed", node=node, error=type(error).__name__, place=_place(error))
             return problem(BUG, "bug", "a bug in this server's dbsync", why=type(error).__name__)
+
+
+def rotation_of(visit: Visit) -> PublicKeys:
+    """Read the keys that a node wants to have from now on; it must prove that they are its own. Raises FormatError."""
+    said = members(visit.body, {"signing", "sealing", "proof"})
+    keys = PublicKeys(signing=word(said, "signing"), sealing=word(said, "sealing"))
+    try:
+        proof = base64.b64decode(said["proof"])
+    except (ValueError, TypeError):
+        raise Malformed("the proof is not in base64", where="request") from None
+    assert visit.peer.keys is not None
+    verify_proof(visit.peer.keys, keys, proof)
+    return keys
 
 
 def taken_in(name: str, keys: PublicKeys) -> Said:

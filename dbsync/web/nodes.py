@@ -26,7 +26,7 @@ from dbsync.service.admission import admit
 from dbsync.service.certificate import issue
 from dbsync.web.appliers import Appliers
 from dbsync.web.door import Said, Visit, paper
-from dbsync.web.edge import Newcomer, taken_in
+from dbsync.web.edge import Newcomer, rotation_of, taken_in
 from dbsync.web.says import Malformed, members, number, uuid, word
 from dbsync.web.uploads import Upload
 
@@ -67,6 +67,12 @@ class Desk:
             found = receipts.last_receipt(connection, visit.peer.name, incarnation, link)
         return Said(status=200, body={"receipt": None if found is None else _told(found)})
 
+    def above(self, visit: Visit) -> Said:
+        """Say up to which batch the tiers above have everything of a node."""
+        incarnation, link = uuid(visit.query, "incarnation"), word(visit.query, "link")
+        with self.connections() as connection:
+            return Said(status=200, body={"above": receipts.above(connection, visit.peer.name, incarnation, link)})
+
     def certificate(self, visit: Visit) -> Said:
         """Certify what is here of one life of a node."""
         incarnation, link = uuid(visit.query, "incarnation"), word(visit.query, "link")
@@ -81,6 +87,14 @@ class Desk:
                     keys=self.keys,
                 )
             )
+
+    def rotate(self, visit: Visit) -> Said:
+        """Know a node by other keys from now on."""
+        keys = rotation_of(visit)
+        with self.connections() as connection:
+            registry.rotate(connection, visit.peer.name, keys)
+        log.info("keys_rotated", node=visit.peer.name, key=keys.key_id)
+        return Said(status=200, body={})
 
     def tend(self, visit: Visit) -> Said:
         """Try again what waits of everybody's, and say what waits still of this node's."""

@@ -19,3 +19,6 @@ GRANT SELECT ON dbsync.custody TO dbsync_reader;
 -- In which transaction of which life of this node a batch was applied: what a tier above has of it is told by that.
 ALTER TABLE dbsync.receipt ADD xid xid8, ADD life uuid;
 COMMENT ON COLUMN dbsync.receipt.life IS 'The incarnation of this node in which xid counts; null where nothing is passed on.';
+
+ALTER TABLE dbsync.link ADD above jsonb NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN dbsync.link.above IS 'Up to which batch each tier above the upstream had everything at the last contact; null where that could not be told.';

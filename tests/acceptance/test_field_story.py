@@ -18,6 +18,7 @@ from dbsync.relay.middleman import opened
 from dbsync.service import bundles, certificate, export, relays
 from dbsync.service.certificate import Certified
 from dbsync.service.run import Service
+from dbsync.service.status import status
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -226,19 +227,26 @@ def test_everything_goes_wrong_and_all_tiers_end_equal(field: Field) -> None:
     with field.line_to(central):
         assert community.ship() > 0
 
-    # All tiers hold all rows, and each laptop has it signed.
+    all_hold_everything(field, twin)
+    each_has_it_signed(field, twin)
+
+
+def all_hold_everything(field: Field, twin: Node) -> None:
     everything = set().union(*(laptop.sees() for laptop in (*field.laptops, twin)))
     assert len({row[0] for row in everything}) == 10
-    assert community.sees() == everything
-    assert central.sees() == everything
-    for tier in (community, central):
+    for tier in (field.community, field.central):
+        assert tier.sees() == everything
         assert tier.database.value("SELECT count(*) FROM dbsync.quarantine") == 0
-    with field.line_to(community):
+
+
+def each_has_it_signed(field: Field, twin: Node) -> None:
+    with field.line_to(field.community):
         for laptop in (*field.laptops, twin):
             laptop.ship()
             certified = laptop.certificate()
             assert certified.complete, (laptop.name, certified)
             assert certified.certificate is not None
             assert certified.certificate.above == {"central": certified.certificate.number}
-    with field.line_to(central):
-        assert community.certificate().complete
+            assert status(laptop.config).link.above == certified.certificate.above
+    with field.line_to(field.central):
+        assert field.community.certificate().complete

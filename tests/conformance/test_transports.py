@@ -101,6 +101,14 @@ def test_what_waits_upstream_is_told(road: Road) -> None:
         assert dict(transport.tend(road.pipeline.node.lineage)) == {}
 
 
+def test_what_the_tiers_above_have_is_told(road: Road) -> None:
+    node = road.pipeline.node
+    with road.transport() as transport:
+        assert transport.above(node.name, node.incarnation, "community") == {}
+        road.pipeline.upstream.sql("INSERT INTO dbsync.link (name) VALUES ('central')")
+        assert transport.above(node.name, node.incarnation, "community") == {"central": None}
+
+
 def test_without_a_route_it_says_so_and_that_it_is_worth_another_try(road: Road) -> None:
     node = road.pipeline.node
     road.line.deafen()

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from dbsync.config.advice import advise
 from dbsync.config.discover import discover, usual_places
 from dbsync.config.dsn import parameters, short_name
+from dbsync.config.fields import Route
 from dbsync.config.load import load, parse
-from dbsync.config.models import Config, Route, TableConfig, UpstreamConfig
+from dbsync.config.models import Config, TableConfig, UpstreamConfig
 from dbsync.config.problems import InvalidConfig
 from dbsync.errors import ConfigError
 from dbsync.model.names import TableName

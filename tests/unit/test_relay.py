@@ -137,6 +137,14 @@ def test_a_crash_after_the_delivery_leaves_a_file_that_is_tidied_away(spool: Spo
     assert {path.name for path in spool.folder.iterdir()} == {kept.file(), kept.file() + SIGNATURE}
 
 
+def test_what_nobody_will_take_is_let_go(spool: Spool, tmp_path: Path) -> None:
+    name = handed_over(spool, tmp_path / "room")
+    spool.drop(name)
+    assert (spool.records.held(), list(spool.folder.iterdir())) == ([], [])
+    with pytest.raises(Refusal, match="not in custody"):
+        spool.drop(name)
+
+
 def test_a_note_is_believed_by_its_relays_key_and_as_it_was_written() -> None:
     name = BundleName.of("field-07", LIFE, 1, 1)
     signed = write_note(Note(relay="driver", name=name, bytes=5, hash="ab" * 32, at=datetime.now(UTC)), RELAY)
