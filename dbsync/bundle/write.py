@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -44,7 +45,7 @@ def write_bundle(
             with volumes:
                 _seal(plain, volumes, [x25519.Recipient.from_str(r) for r in recipients])
             name = BundleName.of(head.node, head.incarnation, first, seen.last)
-            return _finished(folder, name, volumes.paths, keys)
+            return _finished(folder, name, volumes, keys)
     except BaseException:
         volumes.remove()
         raise
@@ -64,16 +65,27 @@ def _seal(plain: _Reader, volumes: _Volumes, recipients: Sequence[x25519.Recipie
         raise trouble
 
 
-def _finished(folder: Path, name: BundleName, partial: Sequence[Path], keys: Keys) -> list[Path]:
-    """Give the volumes their names, then sign each: without its signature none is taken for whole."""
-    single = len(partial) == 1
-    paths = [folder / name.file(0 if single else place) for place in range(1, len(partial) + 1)]
+def _finished(folder: Path, name: BundleName, volumes: _Volumes, keys: Keys) -> list[Path]:
+    """Give the volumes their names, then sign each: without its signature none is taken for whole.
+
+    What is signed is read from the stick, so it must be what was written: a stick may be worn, or somebody's device.
+    """
+    single = len(volumes.paths) == 1
+    paths = [folder / name.file(0 if single else place) for place in range(1, len(volumes.paths) + 1)]
     remove_bundle(folder, name)
-    for old, new in zip(partial, paths, strict=True):
+    for old, new in zip(volumes.paths, paths, strict=True):
         files.finish(old, new)
-    for place, path in enumerate(paths, start=1):
+    for place, (path, written) in enumerate(zip(paths, volumes.hashes, strict=True), start=1):
         with files.opened(path) as file:
-            signature = keys.signing.sign(file, trusted_comment=comment(name, place, len(paths)))
+            back = _ReadBack(file)
+            signature = keys.signing.sign(back, trusted_comment=comment(name, place, len(paths)))
+        if back.hash.digest() != written.digest():
+            raise files.Gone(
+                "the bundle was not written",
+                where=str(path),
+                why="the stick gives back other bytes than were written onto it",
+                hint="another stick",
+            )
         files.write(path.with_name(path.name + SIGNATURE), bytes(signature) + b"\n")
     return paths
 
@@ -146,6 +158,19 @@ class _Reader:
         return taken
 
 
+class _ReadBack:
+    """A file on the stick, and what came out of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.hash.update(data)
+        return data
+
+
 class _Volumes:
     """A file that goes on in the next one where it reaches a limit; all under temporary names."""
 
@@ -157,6 +182,7 @@ class _Volumes:
         self._file: BinaryIO | None = None
         self._left = 0
         self.paths: list[Path] = []
+        self.hashes: list[hashlib._Hash] = []
         self.trouble: DbsyncError | None = None
         """What went wrong in here, where age only tells that something did."""
 
@@ -191,6 +217,7 @@ class _Volumes:
             assert self._file is not None
             part = data[: self._left]
             self._file.write(part)
+            self.hashes[-1].update(part)
             self._left -= len(part)
             data = data[len(part) :]
 
@@ -199,5 +226,6 @@ class _Volumes:
         name = PARTIAL.format(node=self._head.node, life=self._head.incarnation.hex[:8], volume=len(self.paths) + 1)
         path = self._folder / name
         self.paths.append(path)
+        self.hashes.append(hashlib.sha256())
         self._file = self._stack.enter_context(files.begun(path))
         self._left = self._limit

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbsync.bundle import files
 from dbsync.bundle.find import Bundle, find_bundles
 from dbsync.bundle.names import SIGNATURE
 from dbsync.bundle.read import open_bundle
@@ -132,6 +133,27 @@ def test_a_bundle_under_another_name_is_refused(tmp_path: Path) -> None:
     path.rename(renamed)
     with pytest.raises(FormatError, match="another file"):
         opened(only(tmp_path))
+
+
+def test_nothing_is_signed_that_the_stick_has_made_something_else_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = files.finish
+
+    def swapped(partial: Path, path: Path) -> None:
+        if path.name.endswith(".dbsync"):
+            data = bytearray(partial.read_bytes())
+            data[len(data) // 2] ^= 1
+            partial.write_bytes(data)
+        real(partial, path)
+
+    with monkeypatch.context() as device:
+        device.setattr(files, "finish", swapped)
+        with pytest.raises(Unreachable, match="other bytes"):
+            written(tmp_path)
+    assert find_bundles(tmp_path).usable == ()
+    written(tmp_path)
+    assert opened(only(tmp_path)) == plain()
 
 
 def test_no_batches_make_no_bundle(tmp_path: Path) -> None:
