@@ -25,9 +25,11 @@ def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
 
     JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state (new, streaming,
     unreachable, halted, paused, stopped; of a stick: waits for the stick, written to the stick, stick full, up to date),
-    since, reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's)}, pending (changes without a
-    receipt), quarantined (changes waiting upstream at the last contact), waiting_here (changes of other nodes in this
-    database's own quarantine), lag (seconds, null when nothing is pending), tables [{table, pending, oldest, today,
+    since, reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's), above (each tier above the
+    upstream: up to which batch it has everything, or null), custody [{relay, batches, changes, since, until}] (what drivers
+    have of what has no receipt)}, pending (changes without a receipt), quarantined (changes waiting upstream at the last
+    contact), waiting_here (changes of other nodes in this database's own quarantine), lag (seconds, null when nothing is
+    pending), tables [{table, pending, oldest, today,
     trigger, quarantined}], exact (false: pending is an estimate, there is too much to count), log {bytes (on disk),
     waiting_bytes (without a receipt), oldest, kept (acknowledged changes still
     there), keep, max_size, compact_over}, events of the last days [{kind, what, hint, link, at}]: restored, copied,

@@ -96,7 +96,7 @@ def test_tables_and_status_have_the_shape_that_their_help_describes(clinic_pair:
         "name", "lineage", "incarnation", "capture_off_since", "paused_since", "reloaded"
     }  # fmt: skip
     assert set(status["link"]) == {
-        "name", "state", "since", "reason", "last_batch", "last_changes", "last_at", "clock_off"
+        "name", "state", "since", "reason", "last_batch", "last_changes", "last_at", "clock_off", "above", "custody"
     }  # fmt: skip
     assert (status["pending"], status["link"]["state"], status["link"]["last_batch"]) == (1, "new", 0)
     assert status["lag"] > 0
