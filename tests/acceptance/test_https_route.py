@@ -20,6 +20,7 @@ from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
 from tests.support.served import free_port, serving
 from tests.support.service import ServiceProcess, until
+from tests.support.tunnel import proxy
 
 pytestmark = ONE_MIXTURE
 
@@ -163,6 +164,49 @@ def test_a_certificate_out_of_its_time_asks_whether_the_clock_is_right(
     assert refused.code == 69
     assert words in refused.err
     assert "by this computer's clock" in refused.err
+
+
+def test_a_laptop_behind_a_proxy_ships_through_it_or_says_what_the_proxy_says(laptop: Laptop) -> None:
+    def ship(environ: dict[str, str]) -> Done:
+        return dbsync(laptop.folder, "run", "--once", environ=environ)
+
+    laptop.insert("one")
+    with laptop.serving() as url:
+        assert laptop.enrol(url).code == 0
+        with proxy() as through:
+            shipped = ship(through.environ)
+            assert (shipped.code, shipped.out) == (0, "1 changes shipped to community\n"), shipped.err
+            assert set(through.asked) == {f"127.0.0.1:{laptop.port}"}
+            went = len(through.asked)
+            assert ship(through.environ | {"NO_PROXY": "127.0.0.1"}).code == 0
+            assert len(through.asked) == went
+        laptop.insert("two")
+        with proxy(refuses=True) as closed:
+            refused = ship(closed.environ)
+        gone = ship(closed.environ)
+    assert (refused.code, gone.code) == (69, 69)
+    assert f"the proxy 127.0.0.1:{closed.port} does not let this through" in refused.err
+    assert "Not in working hours" in refused.err
+    assert f"the proxy 127.0.0.1:{closed.port} refuses the connection" in gone.err
+    assert "password" not in refused.err + gone.err + laptop.reason()
+    with laptop.serving():
+        assert ship({}).code == 0
+    assert laptop.arrived() == 2
+
+
+def test_a_name_that_nobody_knows_is_told_as_missing_network_or_names(laptop: Laptop) -> None:
+    laptop.insert("one")
+    with laptop.serving() as url:
+        assert laptop.enrol(url).code == 0
+    laptop.configure("https://community.invalid:8443")
+    away = laptop.type("run", "--once")
+    assert away.code == 69
+    assert "the name of the server is not found" in away.err
+    assert "there is no network, or it knows no names (DNS)" in laptop.reason()
+    laptop.configure(f"https://127.0.0.1:{laptop.port}")
+    with laptop.serving():
+        assert laptop.type("run", "--once").code == 0
+    assert laptop.arrived() == 1
 
 
 def test_a_login_page_in_the_servers_place_is_told_as_one(laptop: Laptop) -> None:
