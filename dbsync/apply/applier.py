@@ -26,7 +26,7 @@ from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Unapplicable, Writer
 from dbsync.catalog.inspect import Inspection
-from dbsync.errors import Interrupted, NotAdmitted
+from dbsync.errors import Interrupted, LinkHalted, NotAdmitted
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.layout import Layout
@@ -145,7 +145,7 @@ class Applier:
 
     def _apply(self, header: Header, payload: Iterable[bytes], *, alone: bool = False) -> Receipt:
         # Staged before the turn is taken: a service that goes silent in the middle of a batch keeps nobody waiting.
-        digest = self._stage(payload, header.changes)
+        digest = self._stage(payload, header)
         if alone:
             self._refuse_others(header)
         last, met = receipts.meet(self._connection, header)
@@ -164,13 +164,23 @@ class Applier:
             passed.claim(self._connection, header, self._policies, met.newest_conflict)
         return replace(receipt, held=held)
 
-    def _stage(self, payload: Iterable[bytes], changes: int) -> bytes:
+    def _stage(self, payload: Iterable[bytes], header: Header) -> bytes:
+        """Bring the payload into the stage; give its hash. What is written is what the header counts, so that must be all."""
         digest = hashlib.sha256()
-        with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
-            for chunk in payload:
-                digest.update(chunk)
-                copy.write(chunk)
-        if changes >= ANALYZE_FROM:
+        with self._connection.cursor() as cursor:
+            with cursor.copy(statement("apply", "stage")) as copy:
+                for chunk in payload:
+                    digest.update(chunk)
+                    copy.write(chunk)
+            staged = cursor.rowcount
+        if staged != header.changes:
+            raise LinkHalted(
+                f"batch {header.number} of {header.node} does not hold what its header says",
+                where=header.node,
+                why=f"it has {staged:,} changes, and counts {header.changes:,}",
+                hint="dbsync of both ends may have to be of one version; else this is a bug: please report it",
+            )
+        if header.changes >= ANALYZE_FROM:
             self._connection.execute(statement("apply", "analyze_stage"))
         return digest.digest()
 

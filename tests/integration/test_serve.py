@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -212,6 +213,33 @@ def test_changes_of_others_are_taken_only_from_a_tier(ground: Ground) -> None:
     assert forged != data
     status, said = ground.bring(forged)
     assert (status, said["error"], ground.missing()) == (403, "not_yours", 1)
+
+
+def test_another_version_of_the_format_or_of_the_protocol_is_refused_and_nothing_of_it_kept(ground: Ground) -> None:
+    ground.insert()
+    data = ground.batch()
+    magic = data.index(b"\n") + 1
+    for version in (b"0", b"2", b"10"):
+        status, said = ground.bring(data[: magic - 2] + version + data[magic - 1 :])
+        assert (status, said["error"]) == (422, "format")
+    lead = data.index(b"{")
+    for lie in (b"1", b"9"):
+        status, said = ground.bring(resealed(data, lead, b'"changes":2', b'"changes":' + lie))
+        assert (status, said["error"]) == (409, "halted"), said
+        assert "does not hold what its header says" in said["what"]
+    for path in ("/v0/batches/", "/v2/batches/", "/batches/"):
+        assert ground.ask("PATCH", f"{path}{'0' * 64}", data, offset=0, complete="true")[0] == 404
+    assert ground.missing() == 2
+    assert ground.bring(data)[0] == 200
+
+
+def resealed(data: bytes, lead: int, told: bytes, lie: bytes) -> bytes:
+    """Let a header say something else of the same body, its length and hash made anew."""
+    length = int.from_bytes(data[lead - 4 : lead], "big")
+    header = data[lead : lead + length].replace(told, lie)
+    assert header != data[lead : lead + length]
+    head = data[: lead - 4] + len(header).to_bytes(4, "big") + header
+    return head + hashlib.sha256(head).digest() + data[lead + length + 32 :]
 
 
 def test_a_replayed_request_is_refused(ground: Ground) -> None:
