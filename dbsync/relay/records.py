@@ -314,7 +314,7 @@ class Records:
             if version == 0:
                 for step in _SCHEMA.split(";\n"):
                     self._connection.execute(step)
-                self._connection.execute(f"PRAGMA user_version = {VERSION}")
+                self._connection.execute("PRAGMA user_version = 1")  # VERSION; a pragma takes no parameters
             elif version != VERSION:
                 raise SchemaVersionError(
                     "this relay's database is of another version",
