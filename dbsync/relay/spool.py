@@ -93,9 +93,10 @@ class Spool:
         return self.folder / name.file()
 
     def signature(self, name: BundleName) -> bytes:
-        """Give a bundle's signature."""
+        """Give the signature of a bundle that is there to be read. Raises DbsyncError where either is not."""
         path = self.path(name)
         with files.told(path, "the bundle was not read"):
+            path.open("rb").close()
             return path.with_name(path.name + SIGNATURE).read_bytes()
 
     def delivered(self, name: BundleName) -> None:

@@ -16,11 +16,16 @@ from dbsync.bundle.custody import Note, read_note, write_note
 from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
+from dbsync.config.models import RelayConfig
 from dbsync.errors import ConfigError, Exhausted, FormatError, Interrupted, NotAdmitted, Refusal, SchemaVersionError
 from dbsync.identity.keys import Keys, Signed
+from dbsync.relay.forward import Forward
 from dbsync.relay.middleman import begin
 from dbsync.relay.records import Records
 from dbsync.relay.spool import Spool
+from dbsync.transport.carry import Carry
+from dbsync.transport.exchange import Exchange
+from dbsync.transport.line import Line
 from dbsync.web.uploads import Misplaced
 
 NODE, RELAY, UPSTREAM = Keys.generate(), Keys.generate(), Keys.generate()
@@ -135,6 +140,21 @@ def test_a_crash_after_the_delivery_leaves_a_file_that_is_tidied_away(spool: Spo
     spool.records.delivered(name)
     spool.tidy()
     assert {path.name for path in spool.folder.iterdir()} == {kept.file(), kept.file() + SIGNATURE}
+
+
+@pytest.mark.parametrize("part", ["", SIGNATURE])
+def test_a_bundle_that_the_disk_lost_stays_with_its_reason_and_stops_nobody(
+    spool: Spool, tmp_path: Path, part: str
+) -> None:
+    name = handed_over(spool, tmp_path / "room")
+    path = spool.path(name)
+    path.with_name(path.name + part).unlink()
+    forward = Forward(config=RelayConfig.model_construct(), keys=RELAY, records=spool.records, spool=spool)
+    with Line("https://127.0.0.1:9", silence=1.0) as line:
+        carry = Carry(exchange=Exchange(line=line, keys=RELAY, theirs=UPSTREAM.public))
+        assert not forward._bring(carry, spool.records.held()[0])
+    (held,) = spool.records.held()
+    assert "not read" in (held.trouble or "")
 
 
 def test_what_nobody_will_take_is_let_go(spool: Spool, tmp_path: Path) -> None:
