@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from dbsync.bundle.names import BundleName
 from dbsync.config.models import RelayConfig
 from dbsync.errors import DbsyncError, NotAdmitted, Unreachable
 from dbsync.identity.keys import Keys, Signed
@@ -34,7 +33,7 @@ class Delivered:
 
     bundles: int
     troubled: int
-    """Bundles that the upstream did not take; they stay, with the reason."""
+    """Bundles that the upstream did not take, or the spool did not give back; they stay, with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +62,18 @@ class Forward:
     def _bring(self, carry: Carry, held: Held) -> bool:
         name = held.name
         try:
-            signature = self.spool.signature(name)
-        except DbsyncError as error:  # this bundle's trouble, not the route's: other nodes' bundles go on
-            return self._stays(name, error)
-        try:
-            paper = carry.bring(self.spool.path(name), signature)
+            with self.spool.reading(name) as (path, signature):
+                paper = carry.bring(path, signature)
         except DbsyncError as error:
             if error.try_again:
                 raise
-            return self._stays(name, error)
+            log.warning("bundle_refused", node=name.node, bundle=name.file(), reason=str(error))
+            self.records.troubled(name, str(error))
+            return False
         self._keep(name.node, paper)
         self.spool.delivered(name)
         log.info("bundle_delivered", node=name.node, bundle=name.file())
         return True
-
-    def _stays(self, name: BundleName, error: DbsyncError) -> bool:
-        log.warning("bundle_refused", node=name.node, bundle=name.file(), reason=str(error))
-        self.records.troubled(name, str(error))
-        return False
 
     def _keep(self, node: str, paper: Signed | None) -> None:
         if paper is not None:

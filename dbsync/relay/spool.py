@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,12 +94,22 @@ class Spool:
         """Give the file of a bundle."""
         return self.folder / name.file()
 
-    def signature(self, name: BundleName) -> bytes:
-        """Give the signature of a bundle that is there to be read. Raises DbsyncError where either is not."""
+    @contextmanager
+    def reading(self, name: BundleName) -> Iterator[tuple[Path, bytes]]:
+        """Give a bundle's file and signature while it is read.
+
+        Raises Refusal where this computer's disk does not give it back: nobody else's bundles have to wait for it.
+        """
         path = self.path(name)
-        with files.told(path, "the bundle was not read"):
-            path.open("rb").close()
-            return path.with_name(path.name + SIGNATURE).read_bytes()
+        try:
+            yield path, path.with_name(path.name + SIGNATURE).read_bytes()
+        except OSError as error:
+            raise Refusal(
+                "this relay cannot read it any more",
+                where=name.file(),
+                why=f"{(error.strerror or str(error)).lower()}; its node has all that is in it and hands it over again"
+                f" after: dbsync relay drop {name.file()}",
+            ) from error
 
     def delivered(self, name: BundleName) -> None:
         """Let go of a bundle that the upstream has."""

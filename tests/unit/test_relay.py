@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,16 @@ from dbsync.bundle.names import SIGNATURE, BundleName
 from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
 from dbsync.config.models import RelayConfig
-from dbsync.errors import ConfigError, Exhausted, FormatError, Interrupted, NotAdmitted, Refusal, SchemaVersionError
+from dbsync.errors import (
+    ConfigError,
+    Exhausted,
+    FormatError,
+    Interrupted,
+    NotAdmitted,
+    Refusal,
+    SchemaVersionError,
+    Unreachable,
+)
 from dbsync.identity.keys import Keys, Signed
 from dbsync.relay.forward import Forward
 from dbsync.relay.middleman import begin
@@ -142,19 +152,39 @@ def test_a_crash_after_the_delivery_leaves_a_file_that_is_tidied_away(spool: Spo
     assert {path.name for path in spool.folder.iterdir()} == {kept.file(), kept.file() + SIGNATURE}
 
 
-@pytest.mark.parametrize("part", ["", SIGNATURE])
+@pytest.mark.parametrize("lost", ["", SIGNATURE])
 def test_a_bundle_that_the_disk_lost_stays_with_its_reason_and_stops_nobody(
-    spool: Spool, tmp_path: Path, part: str
+    spool: Spool, tmp_path: Path, lost: str
 ) -> None:
     name = handed_over(spool, tmp_path / "room")
     path = spool.path(name)
-    path.with_name(path.name + part).unlink()
-    forward = Forward(config=RelayConfig.model_construct(), keys=RELAY, records=spool.records, spool=spool)
-    with Line("https://127.0.0.1:9", silence=1.0) as line:
-        carry = Carry(exchange=Exchange(line=line, keys=RELAY, theirs=UPSTREAM.public))
-        assert not forward._bring(carry, spool.records.held()[0])
+    path.with_name(path.name + lost).unlink()
+    assert not brought(spool)
     (held,) = spool.records.held()
-    assert "not read" in (held.trouble or "")
+    assert held.trouble is not None
+    assert f"dbsync relay drop {name.file()}" in held.trouble
+
+
+def test_a_line_that_is_down_is_no_trouble_of_the_bundle(spool: Spool, tmp_path: Path) -> None:
+    handed_over(spool, tmp_path / "room")
+    with pytest.raises(Unreachable):
+        brought(spool)
+    assert [held.trouble for held in spool.records.held()] == [None]
+
+
+def brought(spool: Spool) -> bool:
+    """Bring the first bundle to an upstream where nobody listens."""
+    with socket.socket() as nobody, Line(f"http://127.0.0.1:{bound(nobody)}", silence=1.0) as line:
+        carry = Carry(exchange=Exchange(line=line, keys=RELAY, theirs=UPSTREAM.public))
+        forward = Forward(config=RelayConfig.model_construct(), keys=RELAY, records=spool.records, spool=spool)
+        return forward._bring(carry, spool.records.held()[0])
+
+
+def bound(nobody: socket.socket) -> int:
+    """Take a port without listening at it."""
+    nobody.bind(("127.0.0.1", 0))
+    port: int = nobody.getsockname()[1]
+    return port
 
 
 def test_what_nobody_will_take_is_let_go(spool: Spool, tmp_path: Path) -> None:
