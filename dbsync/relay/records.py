@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dbsync.bundle.names import BundleName
-from dbsync.errors import Interrupted, NotAdmitted, Refusal, SchemaVersionError
+from dbsync.errors import Exhausted, Interrupted, NotAdmitted, Refusal, SchemaVersionError, Unreachable
 from dbsync.identity.keys import PublicKeys, Signed
 from dbsync.identity.messages import LATE
 from dbsync.identity.registry import Peer, Role
@@ -23,6 +23,8 @@ VERSION = 1
 SECRET_BYTES = 10
 _BUSY = 10.0
 """Seconds in which another process that writes, such as a command beside the service, comes to its end."""
+
+_KINDS = {sqlite3.SQLITE_FULL: Exhausted, sqlite3.SQLITE_BUSY: Interrupted}
 
 _SCHEMA = """
 CREATE TABLE peer (
@@ -325,26 +327,37 @@ class Records:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock:
+        with self._lock, _told(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def _change(self, query: str, **values: object) -> int:
-        with self._lock, closing(self._connection.execute(query, values)) as cursor:
+        with self._lock, _told(self._path), closing(self._connection.execute(query, values)) as cursor:
             return cursor.rowcount
 
     def _rows(self, query: str, **values: object) -> list[sqlite3.Row]:
-        with self._lock, closing(self._connection.cursor()) as cursor:
+        with self._lock, _told(self._path), closing(self._connection.cursor()) as cursor:
             cursor.row_factory = sqlite3.Row
             return cursor.execute(query, values).fetchall()
 
     def _peers(self) -> list[Peer]:
         return [_peer(row) for row in self._rows("SELECT * FROM peer ORDER BY name")]
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what SQLite met in words that help: a disk that is full, another who writes, a disk that fails."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        kind = _KINDS.get(error.sqlite_errorcode & 0xFF, Unreachable)
+        raise kind("the relay's records were not kept or read", where=str(path), why=str(error)) from error
 
 
 def now() -> datetime:

@@ -255,6 +255,30 @@ def test_one_visits_the_upstream_at_a_time(records: Records, tmp_path: Path) -> 
             pass
 
 
+def test_a_full_disk_is_told_keeps_nothing_half_and_ends_with_room(records: Records) -> None:
+    (pages,) = records._connection.execute("PRAGMA page_count").fetchone()
+    records._connection.execute(f"PRAGMA max_page_count = {pages}")
+    kept = []
+    with pytest.raises(Exhausted, match="full"):
+        for number in range(10_000):
+            assert records.first_use("KEY", f"{number:0100}")
+            kept.append(f"{number:0100}")
+    records._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    assert not any(records.first_use("KEY", nonce) for nonce in kept)
+    assert records.first_use("KEY", "another")
+
+
+def test_another_who_writes_for_long_is_waited_for_and_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dbsync.relay.records._BUSY", 0.1)
+    path = tmp_path / "relay.db"
+    with closing(Records(path)) as waiting, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Interrupted):
+            waiting.first_use("KEY", "nonce")
+        other.execute("ROLLBACK")
+        assert waiting.first_use("KEY", "nonce")
+
+
 def test_a_database_of_another_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     Records(path).close()
