@@ -6,12 +6,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.bootstrapped
+# For two cores: a test waits for servers and disks a third of its time.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # The universal lock serves every Python from 3.11 on; the lowest one decides what it may contain.
-LOCK_FLAGS := --universal --python-version 3.11 --extra dev --extra demo --generate-hashes \
+LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help demo test lint format types contracts lock bench chaos clean
+.PHONY: help demo test lint format types contracts docs dist deb lock pictures bench chaos clean
 
 help: ## Show the targets
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" Makefile | expand -t 20
@@ -20,7 +22,7 @@ demo: $(STAMP) ## Tell the story of two laptops and a server, on PostgreSQL of i
 	@$(BIN)/dbsync demo
 
 test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -36,8 +38,24 @@ types: $(STAMP) ## Check types, strictly
 contracts: $(STAMP) ## Check who may import whom
 	@$(BIN)/lint-imports
 
-lock: $(BIN)/uv ## Write requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) $(ARGS) -o requirements.lock > /dev/null
+docs: $(STAMP) ## Make the manual in build/docs, warnings as errors, and follow its links, but for those to other sites
+	@rm -rf build/docs
+	@$(BIN)/sphinx-build -q -E -W --keep-going -b html -d build/doctrees docs build/docs
+	@$(BIN)/python -m tests.docs.site build/docs
+
+dist: $(STAMP) ## Make what is released: sdist, wheel, parts list and hashes, in dist/
+	@rm -rf dist
+	@$(BIN)/python packaging/dist.py
+
+deb: $(STAMP) ## Make a Debian package for the Python of .venv, in build/deb
+	@$(BIN)/python packaging/deb.py
+
+lock: $(BIN)/uv ## Write requirements.lock anew from pyproject.toml, and its part that dbsync itself needs
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) --extra dev $(ARGS) -o requirements.lock > /dev/null
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) --constraint requirements.lock -o requirements-runtime.lock > /dev/null
+
+pictures: $(STAMP) ## Take the manual's pictures of the dashboard anew, in chromium
+	@$(BIN)/python -m tests.docs.pictures
 
 bench: $(STAMP) ## Measure speed and memory beside the alternatives
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -1,3 +1,8 @@
 """dbsync: bring the changes of offline PostgreSQL databases home, matched by natural keys."""
 
-__version__ = "0.1.0"
+try:
+    from dbsync._version import __version__
+except ModuleNotFoundError:  # a checkout that was never installed: the build writes that file
+    __version__ = "0+unknown"
+
+__all__ = ["__version__"]

@@ -12,6 +12,7 @@
     ├── FormatError                  78  bytes that no version 1 reader accepts
     └── Unreachable                  69  no route to a database now          (try again)
         ├── Exhausted                69  it answers, and has no room for this  (try again)
+        ├── OtherVersion             69  it answers, and does not know what was asked  (try again)
         └── Interrupted              75  the work was cut and can be repeated (try again)
 
 Foreign exceptions are translated once, at the edge that met them
@@ -20,6 +21,7 @@ Foreign exceptions are translated once, at the edge that met them
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 
@@ -78,7 +80,12 @@ class IdentityConflict(Refusal):
 
 
 class NotAdmitted(Refusal):
-    """The other side does not know this node, or its operator has revoked it. He can mend that while it waits."""
+    """The other side does not know this node, or its operator has revoked it. He can mend that while it waits.
+
+    ``revoked`` is what the other side itself says, signed.
+    """
+
+    revoked: bool = False
 
 
 class PrivilegeError(DbsyncError):
@@ -114,7 +121,17 @@ class Exhausted(Unreachable):
     """A server answers but lacks what the work needs: disk, memory, time. That it answers mends nothing."""
 
 
+class OtherVersion(Unreachable):
+    """A dbsync answers that does not know what was asked of it: one end is older."""
+
+
 class Interrupted(Unreachable):
     """The work was cut in the middle and can be repeated as it is."""
 
     exit_code = 75
+
+
+def place_of(error: Exception) -> str:
+    """Say where in the program an exception was raised; its own words may hold a row's values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""

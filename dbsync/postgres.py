@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from dbsync.errors import DbsyncError, Exhausted, Interrupted, PrivilegeError, Refusal, SchemaVersionError, Unreachable
+from dbsync.pooling import PooledConnection, backend, deals_out, need
 from dbsync.silence import SILENCE, WatchedConnection
 
 CONNECT_TIMEOUT = 10
@@ -51,28 +52,62 @@ read. JIT is off because compiling takes longer than any of our statements over 
 
 
 def connect(
-    dsn: str, *, name: str, application: str = "dbsync", silence: float = SILENCE
+    dsn: str, *, name: str, application: str = "dbsync", silence: float = SILENCE, pooled: bool = False
 ) -> psycopg.Connection[tuple[Any, ...]]:
     """Open a connection in autocommit with dbsync's settings; ``name`` is ``source`` or ``upstream``.
 
     Raises :class:`Unreachable` when there is no route, :class:`PrivilegeError` when the server says no. It breaks when
     there was no answer for ``silence`` seconds and the server is not at work on one.
-    Settings are made after connecting, not in startup options: a pooler may refuse those.
+    Settings are made after connecting, not in startup options: a pooler may refuse those. Where ``pooled``, it may deal
+    out transactions; where not, such a one is refused.
     """
     with translated(name):
         settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
         for word, value in {"connect_timeout": CONNECT_TIMEOUT, "application_name": application, **ALIVE}.items():
             settings.setdefault(word, value)
-        connection = WatchedConnection.connect(autocommit=True, **settings)
+        kind = PooledConnection if pooled else WatchedConnection
+        connection = kind.connect(autocommit=True, **settings)
         connection.answer = max(float(settings["connect_timeout"]), 0.0) or connection.answer
-        row = connection.execute(
-            "SELECT pg_catalog.pg_backend_pid(), pg_catalog.count(pg_catalog.set_config(name, value, false))"
-            " FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) s(name, value)",
-            (list(SETTINGS), list(SETTINGS.values())),
-        ).fetchone()
+        row = connection.execute(_settings(connection.info.backend_pid)).fetchone()
         assert row is not None
         connection.watch(settings, row[0], silence)
+        if row[0] != connection.info.backend_pid:
+            _meet_pooler(connection, dsn, name)
         return connection
+
+
+def _settings(backend: int | None = None) -> sql.Composed:
+    """Compose what makes our settings: the session's where the server's process is ``backend``, else the transaction's.
+
+    A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next.
+    """
+    return sql.SQL(
+        "SELECT pg_catalog.pg_backend_pid(),"
+        " pg_catalog.count(pg_catalog.set_config(name, value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
+        " FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[])) s(name, value)"
+    ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))
+
+
+def _meet_pooler(connection: WatchedConnection, dsn: str, name: str) -> None:
+    """Go on behind a pooler: presuming nothing where that is enough, else only if it keeps sessions together."""
+    if isinstance(connection, PooledConnection):
+        connection.presume_nothing()
+        connection.begin_with(_settings())
+        return
+    if deals_out(connection, dsn):
+        connection.close()
+        raise Refusal(
+            f"a transaction pooler stands before the {name}",
+            where=name,
+            why="settings and locks of a session get lost between statements",
+            hint="connect to the server itself, or to a pool with pool_mode = session   (in dbsync.toml)",
+        )
+    connection.execute(_settings(backend(connection)))
+
+
+def let_server_notice(connection: psycopg.Connection[tuple[Any, ...]], silence: float) -> None:
+    """Let the server end this session when it hears nothing in the middle of a transaction: what it locked comes free."""
+    need(connection, "session", "notice", silence=f"{round(silence * 1000)}ms")
 
 
 @contextmanager

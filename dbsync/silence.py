@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors
 from psycopg.abc import PQGen
 
-from dbsync.statements import statement
+from dbsync.pulse import PULSE
 
 SILENCE = 60.0
 """Seconds without an answer after which the server is asked whether it is at work."""
@@ -27,11 +27,6 @@ ANSWER = 10.0
 """Seconds in which the first statement of a session is answered, and the question whether the server is at work."""
 
 RV = TypeVar("RV")
-
-
-def let_server_notice(connection: psycopg.Connection[tuple[Any, ...]], silence: float) -> None:
-    """Let the server end this session when it hears nothing in the middle of a transaction: what it locked comes free."""
-    connection.execute(statement("session", "notice"), {"silence": f"{round(silence * 1000)}ms"})
 
 
 class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -45,6 +40,10 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
     def watch(self, settings: Mapping[str, Any], backend: int, silence: float) -> None:
         """Watch from here on; ``settings`` open a second connection, ``backend`` is the server's process of this one."""
         self._settings, self._backend, self.silence = settings, backend, silence
+
+    def move(self, backend: int) -> None:
+        """Watch another process of the server."""
+        self._backend = backend
 
     def wait(self, gen: PQGen[RV], *given: Any, **named: Any) -> RV:
         """Wait as psycopg does, but not for ever; what is here already, as most rows of a COPY are, costs no wait."""
@@ -64,11 +63,14 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
             while True:
                 ready = yield wanted
                 if ready:
+                    PULSE.beat()
                     look, doubted = time.monotonic() + patience, False
                 elif time.monotonic() >= look:
                     idle = self._is_idle()
                     if idle and doubted:
                         self._give_up(patience)
+                    if not idle:
+                        PULSE.beat()
                     look, doubted = time.monotonic() + patience * (AGAIN if idle else 1), idle
                 wanted = gen.send(ready)
         except StopIteration as done:

@@ -1,7 +1,7 @@
 -- name: session
 -- work_mem is for the materialized rows of one table's share of a batch; JIT would compile every new statement.
-SELECT set_config('jit', 'off', false), set_config('work_mem', '64MB', false),
-       set_config('idle_in_transaction_session_timeout', '0', false)
+SELECT set_config('jit', 'off', {passing}), set_config('work_mem', '64MB', {passing}),
+       set_config('idle_in_transaction_session_timeout', '0', {passing})
 
 -- name: write_beside_others
 -- Appliers that want the same rows in different orders would meet in deadlocks again and again, a second each: see write_alone.
@@ -26,10 +26,12 @@ CREATE TEMP TABLE IF NOT EXISTS dbsync_stage (
     tx bigint NOT NULL, seq bigint NOT NULL, captured_at timestamptz NOT NULL, layout bigint NOT NULL, op "char" NOT NULL,
     renames boolean NOT NULL, image text[], old_image text[], refs text[], old_refs text[], lost boolean[], origin text,
     case_id bigint, place bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000)
-) ON COMMIT DELETE ROWS
+) ON COMMIT {at_commit}
 
 -- name: store_plainly
-ALTER TABLE pg_temp.dbsync_stage ALTER image SET STORAGE EXTERNAL, ALTER old_image SET STORAGE EXTERNAL
+-- Of a few layouts and kinds a small sample tells as much as a large one, which takes long.
+ALTER TABLE pg_temp.dbsync_stage ALTER image SET STORAGE EXTERNAL, ALTER old_image SET STORAGE EXTERNAL,
+    ALTER layout SET STATISTICS 10, ALTER op SET STATISTICS 10
 
 -- name: index_stage
 -- Only for batches that are applied in parts.
@@ -124,6 +126,7 @@ SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND 
 -- ``unknown`` says that the key of what some reference pointed to before could not be told.
 -- A row trigger of the application that updates the very row it fires for is logged before the statement that fired it,
 -- whose image is older: such a statement (``nested``) goes before what its triggers did.
+-- The key is read once and has names from then on, so that PostgreSQL knows below what is sorted already.
 SELECT n.tx, n.seq, n.op, n.first_op, n.image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
        n.op = 'D' AS gone, n.unknown
 FROM (
@@ -137,13 +140,16 @@ FROM (
     FROM (
         SELECT s.*, count(*) FILTER (WHERE NOT s.nested) OVER (PARTITION BY {key} ORDER BY s.tx, s.seq) AS turn
         FROM (
-            SELECT s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs, s.lost,
-                   coalesce(lag(s.op) OVER v = 'U' AND lag(s.tx) OVER v = s.tx
-                            AND (s.op = 'I'
-                                 OR (s.op = 'U' AND s.image = lag(s.old_image) OVER v
-                                     AND s.old_image IS DISTINCT FROM lag(s.image) OVER v)), false) AS nested
-            FROM pg_temp.dbsync_stage s
-            WHERE s.layout = {layout} AND {range}
+            SELECT s.*, coalesce(lag(s.op) OVER v = 'U' AND lag(s.tx) OVER v = s.tx
+                                 AND (s.op = 'I'
+                                      OR (s.op = 'U' AND s.image = lag(s.old_image) OVER v
+                                          AND s.old_image IS DISTINCT FROM lag(s.image) OVER v)), false) AS nested
+            FROM (
+                SELECT {named_key}, s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs,
+                       s.lost
+                FROM pg_temp.dbsync_stage s
+                WHERE s.layout = {layout} AND {range}
+            ) s
             WINDOW v AS (PARTITION BY {key} ORDER BY s.tx, s.seq)
         ) s
     ) s
@@ -207,6 +213,24 @@ typed AS ({typed}),
 bound AS ({bound})
 SELECT {values} FROM bound b WHERE b.missing = 0
 
+-- name: edits
+-- Of many updates, which columns they are about: most often the same few. Whether they are about more than those is said first.
+SELECT bool_or(n.old_image IS NULL OR n.renames OR n.lost IS NOT NULL OR n.old_refs IS DISTINCT FROM n.refs), {columns}
+FROM (
+    SELECT s.renames, s.lost, s.refs, coalesce(s.old_refs, s.refs) AS old_refs, array_append(s.image, NULL) AS image,
+           array_append(s.old_image, NULL) AS old_image
+    FROM pg_temp.dbsync_stage s
+    WHERE s.layout = {layout} AND {range} OFFSET 0
+) n
+
+-- name: update_edited
+-- Rows that nobody judges: found by their keys, and each written if it is as the source saw it; the row count says whether all were.
+WITH net AS ({net}),
+typed AS ({typed})
+UPDATE {table} t SET {assignments}
+FROM typed y {joins}
+WHERE {same_row} AND ({changed}) AND {untouched}
+
 -- name: update
 -- Only the very version that was judged: a row that somebody changed in between is looked at again.
 UPDATE {table} t SET {assignments}
@@ -237,7 +261,7 @@ SELECT count(*) FROM (
 -- Rows that a segment is about to delete, each by where it stands: it is locked and stays there.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_doomed (
     relation oid NOT NULL, place tid NOT NULL, layout bigint NOT NULL, tx bigint NOT NULL, seq bigint NOT NULL
-) ON COMMIT DELETE ROWS
+) ON COMMIT {at_commit}
 
 -- name: clear_doomed
 DELETE FROM pg_temp.dbsync_doomed

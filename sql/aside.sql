@@ -6,11 +6,11 @@ CREATE TEMP TABLE IF NOT EXISTS dbsync_named (
     tx bigint NOT NULL, seq bigint NOT NULL, arrival bigint NOT NULL, place bigint NOT NULL,
     relation text COLLATE "C" NOT NULL, key text[] COLLATE "C", name text COLLATE "C", refers boolean NOT NULL,
     former boolean NOT NULL
-) ON COMMIT DELETE ROWS;
+) ON COMMIT {at_commit};
 CREATE TEMP TABLE IF NOT EXISTS dbsync_accused (
     tx bigint NOT NULL, seq bigint NOT NULL, conflict text NOT NULL, reason text NOT NULL,
     awaits text, awaits_key text[], awaits_column text, behind bigint
-) ON COMMIT DELETE ROWS;
+) ON COMMIT {at_commit};
 CREATE INDEX IF NOT EXISTS dbsync_named_change ON pg_temp.dbsync_named (tx, seq);
 CREATE INDEX IF NOT EXISTS dbsync_named_name ON pg_temp.dbsync_named USING hash (name);
 CREATE INDEX IF NOT EXISTS dbsync_named_place ON pg_temp.dbsync_named (place)

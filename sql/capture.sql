@@ -199,6 +199,16 @@ JOIN pg_proc p ON p.oid = t.tgfoid
 JOIN pg_namespace f ON f.oid = p.pronamespace
 WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
 
+-- name: strangers
+-- Triggers that are called as dbsync's are and run something else.
+SELECT n.nspname, c.relname
+FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE t.tgname = ANY (%(names)s::text[]) AND NOT t.tgisinternal AND p.pronamespace <> 'dbsync'::regnamespace
+ORDER BY n.nspname, c.relname
+
 -- name: partitions
 -- A statement on a partition fires the partition's own triggers only, so each has them.
 SELECT n.nspname, c.relname

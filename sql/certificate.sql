@@ -10,6 +10,10 @@ ORDER BY r.number DESC LIMIT 1
 -- The life and link of a node that was heard of last.
 SELECT r.incarnation, r.link FROM dbsync.receipt r WHERE r.node = %(node)s ORDER BY r.applied_at DESC, r.number DESC LIMIT 1
 
+-- name: acknowledged
+-- The last batch of a link that has its receipt.
+SELECT last_number FROM dbsync.link WHERE name = %(link)s
+
 -- name: moment
 -- Everything committed before this statement is seen by those after it.
 SELECT clock_timestamp()

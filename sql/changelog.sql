@@ -1,9 +1,9 @@
 -- name: session
 -- The log may be long and its statistics old: whatever they say, a transaction's changes are found by the index. And the
 -- other cores of a laptop belong to the application.
-SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
-       set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
-       set_config('work_mem', '32MB', false), set_config('max_parallel_workers_per_gather', '0', false)
+SELECT set_config('enable_seqscan', 'off', {passing}), set_config('enable_hashjoin', 'off', {passing}),
+       set_config('enable_mergejoin', 'off', {passing}), set_config('jit', 'off', {passing}),
+       set_config('work_mem', '32MB', {passing}), set_config('max_parallel_workers_per_gather', '0', {passing})
 
 -- name: claim
 -- One service a link at a time; the claim ends with the session.
@@ -79,30 +79,35 @@ ORDER BY c.layout, c.op
 
 -- name: passed
 -- Which of a batch's transactions hold whole batches of other nodes, and the transactions of those: what came from the node
--- itself, and what it had passed on. One that was rewritten has another moment, and is no longer what was claimed. At most
--- so many that the header stays small; what is not told is applied above like any change.
-SELECT told.via, told.lineage, told.transactions, told.moments
+-- itself, and what it had passed on. Of one that holds a part, the part's name stands for the node's. One that was rewritten has
+-- another moment, and is no longer what was claimed. At most so many that the header stays small; what is not told is applied
+-- above like any change. A life that began with a restore tells beside it what won over other values here: the tier above has that
+-- from the life before, beneath what came since, and applies it once more. Where it is not known what that was, all of it is.
+SELECT told.via, told.lineage, told.transactions, told.moments, told.kept
 FROM (
-    SELECT t.via, t.lineage, array_agg(t.tx ORDER BY t.tx, t.moment) AS transactions,
+    SELECT t.via, t.kept, t.lineage, array_agg(t.tx ORDER BY t.tx, t.moment) AS transactions,
            array_agg(t.moment ORDER BY t.tx, t.moment) AS moments, sum(count(*)) OVER (ORDER BY t.via) AS so_far
     FROM (
-        SELECT w.last_seq AS via, held.lineage, held.tx, held.moment
-        FROM (SELECT r.* FROM dbsync.receipt r WHERE r.tx > %(after)s AND r.tx <= %(last)s OFFSET 0) r
+        SELECT w.last_seq AS via, r.kept, held.lineage, held.tx, held.moment
+        FROM (SELECT r.*, CASE WHEN n.incarnation = n.lineage THEN '{}' ELSE r.overruling END AS kept
+              FROM dbsync.receipt r CROSS JOIN dbsync.node n WHERE r.tx > %(after)s AND r.tx <= %(last)s OFFSET 0) r
         JOIN pg_temp.dbsync_window w ON w.last_seq = r.tx
         JOIN dbsync.change c ON c.xid = w.xid AND c.seq = w.last_seq AND c.captured_at = r.moment
         CROSS JOIN LATERAL (
-            SELECT r.lineage, own.tx, own.moment
+            SELECT coalesce(r.part, r.lineage) AS lineage, own.tx, own.moment
             FROM unnest(r.transactions, r.moments) AS own(tx, moment)
-            WHERE own.tx NOT IN (SELECT p.via FROM dbsync.passed p
+            WHERE r.part IS NOT NULL
+               OR own.tx NOT IN (SELECT p.via FROM dbsync.passed p
                                  WHERE p.node = r.node AND p.incarnation = r.incarnation AND p.link = r.link
                                    AND p.number = r.number)
             UNION
             SELECT p.lineage, other.tx, other.moment
             FROM dbsync.passed p CROSS JOIN LATERAL unnest(p.transactions, p.moments) AS other(tx, moment)
-            WHERE p.node = r.node AND p.incarnation = r.incarnation AND p.link = r.link AND p.number = r.number
+            WHERE r.part IS NULL AND p.node = r.node AND p.incarnation = r.incarnation AND p.link = r.link AND p.number = r.number
         ) held
     ) t
-    GROUP BY t.via, t.lineage
+    WHERE t.kept IS NOT NULL
+    GROUP BY t.via, t.kept, t.lineage
 ) told
 WHERE told.so_far <= %(most)s
 ORDER BY told.via, told.lineage
@@ -381,8 +386,13 @@ SET state = %(state)s, reason = %(reason)s, state_since = CASE WHEN state = %(st
 WHERE name = %(link)s AND (state, reason) IS DISTINCT FROM (%(state)s, %(reason)s)
 
 -- name: note_waiting
-UPDATE dbsync.link SET quarantined = %(quarantined)s, above = %(above)s
-WHERE name = %(link)s AND (quarantined <> %(quarantined)s OR above <> %(above)s)
+-- And, once a minute, that the upstream was there.
+UPDATE dbsync.link SET quarantined = %(quarantined)s, above = %(above)s, contact_at = now()
+WHERE name = %(link)s AND (quarantined <> %(quarantined)s OR above <> %(above)s
+                           OR contact_at IS NULL OR contact_at < now() - interval '1 minute')
+
+-- name: note_above
+UPDATE dbsync.link SET above = %(above)s WHERE name = %(link)s AND above <> %(above)s
 
 -- name: note_clock
 UPDATE dbsync.link SET clock_off = %(off)s, contact_at = now() WHERE name = %(link)s

@@ -1,5 +1,11 @@
 -- What `dbsync check` asks of both databases, in READ ONLY transactions.
 
+-- name: read_only
+-- Nothing can be written by mistake, and nobody is kept waiting: whoever types this wants an answer now.
+SET TRANSACTION READ ONLY;
+SET LOCAL statement_timeout = {patience};
+SET LOCAL lock_timeout = {patience}
+
 -- name: server
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text,
        pg_is_in_recovery() AS in_recovery, current_setting('default_transaction_read_only') = 'on' AS read_only,
@@ -11,8 +17,9 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
        to_regrole('dbsync') IS NOT NULL AS has_owner,
        coalesce(pg_has_role(to_regrole('dbsync')::oid, 'USAGE'), false) AS is_member,
        coalesce(pg_has_role(to_regrole('dbsync_replicator')::oid, 'USAGE'), false) AS is_replicator,
+       coalesce(pg_has_role(to_regrole('dbsync_web')::oid, 'USAGE'), false) AS is_of_pages,
        coalesce(has_schema_privilege(to_regnamespace('dbsync')::oid, 'USAGE'), false) AS may_look,
-       ARRAY(SELECT r FROM unnest(ARRAY['dbsync', 'dbsync_capture', 'dbsync_replicator', 'dbsync_reader']) r
+       ARRAY(SELECT r FROM unnest(ARRAY['dbsync', 'dbsync_capture', 'dbsync_replicator', 'dbsync_reader', 'dbsync_web']) r
              WHERE to_regrole(r) IS NULL) AS missing_roles,
        (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) AS can_make_roles,
        has_database_privilege(current_database(), 'CREATE') AS can_make_schemas,

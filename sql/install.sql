@@ -1,13 +1,13 @@
 -- name: owner
--- Four roles, none of which can log in. dbsync owns the schema: who installs is a member of it. dbsync_capture owns what
+-- Five roles, none of which can log in. dbsync owns the schema: who installs is a member of it. dbsync_capture owns what
 -- runs inside the application's transactions, and may only add to the change log: whoever owns a table can make its reader
 -- run code of his own, so that reader must be able to do nothing worth having. dbsync_replicator is granted to the
--- service's login, dbsync_reader to whoever watches.
+-- service's login, dbsync_reader to whoever watches, dbsync_web to the login of whatever serves the pages.
 DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['dbsync', 'dbsync_capture', 'dbsync_replicator', 'dbsync_reader'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['dbsync', 'dbsync_capture', 'dbsync_replicator', 'dbsync_reader', 'dbsync_web'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
             BEGIN
                 EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE', wanted);

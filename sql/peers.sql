@@ -54,7 +54,13 @@ UPDATE dbsync.peer SET revoked_at = clock_timestamp(), revoked_why = %(why)s, in
 WHERE name = %(name)s AND revoked_at IS NULL
 
 -- name: rename
+-- Its checked boxes go along: a node hears of its own which are here, by the name that it has then.
+WITH lists AS (UPDATE dbsync.list SET made_by = %(to)s WHERE made_by = %(name)s AND NOT own)
 UPDATE dbsync.peer SET name = %(to)s WHERE name = %(name)s
+
+-- name: was_called
+-- Under that name it brought batches of its own database, which nobody else can.
+SELECT EXISTS (SELECT FROM dbsync.receipt WHERE lineage = %(lineage)s AND node = %(name)s)
 
 -- name: first_use
 INSERT INTO dbsync.nonce (key_id, nonce) VALUES (%(key_id)s, %(nonce)s) ON CONFLICT DO NOTHING

@@ -94,6 +94,10 @@ FROM pg_temp.dbsync_stage e
 WHERE e.seq = e.tx
 RETURNING applied_at
 
+-- name: note_dropped
+UPDATE dbsync.receipt SET dropped = dropped + %(dropped)s
+WHERE node = %(node)s AND incarnation = %(incarnation)s AND link = %(link)s AND number = %(number)s
+
 -- name: note_retries
 UPDATE dbsync.receipt SET retries = %(retries)s
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link = %(link)s AND number = %(number)s
@@ -105,3 +109,12 @@ SELECT pg_advisory_lock(hashtextextended('dbsync stick ' || %(node)s, 0))
 
 -- name: let_go_of_stick
 SELECT pg_advisory_unlock(hashtextextended('dbsync stick ' || %(node)s, 0))
+
+-- name: try_turn
+-- Who brings in what a broker has takes a node's turn only if nobody else does, be it from a stick. A worker that is stopped in the
+-- middle of it, and neither works nor dies, loses its session and the turn with it.
+SELECT t.taken, CASE WHEN t.taken THEN set_config('idle_session_timeout', %(lease)s, false) END
+FROM (SELECT pg_try_advisory_lock(hashtextextended('dbsync stick ' || %(node)s, 0)) AS taken OFFSET 0) t
+
+-- name: end_turn
+SELECT pg_advisory_unlock(hashtextextended('dbsync stick ' || %(node)s, 0)), set_config('idle_session_timeout', '0', false)

@@ -59,16 +59,17 @@ FROM (SELECT {key} AS key, {local} AS local, {content} AS content, {loose} AS lo
 -- Key and contents hashed as the text of arrays, which is unambiguous: elements are quoted, NULL is not 'NULL'. The hash
 -- functions serve hash partitioning, so PostgreSQL keeps their results from version to version; collation "C" makes
 -- them independent of the database's. In a bucket a target that is gone counts as null: so most rows agree at once.
-SELECT k.key, k.local, k.loose, hashtextextended(k.key::text COLLATE "C", 0) AS place,
+SELECT k.key, k.local, k.content, k.loose, hashtextextended(k.key::text COLLATE "C", 0) AS place,
        (coalesce(k.key, k.local) || k.content)::text COLLATE "C" AS firm,
        (coalesce(k.key, k.local) || k.content || array_replace(k.loose, 'gone', NULL))::text COLLATE "C" AS whole
 FROM ({keyed} OFFSET 0) k
 
 -- name: buckets
--- Two hashes of 64 bits, one summed and one xor-ed: a pair of rows that cancels in one does not in the other.
+-- Two hashes of 64 bits, one summed and one xor-ed: a pair of rows that cancels in one does not in the other. Of both another
+-- one is told, which is half as long on a slow line.
 SELECT coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) AS bucket,
        count(*),
-       concat(bit_xor(hashtextextended(h.whole, 1)), '/', sum(hashtextextended(h.whole, 2)))
+       hashtextextended(concat(bit_xor(hashtextextended(h.whole, 1)), '/', sum(hashtextextended(h.whole, 2))) COLLATE "C", 3)::text
 FROM ({hashed} OFFSET 0) h
 WHERE coalesce((h.place >> (64 - {within})) & ((1::bigint << {within}) - 1), -1) = ANY ({numbers}::bigint[])
 GROUP BY 1
@@ -79,7 +80,7 @@ GROUP BY 1
 -- its rows say where they are.
 SELECT coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) AS bucket,
        coalesce(h.key, h.local),
-       concat(hashtextextended(h.firm, 1), '/', hashtextextended(h.firm, 2)),
+       hashtextextended(h.firm, 1)::text,
        ARRAY(SELECT CASE WHEN e.value = 'gone' THEN e.value ELSE hashtextextended(e.value COLLATE "C", 1)::text END
              FROM unnest(h.loose) WITH ORDINALITY e(value, place) ORDER BY e.place),
        CASE WHEN {placed} THEN h.local ELSE '{{}}' END
@@ -87,8 +88,63 @@ FROM ({hashed} OFFSET 0) h
 WHERE coalesce((h.place >> (64 - {bits})) & ((1::bigint << {bits}) - 1), -1) = ANY ({numbers}::bigint[])
 ORDER BY 1
 
+-- name: counts
+-- How many rows there are with a key, and without one.
+SELECT count(h.place), count(*) - count(h.place) FROM ({hashed} OFFSET 0) h
+
+-- name: items
+-- Each row as its place and one digest of all that is compared, as the sums over buckets take it.
+SELECT h.place, hashtextextended(h.whole, 4) AS digest FROM ({hashed} OFFSET 0) h WHERE h.place IS NOT NULL
+
+-- name: all_items
+SELECT i.place, i.digest FROM ({items}) i ORDER BY 1, 2
+
+-- name: sketch
+-- The same summed up into cells: a row goes into three of them, chosen by bits of its digest, and is known by a mark that
+-- no sum of others has. See dbsync/verify/sketch.py, which does the same.
+SELECT c.cell, count(*)::int, bit_xor(i.place), bit_xor(i.digest), bit_xor(i.mark)
+FROM (SELECT s.place, s.digest,
+             ('x' || encode(substr(sha256(int8send(s.place) || int8send(s.digest)), 1, 4), 'hex'))::bit(32)::bigint AS mark
+      FROM ({items} OFFSET 0) s OFFSET 0) i
+CROSS JOIN LATERAL (VALUES ((i.digest & 2097151) % {width}),
+                           ({width} + ((i.digest >> 21) & 2097151) % {width}),
+                           (2 * {width} + ((i.digest >> 42) & 2097151) % {width})) c(cell)
+GROUP BY 1
+
+-- name: rows_at
+-- What is at some places now: its digest, its key, where it is, and whether a reference that nothing holds has lost its target.
+SELECT h.place, hashtextextended(h.whole, 4), h.key, h.local, 'gone' = ANY (h.loose)
+FROM ({hashed} OFFSET 0) h
+WHERE h.place = ANY ({places}::bigint[])
+
 -- name: contents
 -- What the listed rows hold, to name the columns that differ.
 SELECT k.key, k.content, k.loose
 FROM ({keyed} OFFSET 0) k
 WHERE k.key IN ({keys})
+
+-- name: digests_at
+-- Digests of what is in the rows at some places, column by column.
+SELECT h.place, hashtextextended(h.whole, 4),
+       ARRAY(SELECT hashtextextended(e.value COLLATE "C", 1)::text
+             FROM unnest(h.content) WITH ORDINALITY e(value, place) ORDER BY e.place),
+       ARRAY(SELECT CASE WHEN e.value = 'gone' THEN e.value ELSE hashtextextended(e.value COLLATE "C", 1)::text END
+             FROM unnest(h.loose) WITH ORDINALITY e(value, place) ORDER BY e.place)
+FROM ({hashed} OFFSET 0) h
+WHERE h.place = ANY ({places}::bigint[])
+
+-- name: digests
+-- The same as digests: over a line they name the columns that differ, and the values stay where they are.
+SELECT k.key,
+       ARRAY(SELECT hashtextextended(e.value COLLATE "C", 1)::text
+             FROM unnest(k.content) WITH ORDINALITY e(value, place) ORDER BY e.place),
+       ARRAY(SELECT CASE WHEN e.value = 'gone' THEN e.value ELSE hashtextextended(e.value COLLATE "C", 1)::text END
+             FROM unnest(k.loose) WITH ORDINALITY e(value, place) ORDER BY e.place)
+FROM ({keyed} OFFSET 0) k
+WHERE k.key IN ({keys})
+
+-- name: may_write
+-- Whether changes of a table are taken in here at all.
+SELECT has_table_privilege(c.oid, 'INSERT')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.support.databases import Databases, EmptyPair, Pair
@@ -57,3 +58,10 @@ def clinic_pair(pair: Pair, databases: Databases) -> Pair:
         template = clinic_template(databases.servers, version, variant)
         cloned.append(databases.create(version, name=f"clinic_{name}", template=template))
     return Pair(source=cloned[0], upstream=cloned[1])
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Let no test write its log to where another one's command had set it up: that stream is closed."""
+    yield
+    structlog.reset_defaults()

@@ -1,43 +1,51 @@
 """Applying a batch: one upstream transaction that stages it, writes it and records its receipt.
 
 What can be written is written at once, by one statement a table. What cannot be goes into quarantine, and the rest is
-written as if it had not been there. Where PostgreSQL only says that something is wrong, the batch is halved, in the
-source's order, until the change that is wrong stands alone.
+written as if it had not been there (:mod:`dbsync.apply.attempt`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID
 
 import psycopg
 import structlog
 from psycopg import errors, sql
 
-from dbsync.apply import passed, receipts
+from dbsync import traces
+from dbsync.apply import greetings, lists, passed, receipts
+from dbsync.apply.attempt import Attempt
 from dbsync.apply.load import Load, Released
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import skew
 from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
-from dbsync.apply.writer import Unapplicable, Writer
+from dbsync.apply.writer import Writer, count_staged
 from dbsync.catalog.inspect import Inspection
 from dbsync.errors import Interrupted, LinkHalted, NotAdmitted
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
+from dbsync.model.greeting import Greeting
 from dbsync.model.layout import Layout
-from dbsync.model.policy import Conflict, OnError, Policies
+from dbsync.model.policy import Conflict, Policies
+from dbsync.pooling import is_dealt, need
 from dbsync.postgres import primary
 from dbsync.statements import statement
+from dbsync.tally import Weighed, count_applied, count_deadlock
+
+if TYPE_CHECKING:
+    from dbsync.identity.keys import Signed
 
 ANALYZE_FROM = 5_000
 """Changes in a batch from which the planner is told how many there are."""
-ATTEMPTS = 3
-"""Times that the same is written when others may have been in the way."""
 PATIENCE = 6
 """Times that a batch is written when others' locks and its own were in a circle."""
 
@@ -65,13 +73,12 @@ class Applier:
         self._care = 0
         self._turns = Turns(connection)
         self.clock_off: float | None = None
-        connection.prepare_threshold = NEVER  # a plan made for one change must not meet a hundred thousand
-        connection.execute(statement("apply", "session"))
-        connection.execute(statement("session", "promise"))
-        connection.execute(statement("apply", "make_stage"))
-        connection.execute(statement("apply", "store_plainly"))
-        connection.execute(statement("apply", "make_doomed"))
-        connection.execute(statement("aside", "make_names"))
+        if connection.prepare_threshold is not None:
+            connection.prepare_threshold = NEVER  # a plan made for one change must not meet a hundred thousand
+        need(connection, "apply", "session")
+        need(connection, "session", "promise")
+        if not is_dealt(connection):
+            self._make_tables("DELETE ROWS")
 
     def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
         """Give the receipt of the newest batch that is committed here of one life of a node, over one link."""
@@ -88,11 +95,16 @@ class Applier:
         What cannot be applied is in quarantine then. Raises LinkHalted where a table's rule forbids that,
         IdentityConflict when another batch had its number; nothing of the batch is kept then.
         """
+        weighed, begun = Weighed(batch.payload), time.monotonic()
         try:
-            with self._connection.transaction():
-                receipt = self._apply(batch.header, batch.payload, alone=alone)
+            with traces.of("apply", batch.header) as told, self._transaction():
+                receipt, fresh = self._apply(batch.header, weighed, alone=alone)
+                told.note(bytes=weighed.size, held=receipt.held)
         except (errors.DeadlockDetected, errors.SerializationFailure) as error:
             raise Interrupted(primary(error), where="upstream") from error
+        if fresh:
+            seconds = time.monotonic() - begun
+            count_applied(batch.header, held=receipt.held, size=weighed.size, seconds=seconds)
         self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
         self._release_overdue(before=receipt.applied_at)
         return receipt
@@ -107,6 +119,14 @@ class Applier:
     def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
         """Say up to which batch of one life of a node each tier above has everything; None where it cannot be told."""
         return receipts.above(self._connection, node, incarnation, link)
+
+    def keep_greeting(self, node: str, greeting: Greeting) -> None:
+        """Keep how a node is, as it says. Who may write here is believed."""
+        greetings.keep(self._connection, node, greeting)
+
+    def keep_list(self, signed: Signed) -> None:
+        """Keep a box that was checked at a node. Who may write here is believed."""
+        lists.keep(self._connection, signed, own=False)
 
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Try again what may go now; give the changes of a node that wait still, by table."""
@@ -134,55 +154,84 @@ class Applier:
                 continue
             done.add(lineage)
             load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={})
-            with self._connection.transaction():
+            with self._transaction():
                 if has_turn(self._connection, lineage, patience):
                     found += self._release(load, chosen, policies)
                 else:
                     found += Released(busy=(node,))
         return found
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Begin a transaction in which there is a stage."""
+        with self._connection.transaction():
+            if is_dealt(self._connection):
+                self._make_tables("DROP")
+            yield
+
+    def _make_tables(self, at_commit: LiteralString) -> None:
+        then = sql.SQL(at_commit)
+        self._connection.execute(statement("apply", "make_stage").format(at_commit=then))
+        self._connection.execute(statement("apply", "store_plainly"))
+        self._connection.execute(statement("apply", "make_doomed").format(at_commit=then))
+        self._connection.execute(statement("aside", "make_names").format(at_commit=then))
+
     # A batch.
 
-    def _apply(self, header: Header, payload: Iterable[bytes], *, alone: bool = False) -> Receipt:
+    def _apply(self, header: Header, payload: Iterable[bytes], *, alone: bool = False) -> tuple[Receipt, bool]:
+        """Give the receipt, and whether it is a new one."""
         # Staged before the turn is taken: a service that goes silent in the middle of a batch keeps nobody waiting.
-        digest = self._stage(payload, header)
+        with traces.step("stage"):
+            digest = self._stage(payload, header)
         if alone:
             self._refuse_others(header)
         last, met = receipts.meet(self._connection, header)
         known = receipts.seen(last, header, digest)
         if known is not None:
-            return known
+            return known, False
         dropped = receipts.drop_applied(self._connection, header) if met.has_others else 0
-        dropped += passed.drop_known(self._connection, header)
         receipt = receipts.record(self._connection, header, digest, dropped)
+        dropped += self._drop_known(header)
         passed.record(self._connection, header)
         returned = self._connection.execute(statement("apply", "returned")).rowcount
         load = Load.of(header)
         self._announce(load)
-        held = self._insist(load, self._policies, None if dropped or returned else header.counts)
-        if met.passes_on and not held and not returned:
-            passed.claim(self._connection, header, self._policies, met.newest_conflict)
-        return replace(receipt, held=held)
+        with traces.step("write"):
+            held = self._insist(load, self._policies, None if dropped or returned else header.counts)
+        if met.passes_on and not returned:
+            passed.claim(self._connection, header, self._policies, met.newest_conflict, held=bool(held))
+        return replace(receipt, held=held), True
+
+    def _drop_known(self, header: Header) -> int:
+        """Leave out what is passed on and is here already; its transactions are of this batch all the same."""
+        known = passed.drop_known(self._connection, header)
+        if known:
+            receipts.note_dropped(self._connection, header, known)
+        return known
 
     def _stage(self, payload: Iterable[bytes], header: Header) -> bytes:
         """Bring the payload into the stage; give its hash. What is written is what the header counts, so that must be all."""
         digest = hashlib.sha256()
-        with self._connection.cursor() as cursor:
-            with cursor.copy(statement("apply", "stage")) as copy:
-                for chunk in payload:
-                    digest.update(chunk)
-                    copy.write(chunk)
-            staged = cursor.rowcount
-        if staged != header.changes:
-            raise LinkHalted(
-                f"batch {header.number} of {header.node} does not hold what its header says",
-                where=header.node,
-                why=f"it has {staged:,} changes, and counts {header.changes:,}",
-                hint="dbsync of both ends may have to be of one version; else this is a bug: please report it",
-            )
+        with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
+            for chunk in payload:
+                digest.update(chunk)
+                copy.write(chunk)
+        self._refuse_other_counts(header)
         if header.changes >= ANALYZE_FROM:
             self._connection.execute(statement("apply", "analyze_stage"))
         return digest.digest()
+
+    def _refuse_other_counts(self, header: Header) -> None:
+        counted = count_staged(self._connection, Span())
+        if set(counted) != set(header.counts):
+            staged = sum(count.changes for count in counted)
+            raise LinkHalted(
+                f"batch {header.number} of {header.node} does not hold what its header says",
+                where=header.node,
+                why=f"it has {staged:,} changes, and counts {header.changes:,}"
+                + (", of other kinds" if staged == header.changes else ""),
+                hint="dbsync of both ends may have to be of one version; else this is a bug: please report it",
+            )
 
     def _refuse_others(self, header: Header) -> None:
         row = self._connection.execute(statement("apply", "of_others")).fetchone()
@@ -213,6 +262,7 @@ class Applier:
                 break
             except errors.DeadlockDetected:
                 log.info("batch_tried_again", node=load.node, batch=load.number, reason="deadlock", retries=retries)
+                count_deadlock()
                 self._turns.met_others()
                 self._care = CARE
                 if retries == PATIENCE - 1:
@@ -230,12 +280,12 @@ class Applier:
         """
         writer = self._writer_for(policies)
         self._connection.execute(statement("apply", "open_path"))
-        counts = writer.counts(Span()) if counts is None else counts
+        counts = count_staged(self._connection, Span()) if counts is None else counts
         writer.few = sum(count.changes for count in counts) <= FEW
         quarantine = Quarantine(self._connection, load, policies, halts=halts)
         quarantine.hold_dependents()
         _hold_unfit(load, counts, quarantine, writer, policies)
-        attempt = _Attempt(
+        attempt = Attempt(
             connection=self._connection, load=load, policies=policies, writer=writer, quarantine=quarantine
         )
         attempt.write_all(None if quarantine.held else counts)
@@ -312,114 +362,6 @@ class Applier:
             self.release([row[0] for row in rows])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """Writing one load: whole, and where that fails in parts."""
-
-    connection: psycopg.Connection
-    load: Load
-    policies: Policies
-    writer: Writer
-    quarantine: Quarantine
-
-    def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
-        """Write everything; when all is written, try once more what may only have come in the wrong order."""
-        whole = Span()
-        try:
-            self._write(whole, counts)
-        except Unapplicable as problem:
-            self.connection.execute(statement("apply", "index_stage"))
-            self._part(whole, problem.counts, problem)
-        else:
-            return
-        suspects = self.quarantine.suspects() if again else []
-        if suspects:
-            self._try_again(suspects)
-
-    def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
-        """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""
-        attempts = 0
-        while counts := counts if counts is not None else self.writer.counts(span):
-            try:
-                troubles = self.writer.write(self.load, span, counts)
-            except Unapplicable as problem:
-                attempts += 1
-                problem.counts = counts
-                if not problem.retry or attempts == ATTEMPTS:
-                    raise
-                self.writer.careful = True
-                continue
-            if not troubles:
-                return
-            self.quarantine.hold_troubles(troubles, span)
-            counts = None
-
-    def _part(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
-        """Write a span in two parts, down to the change that is the cause.
-
-        ``refused`` says that the whole of it was tried. A second part whose first one went in holds the cause: it is
-        parted at once (binary splitting, F. K. Hwang, A method for detecting all defective members, 1972).
-        """
-        changes = sum(count.changes for count in counts)
-        if changes <= 1 or self._is_one(span, counts):
-            self._single(span, counts, refused, whole=changes > 1)
-            return
-        middle = self._middle(span, (changes - 1) // 2)
-        second = replace(span, low=middle)
-        if self._goes_in(replace(span, high=middle)):
-            self._part(second, self.writer.counts(second), None)
-        else:
-            self._goes_in(second)
-
-    def _goes_in(self, span: Span) -> bool:
-        """Write a span, in parts where it is refused; say whether it went in at once."""
-        try:
-            self._write(span)
-        except Unapplicable as problem:
-            self._part(span, problem.counts, problem)
-            return False
-        return True
-
-    def _single(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None, *, whole: bool) -> None:
-        """Write what is not parted any more, or hold it."""
-        if refused is None:
-            try:
-                self._write(span, counts)
-            except Unapplicable as problem:
-                refused = problem
-        if refused is not None:
-            self.quarantine.hold_first(span, _kind(refused, counts), refused.reason, whole=whole)
-            self._write(span)
-
-    def _middle(self, span: Span, half: int) -> int:
-        query = statement("apply", "middle").format(range=span.condition(), half=sql.Literal(half))
-        row = self.connection.execute(query).fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def _is_one(self, span: Span, counts: Sequence[Count]) -> bool:
-        """Say whether a span is one transaction that is to stay whole.
-
-        A table's rule may say so. And a row must not be left with a key that it has only in passing (a swap).
-        """
-        tables = {self.load.layouts[count.layout].table for count in counts}
-        ruled = any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables)
-        if not ruled and not any(count.renames for count in counts):
-            return False
-        row = self.connection.execute(
-            sql.SQL("SELECT count(DISTINCT s.tx) FROM pg_temp.dbsync_stage s WHERE {}").format(span.condition())
-        ).fetchone()
-        return row is not None and row[0] == 1 and (ruled or self.quarantine.passes_through(span))
-
-    def _try_again(self, cases: Sequence[int]) -> None:
-        self.connection.execute(statement("aside", "empty_stage"))
-        self.connection.execute(statement("aside", "stage_again"), {"lineage": self.load.lineage, "cases": list(cases)})
-        quarantine = Quarantine(self.connection, self.load, self.policies, halts=False)
-        quarantine.hold_dependents()
-        replace(self, quarantine=quarantine).write_all(None, again=False)
-        self.connection.execute(statement("aside", "release"))
-
-
 def _hold_unfit(
     load: Load, counts: Sequence[Count], quarantine: Quarantine, writer: Writer, policies: Policies
 ) -> None:
@@ -440,10 +382,3 @@ def _hold_unfit(
                 identity, concerned, Conflict.MISSING_COLUMN, found.reason,
                 awaits=found.relation, awaits_column=found.column,
             )  # fmt: skip
-
-
-def _kind(problem: Unapplicable, counts: Sequence[Count]) -> Conflict:
-    """Name the conflict; a foreign key that refuses a delete is held by the rows that refer to it."""
-    if problem.conflict is Conflict.REFERENCE_MISSING and {count.op for count in counts} == {Op.DELETE}:
-        return Conflict.STILL_REFERENCED
-    return problem.conflict

@@ -25,7 +25,7 @@ def may_be_fresh(share: Share, ops: AbstractSet[Op]) -> bool:
         and not (share.reduce or share.renames or share.ordered or share.late or share.catch_up)
         and not any(reference.soft for _, reference, _ in share.references)
         and not (share.layout.keyed_by_row_id or drawn_columns(share))
-        and _has_unique_key(share)
+        and has_unique_key(share)
     )
 
 
@@ -41,7 +41,7 @@ def fresh_statement(share: Share) -> Query:
     )
 
 
-def _has_unique_key(share: Share) -> bool:
+def has_unique_key(share: Share) -> bool:
     """Say whether no two rows can have one key: a unique index, checked at once, on columns that are never null."""
     key: set[str] = set()
     for part in share.key.parts:

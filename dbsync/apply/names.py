@@ -23,8 +23,8 @@ def name_statements(identity: int, layout: Layout, arrival: int) -> list[Query]:
     said = {"layout": sql.Literal(identity), "arrival": sql.Literal(arrival)}
     own = statement("aside", "name_rows").format(
         relation=sql.Literal(qualified(layout.table)),
-        key=_own_key(layout, "image", "s.refs"),
-        old_key=_own_key(layout, "old_image", "coalesce(s.old_refs, s.refs)"),
+        key=own_key(layout),
+        old_key=own_key(layout, "old_image", "coalesce(s.old_refs, s.refs)"),
         **said,
     )
     referred = list(_references(layout))
@@ -43,7 +43,8 @@ def reference_slice(layout: Layout, place: int) -> tuple[int, int]:
     return first, first + 1
 
 
-def _own_key(layout: Layout, image: str, refs: str) -> Sql:
+def own_key(layout: Layout, image: str = "image", refs: str = "s.refs") -> Sql:
+    """Say the key of a row by a change ``s`` of it, staged or captured, as an array of text: as it is after the change."""
     if layout.key is None:
         return NO_KEY
     if layout.keyed_by_row_id:

@@ -148,6 +148,12 @@ def record(connection: psycopg.Connection, header: Header, digest: bytes, droppe
     )
 
 
+def note_dropped(connection: psycopg.Connection, header: Header, dropped: int) -> None:
+    """Note how many changes more were here already."""
+    asked = {"node": header.node, "incarnation": header.incarnation, "link": header.link, "number": header.number}
+    connection.execute(statement("receipts", "note_dropped"), {**asked, "dropped": dropped})
+
+
 def note_retries(connection: psycopg.Connection, load: Load, retries: int) -> None:
     """Note how often a batch was undone by others who wanted the same rows, for whoever counts."""
     connection.execute(

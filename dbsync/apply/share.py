@@ -18,7 +18,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import Found, coalesced, equal, look_up, target_column, target_table
 from dbsync.errors import Refusal
-from dbsync.keys.expression import Sql, column_sql, qualified, value_of
+from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, value_of
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
@@ -38,6 +38,7 @@ class Share:
     that they are found by their old key. ``late`` are tables of a cycle whose rows may not be there yet; ``catch_up`` is
     the second pass, in which they are, and only the references to them are written. ``ignored`` are columns that the
     upstream does not have. ``ordered`` says that rows are to be taken in the order of their keys, for others want them too.
+    ``edited``, where it is known, are the columns outside the key that the changes are about: no other is read.
     """
 
     identity: int
@@ -52,6 +53,7 @@ class Share:
     deletes_only: bool = False
     late: frozenset[TableName] = frozenset()
     catch_up: frozenset[TableName] = frozenset()
+    edited: frozenset[str] | None = None
 
     @cached_property
     def table(self) -> Table:
@@ -76,10 +78,11 @@ class Share:
     @cached_property
     def values(self) -> list[tuple[int, Column]]:
         """Give the value columns, each with its place in the image."""
+        key_columns = {part.column for part in self.key.parts if isinstance(part, KeyColumn)}
         return [
             (place, target_column(self.table, name))
             for place, (name, _) in enumerate(self.layout.columns, start=1)
-            if name not in self.ignored
+            if name not in self.ignored and (self.edited is None or name in self.edited | key_columns)
         ]
 
     @cached_property
@@ -90,13 +93,13 @@ class Share:
             (place, reference, first)
             for place, (reference, first) in enumerate(self.layout.reference_positions(), start=1)
             if reference.columns in key_columns
-            or not (self.deletes_only or self.ignored.intersection(reference.columns))
+            or not (self.deletes_only or self.edited is not None or self.ignored.intersection(reference.columns))
         ]
 
     @cached_property
     def generics(self) -> list[tuple[int, LayoutGeneric, int]]:
         """Give the generic references, each with its place behind the references and that of its first leaf."""
-        if self.deletes_only:
+        if self.deletes_only or self.edited is not None:
             return []
         behind = len(self.layout.references)
         return [
@@ -277,8 +280,17 @@ class Share:
         return [*self._join_own("t", old=True), *self._join_own("tn", otherwise=sql.SQL("t.tableoid IS NULL"))]
 
     def _join_own(self, alias: str, *, old: bool = False, otherwise: Sql | None = None) -> list[Sql]:
+        joins, conditions = self.own_row(alias, old=old)
+        same = sql.SQL(" AND ").join([*([] if otherwise is None else [otherwise]), *conditions])
+        return [
+            *joins,
+            sql.SQL("LEFT JOIN {} {} ON {}").format(table_sql(self.table.name), sql.Identifier(alias), same),
+        ]
+
+    def own_row(self, alias: str, *, old: bool = False) -> tuple[list[Sql], list[Sql]]:
+        """Say by which joins, beside those of the references, and by which conditions ``alias`` is the row itself."""
         table = self.table
-        conditions: list[Sql] = [] if otherwise is None else [otherwise]
+        conditions: list[Sql] = []
         joins: list[Sql] = []
         prefix = "o" if old else ""
         if self.layout.keyed_by_row_id:
@@ -304,14 +316,7 @@ class Share:
                 equal(alias, target_column(table, here), found.value(self.catalog, there))
                 for here, there in zip(reference.columns, reference.target_columns, strict=True)
             ]
-        joins.append(
-            sql.SQL("LEFT JOIN {} {} ON {}").format(
-                sql.Identifier(table.name.schema, table.name.name),
-                sql.Identifier(alias),
-                sql.SQL(" AND ").join(conditions),
-            )
-        )
-        return joins
+        return joins, conditions
 
     def _resolve_generic(self, generic: LayoutGeneric, place: int) -> tuple[Sql, list[Sql]]:
         joins: list[Sql] = []

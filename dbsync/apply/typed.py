@@ -6,7 +6,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import target_column, typed_leaves
 from dbsync.apply.share import RANGE, Share, named
-from dbsync.keys.expression import Query, Sql, qualified, value_of
+from dbsync.keys.expression import Query, Sql, column_sql, qualified, value_of
 from dbsync.model.layout import LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
@@ -19,7 +19,12 @@ def net(share: Share) -> Sql:
     if not share.reduce:
         return statement("apply", "parsed").format(**said)
     leaves = _key_leaves(share, sql.SQL("s.image"), sql.SQL("s.refs"))
-    return statement("apply", "reduced").format(key=sql.SQL(", ").join(leaves), **said)
+    names = [f"k{i}" for i, _ in enumerate(leaves, start=1)]
+    return statement("apply", "reduced").format(
+        named_key=sql.SQL(", ").join(named(leaf, name) for leaf, name in zip(leaves, names, strict=True)),
+        key=sql.SQL(", ").join(column_sql("s", name) for name in names),
+        **said,
+    )
 
 
 def repeats(share: Share) -> Query:

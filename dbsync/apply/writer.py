@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from dbsync.apply.bystanders import Acting
+from dbsync.apply.edited import edited_columns, edited_statement, edits, may_be_edited
 from dbsync.apply.fresh import fresh_statement, may_be_fresh
 from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
@@ -22,6 +23,7 @@ from dbsync.apply.span import Span
 from dbsync.apply.typed import repeats
 from dbsync.apply.write import delete_statement, depart_statements, doom_statement, lock_statement, write_statement
 from dbsync.errors import Refusal
+from dbsync.keys.expression import Query
 from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
@@ -31,9 +33,9 @@ from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
 from dbsync.statements import statement
 
 MANY = 1_000
-"""Changes of a table from which on it pays to ask whether any row was changed twice, and to try them all as new rows."""
+"""Changes of a table from which on it pays to ask whether any row was changed twice, and to try them all as what they seem."""
 DOUBT = 50
-"""Shares of a layout that are not tried as new rows, after one that did not go in so."""
+"""Shares of a layout that are not tried so, after one that was something else."""
 
 
 class Unapplicable(Exception):
@@ -76,7 +78,9 @@ class Writer:
         try:
             with self._connection.transaction() as savepoint:
                 for part in self._segments(load, span, counts):
-                    self._segment(load, part, counts if part is span else self.counts(part), troubles)
+                    self._segment(
+                        load, part, counts if part is span else count_staged(self._connection, part), troubles
+                    )
                     if troubles:
                         raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
@@ -87,11 +91,6 @@ class Writer:
         except Refusal as error:
             raise Unapplicable(str(error)) from error
         return troubles
-
-    def counts(self, span: Span) -> tuple[Count, ...]:
-        """Count the staged changes of a span by layout and kind."""
-        rows = self._connection.execute(statement("apply", "counts").format(range=span.condition())).fetchall()
-        return tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r in rows)
 
     def _segments(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Span]:
         tables: dict[object, set[int]] = {}
@@ -113,14 +112,14 @@ class Writer:
 
     def _segment(self, load: Load, span: Span, counts: Sequence[Count], troubles: list[Trouble]) -> None:
         """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
-        ops, changes = _by_layout(counts)
-        single = self._changed_once(load, span, changes, ops)
-        steps = write_order({layout: load.layouts[layout] for layout in ops}, self._is_required)
-        writing = [step for step in steps if ops[step.layout] != {Op.DELETE}]
-        deleting = [step for step in reversed(steps) if Op.DELETE in ops[step.layout]]
+        kinds = _by_layout(counts)
+        single = self._changed_once(load, span, kinds)
+        steps = write_order({layout: load.layouts[layout] for layout in kinds}, self._is_required)
+        writing = [step for step in steps if set(kinds[step.layout]) != {Op.DELETE}]
+        deleting = [step for step in reversed(steps) if Op.DELETE in kinds[step.layout]]
 
         def share(step: Step, **kind: Any) -> Share:
-            share = self._share(load.layouts[step.layout], step.layout, ops[step.layout], span, **kind)
+            share = self._share(load.layouts[step.layout], step.layout, set(kinds[step.layout]), span, **kind)
             return replace(share, reduce=False) if step.layout in single else share
 
         if self.by_origin:
@@ -128,7 +127,7 @@ class Writer:
         self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for step in writing:
             part = share(step, late=step.late)
-            if not self._inserted_fresh(part, ops[step.layout], changes[step.layout], span):
+            if not self._taken_as_it_seems(part, kinds[step.layout], span):
                 self._run(part, span, troubles)
         if troubles:
             return
@@ -138,17 +137,20 @@ class Writer:
         self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
         self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
-    def _inserted_fresh(self, share: Share, ops: set[Op], changes: int, span: Span) -> bool:
-        """Try many changes as what they most likely are, new rows; say whether that was all of them, else nothing is done."""
-        if changes < MANY or not may_be_fresh(share, ops):
+    def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
+        """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
+        if kinds.total() < MANY:
             return False
         if self._doubted[share.identity]:
             self._doubted[share.identity] -= 1
             return False
+        seeming = self._seeming(share, set(kinds), span)
+        if seeming is None:
+            return False
         try:
             with self._connection.transaction() as savepoint:
-                done = self._execute(fresh_statement(share).as_string(self._connection), span).rowcount
-                if done == changes:
+                done = self._execute(seeming.as_string(self._connection), span).rowcount
+                if done == kinds.total():
                     return True
                 raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
@@ -157,12 +159,23 @@ class Writer:
         self._doubted[share.identity] = DOUBT
         return False
 
-    def _changed_once(self, load: Load, span: Span, changes: Counter[int], ops: Mapping[int, set[Op]]) -> set[int]:
+    def _seeming(self, share: Share, ops: set[Op], span: Span) -> Query | None:
+        """Compose what writes changes that are all new rows, or all edits of rows that nobody else touched."""
+        if may_be_fresh(share, ops):
+            return fresh_statement(share)
+        if not may_be_edited(share, ops):
+            return None
+        told = self._execute(edits(share).as_string(self._connection), span).fetchone()
+        assert told is not None
+        edited = edited_columns(share, told)
+        return edited_statement(replace(share, edited=edited)) if edited else None
+
+    def _changed_once(self, load: Load, span: Span, kinds: Mapping[int, Counter[Op]]) -> set[int]:
         """Name the layouts with many changes, none of them of a row that has another one."""
         asked = [
-            self._share(load.layouts[layout], layout, ops[layout], span)
-            for layout in changes
-            if changes[layout] >= MANY
+            self._share(load.layouts[layout], layout, set(kinds[layout]), span)
+            for layout in kinds
+            if kinds[layout].total() >= MANY
         ]
         return {share.identity for share in asked if share.reduce and not self._repeats(share, span)}
 
@@ -242,14 +255,18 @@ class Writer:
         return self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
 
 
-def _by_layout(counts: Sequence[Count]) -> tuple[dict[int, set[Op]], Counter[int]]:
-    """Give the kinds and the number of each layout's changes."""
-    ops: dict[int, set[Op]] = {}
-    changes = Counter[int]()
+def count_staged(connection: psycopg.Connection, span: Span) -> tuple[Count, ...]:
+    """Count the staged changes of a span by layout and kind."""
+    rows = connection.execute(statement("apply", "counts").format(range=span.condition())).fetchall()
+    return tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r in rows)
+
+
+def _by_layout(counts: Sequence[Count]) -> dict[int, Counter[Op]]:
+    """Give the number of each layout's changes of each kind."""
+    kinds: dict[int, Counter[Op]] = {}
     for count in counts:
-        ops.setdefault(count.layout, set()).add(count.op)
-        changes[count.layout] += count.changes
-    return ops, changes
+        kinds.setdefault(count.layout, Counter())[count.op] += count.changes
+    return kinds
 
 
 def _trouble(share: Share, said: Sequence[str]) -> Trouble:

@@ -33,10 +33,12 @@ _TOTAL_BYTES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much a reader accepts, in bytes; a payload's are counted as they come out of the compression."""
+    """How much a reader accepts; bytes of a payload are counted as they come out of the compression."""
 
     header: int = 1 << 24
     payload: int = 1 << 40
+    changes: int = 1 << 63
+    """By the header, which applying holds against what came."""
 
 
 UNUSUAL = Limits()
@@ -83,7 +85,10 @@ def decode(chunks: Iterable[bytes], *, limits: Limits = UNUSUAL) -> Batch:
     data = source.take(length)
     if source.take(HASH_BYTES) != hashlib.sha256(MAGIC + length_bytes + data).digest():
         raise refused("the header is damaged", "its hash is another")
-    return Batch(header=read_header(data), payload=_payload(source, limits.payload))
+    header = read_header(data)
+    if header.changes > limits.changes:
+        raise refused("the batch has too many changes", f"{header.changes:,}, {limits.changes:,} are accepted")
+    return Batch(header=header, payload=_payload(source, limits.payload))
 
 
 def _read_magic(source: _Source) -> None:

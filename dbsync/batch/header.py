@@ -6,10 +6,10 @@ it, a key in another order, white space - everything that version 1 would not ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -17,6 +17,7 @@ import orjson
 from dbsync.errors import FormatError
 from dbsync.model.batch import Count, Header, Op, Passed
 from dbsync.model.layout import Layout
+from dbsync.model.strict import exactly, filled, items, members_of, text, whole
 
 VERSION = 1
 HASH_BYTES = 32
@@ -28,10 +29,10 @@ _MEMBERS = frozenset(
         "node", "number", "passed", "previous_hash", "transactions",
     }
 )  # fmt: skip
+_RARE = frozenset({"kept"})
+"""Members that stand there only where they are not empty: who does not know them yet can read every other header."""
 _COUNT_MEMBERS = frozenset({"layout", "op", "changes", "renames"})
 _PASSED_MEMBERS = frozenset({"lineage", "transactions", "tx"})
-
-T = TypeVar("T")
 
 
 def write_header(header: Header) -> bytes:
@@ -91,29 +92,32 @@ def _dump(header: Header) -> bytes:
             for passed in header.passed
         ],
     }
+    if header.kept:
+        members["kept"] = [str(seq) for seq in header.kept]
     return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
 
 def _read(value: object) -> Header:
-    members = _exactly(value, _MEMBERS)
+    members = exactly(value, _MEMBERS | (_RARE & members_of(value).keys()))
     header = Header(
-        node=_filled(members["node"]),
-        lineage=UUID(_text(members["lineage"])),
-        incarnation=UUID(_text(members["incarnation"])),
-        link=_filled(members["link"]),
+        node=filled(members["node"]),
+        lineage=UUID(text(members["lineage"])),
+        incarnation=UUID(text(members["incarnation"])),
+        link=filled(members["link"]),
         number=_long(members["number"], least=1),
         first_seq=_long(members["first_seq"], least=0),
         last_seq=_long(members["last_seq"], least=0),
         transactions=_count(members["transactions"], least=1),
         first_captured=_moment(members["first_captured"]),
         last_captured=_moment(members["last_captured"]),
-        counts=tuple(_read_count(count) for count in _list(members["counts"])),
-        previous_hash=bytes.fromhex(_text(members["previous_hash"])),
+        counts=tuple(_read_count(count) for count in items(members["counts"])),
+        previous_hash=bytes.fromhex(text(members["previous_hash"])),
         layouts={
-            _long(identity): Layout.read(_members(definition))
-            for identity, definition in _members(members["layouts"]).items()
+            _long(identity): Layout.read(members_of(definition))
+            for identity, definition in members_of(members["layouts"]).items()
         },
-        passed=tuple(_read_passed(passed) for passed in _list(members["passed"])),
+        passed=tuple(_read_passed(passed) for passed in items(members["passed"])),
+        kept=tuple(_long(seq, least=0) for seq in items(members.get("kept", []))),
     )
     _consistent(header)
     return header
@@ -134,6 +138,9 @@ def _consistent(header: Header) -> None:
         "what is passed on is in none of its transactions": not all(
             header.first_seq < p.tx <= header.last_seq for p in header.passed
         ),
+        "what is kept is not in order": not _ascends(header.kept),
+        "what is kept is in nothing that is passed on": bool(header.kept)
+        and not (header.passed and header.kept[-1] <= header.last_seq),
     }
     found = [problem for problem, is_so in problems.items() if is_so]
     if found:
@@ -141,10 +148,10 @@ def _consistent(header: Header) -> None:
 
 
 def _read_count(value: object) -> Count:
-    members = _exactly(value, _COUNT_MEMBERS)
+    members = exactly(value, _COUNT_MEMBERS)
     count = Count(
         layout=_long(members["layout"]),
-        op=Op(_text(members["op"])),
+        op=Op(text(members["op"])),
         changes=_count(members["changes"], least=1),
         renames=_count(members["renames"], least=0),
     )
@@ -154,11 +161,11 @@ def _read_count(value: object) -> Count:
 
 
 def _read_passed(value: object) -> Passed:
-    members = _exactly(value, _PASSED_MEMBERS)
+    members = exactly(value, _PASSED_MEMBERS)
     return Passed(
         tx=_long(members["tx"], least=0),
-        lineage=UUID(_text(members["lineage"])),
-        transactions=tuple(_read_transaction(*_list(pair)) for pair in _list(members["transactions"])),
+        lineage=UUID(text(members["lineage"])),
+        transactions=tuple(_read_transaction(*items(pair)) for pair in items(members["transactions"])),
     )
 
 
@@ -170,47 +177,13 @@ def _ascends(values: Sequence[Any]) -> bool:
     return all(one < other for one, other in pairwise(values))
 
 
-def _exactly(value: object, wanted: frozenset[str]) -> Mapping[str, Any]:
-    members = _members(value)
-    found = frozenset(members)
-    if found != wanted:
-        unknown, missing = sorted(found - wanted), sorted(wanted - found)
-        raise ValueError(f"unknown members {unknown}, missing members {missing}")
-    return members
-
-
-def _members(value: object) -> Mapping[str, Any]:
-    return _typed(value, dict, "an object")
-
-
-def _list(value: object) -> list[Any]:
-    return _typed(value, list, "a list")
-
-
-def _text(value: object) -> str:
-    return _typed(value, str, "text")
-
-
-def _filled(value: object) -> str:
-    text = _text(value)
-    if not text:
-        raise ValueError("a name is empty")
-    return text
-
-
-def _typed(value: object, wanted: Callable[..., T], word: str) -> T:
-    if type(value) is not wanted:
-        raise TypeError(f"a {type(value).__name__} where {word} belongs")
-    return value  # type: ignore[return-value]  # wanted is its type
-
-
 def _long(value: object, *, least: int = -_LARGEST - 1) -> int:
     """Read a number of up to 64 bits; it stands as text, for many readers of JSON keep only 53 bits of a number."""
-    return _within(int(_text(value)), least, _LARGEST)
+    return _within(int(text(value)), least, _LARGEST)
 
 
 def _count(value: object, *, least: int) -> int:
-    return _within(_typed(value, int, "a number"), least, _LARGEST_COUNT)
+    return whole(value, least=least, most=_LARGEST_COUNT)
 
 
 def _within(number: int, least: int, most: int) -> int:
@@ -220,7 +193,7 @@ def _within(number: int, least: int, most: int) -> int:
 
 
 def _moment(value: object) -> datetime:
-    return datetime.fromisoformat(_text(value))
+    return datetime.fromisoformat(text(value))
 
 
 def _moment_text(moment: datetime) -> str:

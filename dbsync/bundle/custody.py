@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
-import orjson
-
 from dbsync.bundle.names import BundleName, read_name
-from dbsync.errors import FormatError
+from dbsync.identity.forms import Form
 from dbsync.identity.keys import Keys, PublicKeys, Signed
+from dbsync.model.strict import exactly
 
-COMMENT = "dbsync custody 1"
 _MEMBERS = frozenset({"version", "relay", "file", "bytes", "hash", "at"})
 
 
@@ -31,32 +30,12 @@ class Note:
 
 def write_note(note: Note, keys: Keys) -> Signed:
     """Write and sign a note."""
-    data = _dump(note)
-    return Signed(data=data, signature=keys.sign(data, COMMENT))
+    return _FORM.write(note, keys)
 
 
 def read_note(signed: Signed, keys: PublicKeys) -> Note:
     """Read a note by the one whose keys these are. Raises FormatError for anything else."""
-    if keys.verify(signed.data, signed.signature) != COMMENT:
-        raise _refused("the signature is for something else")
-    try:
-        found: dict[str, Any] = orjson.loads(signed.data)
-        named = read_name(found["file"])
-        if set(found) != _MEMBERS or named is None or named[1]:
-            raise ValueError("other members")
-        note = Note(
-            relay=found["relay"],
-            name=named[0],
-            bytes=found["bytes"],
-            hash=found["hash"],
-            at=datetime.fromisoformat(found["at"]),
-        )
-        same = _dump(note) == signed.data
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise _refused("it cannot be read") from None
-    if not same:
-        raise _refused("it is not written as version 1 writes it")
-    return note
+    return _FORM.read(signed, keys)
 
 
 def digest(file: BinaryIO) -> str:
@@ -67,8 +46,8 @@ def digest(file: BinaryIO) -> str:
     return found.hexdigest()
 
 
-def _dump(note: Note) -> bytes:
-    said = {
+def _say(note: Note) -> Mapping[str, Any]:
+    return {
         "version": 1,
         "relay": note.relay,
         "file": note.name.file(),
@@ -76,8 +55,20 @@ def _dump(note: Note) -> bytes:
         "hash": note.hash,
         "at": note.at.isoformat(),
     }
-    return orjson.dumps(said)
 
 
-def _refused(why: str) -> FormatError:
-    return FormatError("the custody note is not believed", where="relay", why=why)
+def _understand(said: Mapping[str, Any]) -> Note:
+    found = exactly(said, _MEMBERS)
+    named = read_name(found["file"])
+    if named is None or named[1]:
+        raise ValueError("no bundle's name")
+    return Note(
+        relay=found["relay"],
+        name=named[0],
+        bytes=found["bytes"],
+        hash=found["hash"],
+        at=datetime.fromisoformat(found["at"]),
+    )
+
+
+_FORM = Form(name="the custody note", comment="dbsync custody 1", say=_say, understand=_understand)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-import pyrage
-from pyrage import x25519
 
 from dbsync.bundle import files
 from dbsync.bundle.find import SIGNATURE_BYTES, Left
@@ -88,7 +86,7 @@ def write_request(folder: Path, *, node: str, secret: bytes, keys: Keys, theirs:
     public = keys.public
     code = base64.b32encode(secret).decode("ascii")
     said = {"name": node, "code": code, "signing": public.signing, "sealing": public.sealing}
-    sealed = pyrage.encrypt(_dump(said), [x25519.Recipient.from_str(theirs.sealing)])
+    sealed = theirs.seal(_dump(said))
     _write(path, sealed, keys.sign(sealed, REQUEST), "the request was not written")
     return path
 
@@ -118,10 +116,10 @@ def _request(path: Path, own: Keys) -> Request | Left:
 
 def _opened(path: Path, sealed: bytes, signature: bytes, own: Keys) -> Request:
     try:
-        said = _members(pyrage.decrypt(sealed, [own.sealing]), {"version", "name", "code", "signing", "sealing"})
+        said = _members(own.open(sealed), {"version", "name", "code", "signing", "sealing"})
         keys = PublicKeys(signing=said["signing"], sealing=said["sealing"])
         secret = base64.b32decode(said["code"])
-    except (pyrage.DecryptError, FormatError, ValueError):
+    except (FormatError, ValueError):
         raise _refused(path, "it is not for us, or was damaged") from None
     if keys.verify(sealed, signature) != REQUEST or said["name"] != read_request_name(path.name):
         raise _refused(path, "it is not what its name and signature say")

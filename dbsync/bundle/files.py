@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dbsync.errors import Exhausted, Refusal, Unreachable
+from dbsync import posix
+from dbsync.errors import Exhausted, FormatError, Refusal, Unreachable
 
+ROOM_HERE = "make room there, or name another folder: TMPDIR=/var/tmp dbsync ..."
+"""What to do where the folder for temporary files is full."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOENT, errno.ESTALE)
 
@@ -38,7 +41,7 @@ def told(path: Path, what: str) -> Iterator[None]:
             raise Unfit(
                 what,
                 where=str(path),
-                why="it is a symbolic link: the stick was prepared by somebody",
+                why="a symbolic link leads there: the stick was prepared by somebody",
                 hint="another stick",
             ) from None
         if error.errno in _GONE:
@@ -59,14 +62,14 @@ def told_here(what: str) -> Iterator[None]:
             what,
             where=tempfile.gettempdir(),
             why=f"on this computer's own disk: {(error.strerror or str(error)).lower()}",
-            hint="make room there, or name another folder: TMPDIR=/var/tmp dbsync ...",
+            hint=ROOM_HERE,
         ) from None
 
 
 @contextmanager
 def begun(path: Path) -> Iterator[BinaryIO]:
     """Give a new file to be written; it is on the disk before it ends, and gone if anything goes wrong."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | posix.NOFOLLOW
     file = os.fdopen(os.open(path, flags, 0o644), "wb")
     try:
         with file:
@@ -80,7 +83,7 @@ def begun(path: Path) -> Iterator[BinaryIO]:
 
 def settle(path: Path) -> None:
     """Have what was written to a file on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDWR | posix.NOFOLLOW)  # Windows settles no file that is open to be read only
     try:
         os.fsync(descriptor)
     finally:
@@ -103,15 +106,17 @@ def write(path: Path, data: bytes) -> None:
 
 def opened(path: Path) -> BinaryIO:
     """Open an ordinary file to be read."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    return os.fdopen(os.open(path, os.O_RDONLY | posix.NOFOLLOW | posix.NONBLOCK), "rb")
 
 
 def read(path: Path, most: int) -> bytes:
-    """Read a small file; raises Refusal where it is larger than any honest one."""
+    """Read a small file; raises FormatError where it is larger than any honest one."""
     with opened(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise Refusal(f"{path.name} is too large", where=str(path), why=f"no honest one has more than {most:,} bytes")
+        raise FormatError(
+            f"{path.name} is too large", where=str(path), why=f"no honest one has more than {most:,} bytes"
+        )
     return data
 
 
@@ -124,16 +129,18 @@ def remove(path: Path) -> None:
 
 
 def refuse_link(folder: Path) -> None:
-    """Raise OSError for a folder that leads elsewhere, and for what is none."""
-    if folder.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+    """Raise OSError for a folder that leads elsewhere, and for what is none.
+
+    Links in the middle of its path belong to this computer where they lie on the file system of its root; others came with a stick.
+    """
+    whole = folder.absolute()
+    own = Path(whole.anchor).stat().st_dev
+    for part in (*reversed(whole.parents), whole):
+        if part.is_symlink() and (part == whole or part.parent.stat().st_dev != own):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    posix.refuse_none(folder)
 
 
 def sync_folder(folder: Path) -> None:
     """Have a folder's names on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    posix.sync_folder(folder)

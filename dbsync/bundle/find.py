@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import minisign
-
 from dbsync.bundle import files
 from dbsync.bundle.names import SIGNATURE, BundleName, read_name
-from dbsync.errors import Refusal
-from dbsync.identity.keys import KEY_ID
+from dbsync.errors import FormatError
+from dbsync.identity.keys import signer
 
 SIGNATURE_BYTES = 2_000
 
@@ -89,17 +86,8 @@ def _judged(name: BundleName, parts: Mapping[int, Path]) -> Bundle | Left:
         signature = path.with_name(path.name + SIGNATURE)
         try:
             key_ids.add(signer(files.read(signature, SIGNATURE_BYTES)))
-        except (OSError, ValueError, Refusal):
+        except (OSError, ValueError, FormatError):
             return Left(name=path.name, why="its signature is not there, or is none: it was not finished", hint=again)
     if len(key_ids) != 1:
         return Left(name=name.file(), why="its volumes are signed by different keys", hint=again)
     return Bundle(name=name, paths=paths, key_id=key_ids.pop())
-
-
-def signer(signature: bytes) -> str:
-    """Say by whose key a signature says it is; raises ValueError for what is none."""
-    try:
-        minisign.Signature.from_bytes(signature)
-    except (minisign.Error, minisign.ParseError) as error:
-        raise ValueError(str(error)) from None
-    return base64.b64decode(signature.splitlines()[1])[KEY_ID][::-1].hex().upper()

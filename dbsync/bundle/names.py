@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 _BUNDLE = re.compile(
@@ -12,6 +13,9 @@ _BUNDLE = re.compile(
 )
 _RECEIPTS = re.compile(r"(?P<node>[A-Za-z0-9._-]{1,63})\.receipts\.json")
 _REQUEST = re.compile(r"(?P<node>[A-Za-z0-9._-]{1,63})\.enrolment\.age")
+_SEALED = re.compile(
+    r"(?P<node>[A-Za-z0-9._-]{1,63})\.(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<kind>list|question|answer)\.age"
+)
 SIGNATURE = ".minisig"
 
 
@@ -66,9 +70,56 @@ def is_of(name: BundleName, text: str) -> bool:
     return found is not None and found[0] == name
 
 
+class Kind(StrEnum):
+    """What a sealed paper is."""
+
+    LIST = "list"
+    QUESTION = "question"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedName:
+    """The name of a sealed paper: of which node, which one, and what it is."""
+
+    node: str
+    id: UUID
+    kind: Kind
+
+    def file(self) -> str:
+        """Give the name of its file.
+
+        >>> SealedName(node="field-07", id=UUID(int=1), kind=Kind.LIST).file()
+        'field-07.00000000-0000-0000-0000-000000000001.list.age'
+        """
+        return f"{self.node}.{self.id}.{self.kind.value}.age"
+
+
+def read_sealed_name(text: str) -> SealedName | None:
+    """Read the name of a sealed paper's file; None for any other name, its signature's too.
+
+    >>> read_sealed_name("field-07.00000000-0000-0000-0000-000000000001.list.age").kind.value
+    'list'
+    >>> read_sealed_name("field-07.00000000-0000-0000-0000-000000000001.list.age.minisig") is None
+    True
+    """
+    found = _SEALED.fullmatch(text)
+    return None if found is None else SealedName(node=found["node"], id=UUID(found["id"]), kind=Kind(found["kind"]))
+
+
 def receipts_name(node: str) -> str:
     """Name the file of a node's receipts."""
     return f"{node}.receipts.json"
+
+
+def certificate_name(node: str) -> str:
+    """Name the file of a node's certificate."""
+    return f"{node}.certificate.json"
+
+
+def lists_name(node: str) -> str:
+    """Name the file that says which lists of a node have arrived."""
+    return f"{node}.lists.json"
 
 
 def invitation_name(node: str) -> str:
@@ -91,10 +142,11 @@ def read_request_name(text: str) -> str | None:
     return None if found is None else found["node"]
 
 
-def is_receipts(text: str) -> bool:
-    """Say whether a name is that of receipts.
+def read_receipts_name(text: str) -> str | None:
+    """Give the node whose receipts a file of this name holds.
 
-    >>> is_receipts("field-07.receipts.json"), is_receipts("field-07.receipts.json.minisig")
-    (True, False)
+    >>> read_receipts_name("field-07.receipts.json"), read_receipts_name("field-07.receipts.json.minisig")
+    ('field-07', None)
     """
-    return _RECEIPTS.fullmatch(text) is not None
+    found = _RECEIPTS.fullmatch(text)
+    return None if found is None else found["node"]

@@ -29,6 +29,10 @@ _NOT_READ = "the bundle was not read"
 _NO_COPY = "there is no room for a copy of the bundle"
 
 
+class NotForUs(FormatError):
+    """A bundle that is as its sender signed it, and that our key does not open: it was sealed for somebody else."""
+
+
 @contextmanager
 def open_bundle(bundle: Bundle, *, own: Keys, sender: PublicKeys) -> Iterator[Stream]:
     """Give what is in a bundle that was sealed to us and signed by its sender. Raises FormatError for any other.
@@ -98,6 +102,15 @@ def _check(bundle: Bundle, copies: Sequence[Path], sender: PublicKeys) -> None:
             raise refused("its signature is for another file", signature.trusted_comment[:200])
 
 
+def _not_for_us(error: pyrage.DecryptError) -> NotForUs:
+    return NotForUs(
+        "it cannot be unsealed",
+        where="bundle",
+        why=f"it is not for us, or was sealed badly ({error})",
+        hint="let the node export again: nothing of it was forgotten there",
+    )
+
+
 @contextmanager
 def _unsealed(copies: Sequence[Path], own: Keys) -> Iterator[Iterator[bytes]]:
     """Unseal in a thread: age hands out what it has, and batches are read as they are wanted."""
@@ -110,7 +123,7 @@ def _unsealed(copies: Sequence[Path], own: Keys) -> Iterator[Iterator[bytes]]:
                     pyrage.decrypt_io(sealed, pipe, [own.sealing])
                 pipe.end(None)
             except pyrage.DecryptError as error:
-                pipe.end(refused("it cannot be unsealed", f"it is not for us, or was damaged ({error})"))
+                pipe.end(_not_for_us(error))
             except BaseException as error:  # whoever reads is told, in his own thread
                 pipe.end(error)
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from dbsync.bundle import files
-from dbsync.bundle.find import SIGNATURE_BYTES
-from dbsync.bundle.names import SIGNATURE, receipts_name
-from dbsync.errors import FormatError
+from dbsync.bundle.names import receipts_name
+from dbsync.bundle.papers import read_paper, write_paper
+from dbsync.identity.forms import Form
 from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.model.batch import Receipt
 
-LARGEST = 1 << 20
 _MEMBERS = frozenset({"incarnation", "link", "number", "hash", "applied_at", "held"})
-COMMENT = "dbsync receipts 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +30,13 @@ def write_receipts(folder: Path, *, destination: str, node: str, receipts: Seque
     """Write a node's receipts, in place of those that are there."""
     path = folder / receipts_name(node)
     signed = sign_receipts(destination=destination, node=node, receipts=receipts, keys=keys)
-    signature = path.with_name(path.name + SIGNATURE)
-    with files.told(path, "the receipts were not written"):
-        files.remove(signature)
-        files.write(path, signed.data)
-        files.write(signature, signed.signature)
+    write_paper(path, signed, "the receipts were not written")
     return path
 
 
 def sign_receipts(*, destination: str, node: str, receipts: Sequence[Carried], keys: Keys) -> Signed:
     """Give a node's receipts as they are written, and their signature."""
-    data = _dump(destination, node, receipts)
-    return Signed(data=data, signature=keys.sign(data, COMMENT))
+    return _FORM.write(_Told(destination=destination, node=node, receipts=tuple(receipts)), keys)
 
 
 def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried, ...] | None:
@@ -54,34 +44,28 @@ def read_receipts(folder: Path, *, node: str, keys: PublicKeys) -> tuple[Carried
 
     Raises FormatError for what that did not write.
     """
-    path = folder / receipts_name(node)
-    with files.told(path, "the receipts were not read"):
-        files.refuse_link(folder)
-        try:
-            data = files.read(path, LARGEST)
-            signature = files.read(path.with_name(path.name + SIGNATURE), SIGNATURE_BYTES)
-        except FileNotFoundError:
-            return None
-    return believed(Signed(data=data, signature=signature), node=node, keys=keys)
+    signed = read_paper(folder / receipts_name(node), "the receipts were not read")
+    return None if signed is None else believed(signed, node=node, keys=keys)
 
 
 def believed(signed: Signed, *, node: str, keys: PublicKeys) -> tuple[Carried, ...]:
     """Read a node's receipts as its upstream signed them. Raises FormatError for anything else."""
-    data = signed.data
-    if keys.verify(data, signed.signature) != COMMENT:
-        raise _refused("the signature is for something else")
-    try:
-        found = orjson.loads(data)
-        carried = tuple(_read(node, item) for item in found["receipts"])
-        same = _dump(found["destination"], node, carried) == data
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise _refused("they cannot be read") from None
-    if not same:
-        raise _refused("they are of another node, or not written as version 1 writes them")
-    return carried
+    found = _FORM.read(signed, keys)
+    if found.node != node:
+        raise _FORM.refused("they are another node's")
+    return found.receipts
 
 
-def _dump(destination: str, node: str, receipts: Sequence[Carried]) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """All that an upstream says at once."""
+
+    destination: str
+    node: str
+    receipts: tuple[Carried, ...]
+
+
+def _say(found: _Told) -> Mapping[str, Any]:
     said = [
         {
             "incarnation": str(carried.receipt.incarnation),
@@ -91,9 +75,15 @@ def _dump(destination: str, node: str, receipts: Sequence[Carried]) -> bytes:
             "applied_at": carried.receipt.applied_at.isoformat(),
             "held": carried.receipt.held,
         }
-        for carried in receipts
+        for carried in found.receipts
     ]
-    return orjson.dumps({"version": 1, "destination": destination, "node": node, "receipts": said})
+    return {"version": 1, "destination": found.destination, "node": found.node, "receipts": said}
+
+
+def _understand(said: Mapping[str, Any]) -> _Told:
+    node = said["node"]
+    carried = tuple(_read(node, item) for item in said["receipts"])
+    return _Told(destination=said["destination"], node=node, receipts=carried)
 
 
 def _read(node: str, item: dict[str, Any]) -> Carried:
@@ -113,7 +103,10 @@ def _read(node: str, item: dict[str, Any]) -> Carried:
     return Carried(link=item["link"], receipt=receipt)
 
 
-def _refused(why: str) -> FormatError:
-    return FormatError(
-        "the receipts are not used", where="receipts", why=why, hint="import the stick at its destination again"
-    )
+_FORM = Form(
+    name="the paper of receipts",
+    comment="dbsync receipts 1",
+    say=_say,
+    understand=_understand,
+    hint="import the stick at its destination again",
+)

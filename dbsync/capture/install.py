@@ -76,6 +76,18 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
     """
     for step in grants(registry):
         connection.execute(step)
+    closed = unreadable(connection, registry)
+    if closed:
+        raise PrivilegeError(
+            "the role dbsync_capture may not read every table that natural keys run through",
+            where="source",
+            why=f"you are no owner of {', '.join(map(str, closed))}, and cannot let it",
+            hint=f"as their owner: {grants_to_paste(connection, registry, closed)}",
+        )
+
+
+def unreadable(connection: psycopg.Connection, registry: Registry) -> list[TableName]:
+    """List the tables that keys run through and that the capture functions may not read, or lock rows of."""
     locked, read = _looked_into(registry)
     names = sorted(locked | read)
     rows = connection.execute(
@@ -86,15 +98,12 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
             "locked": [name in locked for name in names],
         },
     ).fetchall()
-    closed = [TableName(schema, name) for schema, name in rows]
-    if closed:
-        steps = grants(registry, closed)
-        raise PrivilegeError(
-            "the role dbsync_capture may not read every table that natural keys run through",
-            where="source",
-            why=f"you are no owner of {', '.join(map(str, closed))}, and cannot let it",
-            hint="as their owner: " + " ".join(f"{_uncommented(step, connection)};" for step in steps),
-        )
+    return [TableName(schema, name) for schema, name in rows]
+
+
+def grants_to_paste(connection: psycopg.Connection, registry: Registry, only: Collection[TableName]) -> str:
+    """Say in one line how the owner of some tables lets the capture functions read them."""
+    return " ".join(f"{_uncommented(step, connection)};" for step in grants(registry, only))
 
 
 def _uncommented(step: Query, connection: psycopg.Connection) -> str:
@@ -114,6 +123,12 @@ def grants(registry: Registry, only: Collection[TableName] | None = None) -> Ite
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
+
+
+def looks_into(registry: Registry, name: TableName, tables: Collection[TableName]) -> bool:
+    """Say whether capturing a table's rows looks into any of some others."""
+    table = registry.tables.get(name)
+    return table is not None and not {*looked_up(table)[0]}.isdisjoint(tables)
 
 
 def looked_into(registry: Registry, catalog: Catalog) -> set[int]:
@@ -144,6 +159,14 @@ def installed(connection: psycopg.Connection) -> list[Trigger]:
         )
         for schema, table, name, enabled, fingerprint, genuine in rows
     ]
+
+
+def foreign(connection: psycopg.Connection) -> set[TableName]:
+    """List the tables with a trigger that is dbsync's by its name only: it runs what dbsync did not install."""
+    names = [trigger_name(event) for event in (*EVENTS, "TRUNCATE")]
+    strangers = connection.execute(statement("capture", "strangers"), {"names": names}).fetchall()
+    replaced = {trigger.table for trigger in installed(connection) if not trigger.genuine}
+    return replaced | {TableName(schema, table) for schema, table in strangers}
 
 
 def states(connection: psycopg.Connection, wanted: Sequence[Capture]) -> dict[TableName, TriggerState]:

@@ -22,6 +22,7 @@ from dbsync.keys.expression import qualified
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyTree
+from dbsync.pooling import need
 from dbsync.statements import statement
 
 LOOK_AGAIN = 0.1
@@ -82,8 +83,8 @@ def compact(
 
 def prepare(connection: psycopg.Connection) -> None:
     """Make a session one that works on the change log."""
-    connection.execute(statement("changelog", "session"))
-    connection.execute(statement("session", "promise"))
+    need(connection, "changelog", "session")
+    need(connection, "session", "promise")
 
 
 def _claim(connection: psycopg.Connection, link: str, patience: float) -> None:

@@ -8,10 +8,12 @@ go by any other route, and receipts take batches out of it from wherever they co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from dbsync.changelog.reader import Reader, Recorded
+from dbsync.changelog.position import Recorded
+from dbsync.changelog.reader import Reader
 from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Batch, Cut, Receipt, Window
 
@@ -22,13 +24,15 @@ class Outbox:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def batches(self, max_changes: int, *, beside: Collection[int] = ()) -> Iterator[Batch]:
+    def batches(self, max_changes: int, *, beside: Collection[int] = (), until: str | None = None) -> Iterator[Batch]:
         """Give all batches without a receipt: first those on record, then what is pending now, cut anew.
 
         Each payload must be read to its end before the next batch is asked for: that one tells its hash. What the
-        application commits meanwhile is not waited for. Batches ``beside`` these, by number, are somewhere already.
+        application commits meanwhile is not waited for. Batches ``beside`` these, by number, are somewhere already. Whoever
+        has enough may leave off behind any payload: the batch is remembered as it was read. With ``until``, a snapshot, the
+        last of them ends with what is visible in that: whoever has it has all of it, and nothing else.
         """
-        return self._read_out(self._cuts(max_changes), beside)
+        return self._read_out(self._cuts(max_changes, until), beside)
 
     def waiting(self) -> int:
         """Count the batches that have left and have no receipt."""
@@ -78,24 +82,24 @@ class Outbox:
                     previous = known[cut.number]
                     continue
                 batch = self._reader.batch(cut, previous_hash=previous)
-                payload = _Read(batch.payload)
+                payload = _Read(batch.payload, partial(self._reader.note_hash, cut))
                 yield replace(batch, payload=payload)
                 previous = payload.hash()
-                self._reader.note_hash(cut, previous)
         finally:
             self._reader.filled.window = None
 
-    def _cuts(self, max_changes: int) -> Iterator[Cut]:
+    def _cuts(self, max_changes: int, until: str | None) -> Iterator[Cut]:
         last: Cut | None = None
         on_record = self._reader.under_way()
-        for last in self._on_record(on_record) if on_record else self._first_pending(max_changes):
+        for last in self._on_record(on_record) if on_record else self._first_pending(max_changes, until):
             yield last
         if last is None:
             return
         place = _Place.behind(last)
         if place.end is not None:
             place = yield from self._cut_window(place, max_changes)
-        yield from self._cut_window(replace(place, end=self._reader.filled.snapshot()), max_changes, anew=True)
+        end = until or self._reader.filled.snapshot()
+        yield from self._cut_window(replace(place, end=end), max_changes, anew=True)
 
     def _on_record(self, recorded: Sequence[Recorded]) -> Iterator[Cut]:
         """Give batches on record to be read again, the first of the link among them."""
@@ -105,8 +109,8 @@ class Outbox:
         for one in recorded[1:]:
             yield self._reader.again(one)
 
-    def _first_pending(self, max_changes: int) -> Iterator[Cut]:
-        first = self._reader.next_cut(max_changes)
+    def _first_pending(self, max_changes: int, until: str | None) -> Iterator[Cut]:
+        first = self._reader.next_cut(max_changes, until)
         return iter(() if first is None else (first,))
 
     def _cut_window(self, place: _Place, max_changes: int, *, anew: bool = False) -> Generator[Cut, None, _Place]:
@@ -139,10 +143,11 @@ class _Place:
 
 
 class _Read:
-    """A payload on its way to somebody, and what it was when it had gone by."""
+    """A payload on its way to somebody, and what it was when it had gone by: ``then`` is told."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], then: Callable[[bytes], None]) -> None:
         self._chunks = chunks
+        self._then = then
         self._digest = hashlib.sha256()
         self._ended = False
 
@@ -151,6 +156,7 @@ class _Read:
             self._digest.update(chunk)
             yield chunk
         self._ended = True
+        self._then(self._digest.digest())
 
     def hash(self) -> bytes:
         if not self._ended:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,45 +14,19 @@ from psycopg.types.json import Jsonb
 
 from dbsync.changelog.ahead import MOST, Ahead
 from dbsync.changelog.payload import LARGE, close, read, read_after, stored
+from dbsync.changelog.position import Position, Recorded, position_of, under_way
 from dbsync.changelog.stitch import stitch
 from dbsync.changelog.window import FilledWindow
 from dbsync.errors import Interrupted
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Passed, Receipt, Window
 from dbsync.model.layout import Layout
+from dbsync.pooling import need
 from dbsync.postgres import translated
 from dbsync.statements import statement
 
 EVERYTHING = 1 << 62
 MOST_PASSED = 50_000
 """Transactions of other nodes that one header tells of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """A batch that left this node and has no receipt."""
-
-    number: int
-    window: Window
-    joint: str | None
-    after_seq: int
-    last_seq: int
-    transactions: int
-    changes: int
-    hash: bytes
-    """Of its payload; empty where nobody has read it to its end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """How far a link has been acknowledged."""
-
-    cursor: str | None
-    window_end: str | None
-    window_seq: int
-    last_number: int
-    last_hash: bytes
-    has_nodes_below: bool = False
-    """Batches of other nodes were applied in transactions of this log."""
 
 
 class Reader:
@@ -76,8 +50,10 @@ class Reader:
         self._max_changes = 0
         self._ahead: Ahead | None = None
         self._seen: tuple[Cut, list[tuple[Any, ...]]] | None = None
-        connection.execute(statement("changelog", "session"))
-        connection.execute(statement("session", "promise"))
+        self._idle: str | None = None
+        """What was visible when nothing was pending; None after anything else."""
+        need(connection, "changelog", "session")
+        need(connection, "session", "promise")
         connection.execute(statement("changelog", "make_siblings"))
         connection.execute(statement("changelog", "open_link"), {"link": link})
 
@@ -97,17 +73,9 @@ class Reader:
 
     def position(self) -> Position:
         """Give how far the link has been acknowledged."""
-        row = self._connection.execute(statement("changelog", "link"), {"link": self._link}).fetchone()
-        assert row is not None, "the link was opened"
-        cursor, window_end, window_seq, number, last_hash, has_nodes_below = row
-        return Position(
-            cursor=cursor,
-            window_end=window_end,
-            window_seq=window_seq,
-            last_number=number,
-            last_hash=bytes(last_hash),
-            has_nodes_below=has_nodes_below,
-        )
+        found = position_of(self._connection, self._link)
+        assert found is not None, "the link was opened"
+        return found
 
     @property
     def connection(self) -> psycopg.Connection:
@@ -135,21 +103,7 @@ class Reader:
     def under_way(self, at_most: int | None = None) -> list[Recorded]:
         """Give the batches that were sent and have no receipt, in the order of their numbers."""
         self._connection.execute(statement("lives", "set_aside"))
-        asked = {**self._own, "most": at_most}
-        rows = self._connection.execute(statement("changelog", "unacknowledged"), asked).fetchall()
-        return [
-            Recorded(
-                number=number,
-                window=Window(start=start, end=end),
-                joint=joint,
-                after_seq=after,
-                last_seq=last,
-                transactions=transactions,
-                changes=changes,
-                hash=bytes(digest),
-            )
-            for number, start, end, joint, after, last, transactions, changes, digest in rows
-        ]
+        return under_way(self._connection, self._link, self._incarnation, at_most)
 
     def again(self, recorded: Recorded) -> Cut:
         """Give a recorded batch to be read again, its window before the reader."""
@@ -170,9 +124,13 @@ class Reader:
             joint=recorded.joint,
         )
 
-    def next_cut(self, max_changes: int) -> Cut | None:
-        """Cut the next batch of about ``max_changes`` (a transaction is never split); None when nothing is pending."""
+    def next_cut(self, max_changes: int, until: str | None = None) -> Cut | None:
+        """Cut the next batch of about ``max_changes`` (a transaction is never split); None when nothing is pending.
+
+        What is not visible in the snapshot ``until`` is not pending yet; without one that is now.
+        """
         self._max_changes = max_changes
+        self._idle = None
         position = self.position()
         window = self.filled.window
         if position.window_end is not None:
@@ -184,11 +142,20 @@ class Reader:
                 return cut
             self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
             position = self.position()
-        window = self.filled.fill(Window(start=position.cursor, end=self.filled.snapshot()), 0)
+        window = self.filled.fill(Window(start=position.cursor, end=until or self.filled.snapshot()), 0)
         cut = self.filled.cut(window, position.last_number + 1, 0, max_changes)
-        if cut is not None:
+        if cut is None:
+            self._idle = window.end
+        else:
             self.stitch()
         return cut
+
+    def is_idle(self) -> bool:
+        """Say that nothing was pending at the last look, and that no transaction has ended in this server since then.
+
+        So nothing else that anybody wrote is otherwise either: what a service asks at each look need not be asked.
+        """
+        return self._idle is not None and self._idle == self.filled.snapshot()
 
     def forget_further(self, cut: Cut) -> None:
         """Forget the batches that were to be sent again behind one that is to be cut larger."""
@@ -349,6 +316,7 @@ class Reader:
     def _header(self, cut: Cut, kinds: Sequence[tuple[Any, ...]], previous_hash: bytes | None) -> Header:
         counts = tuple(Count(layout=row[0], op=Op(row[1]), changes=row[2], renames=row[3]) for row in kinds)
         position = self.position()
+        passed, kept = self._passed(cut) if position.has_nodes_below else ((), ())
         return Header(
             node=self._node,
             lineage=self._lineage,
@@ -363,17 +331,22 @@ class Reader:
             counts=counts,
             previous_hash=position.last_hash if previous_hash is None else previous_hash,
             layouts=self._known([count.layout for count in counts]),
-            passed=self._passed(cut) if position.has_nodes_below else (),
+            passed=passed,
+            kept=kept,
         )
 
-    def _passed(self, cut: Cut) -> tuple[Passed, ...]:
-        """Tell which transactions of a cut hold those of other nodes; the same whenever the batch is read again."""
+    def _passed(self, cut: Cut) -> tuple[tuple[Passed, ...], tuple[int, ...]]:
+        """Tell which transactions of a cut hold those of other nodes, and what of them is to be kept above all the same.
+
+        It is the same whenever the batch is read again.
+        """
         asked = {"after": read_after(cut), "last": cut.last_seq, "most": MOST_PASSED}
         rows = self._connection.execute(statement("changelog", "passed"), asked).fetchall()
-        return tuple(
+        passed = tuple(
             Passed(tx=tx, lineage=lineage, transactions=tuple(zip(transactions, moments, strict=True)))
-            for tx, lineage, transactions, moments in rows
+            for tx, lineage, transactions, moments, _ in rows
         )
+        return passed, tuple(sorted({seq for *_, kept in rows for seq in kept}))
 
     def _begin_ahead(self, cut: Cut) -> Ahead | None:
         """Prepare to read what follows a cut in its window; it begins when the cut's own payload is read."""

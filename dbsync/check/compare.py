@@ -38,6 +38,20 @@ def compare(registry: Registry, upstream: Catalog) -> list[Finding]:
     return found
 
 
+def from_afar(registry: Registry, upstream: Catalog) -> Iterator[Finding]:
+    """Find tables and columns that the upstream lacks, by what it says of them: of keys and types it tells less than it knows."""
+    for _, registered in sorted(registry.tables.items()):
+        there = upstream.table(registered.name)
+        if there is None:
+            what, remedy = (
+                "there is no such table upstream",
+                "migrate the upstream, or take the table out of dbsync.toml",
+            )
+            yield error("table_missing_upstream", str(registered.name), what, remedy)
+        elif registered.mode is Mode.SHIP:
+            yield from _of_missing(registered, there)
+
+
 def _of_table(registered: RegisteredTable, upstream: Catalog) -> Iterator[Finding]:
     there = upstream.table(registered.name)
     where = str(registered.name)
@@ -89,7 +103,7 @@ def travelling(registered: RegisteredTable) -> tuple[str, ...]:
     return tuple(column.name for column in registered.table.columns if column.name in names)
 
 
-def _of_travelling(registered: RegisteredTable, there: Table) -> Iterator[Finding]:
+def _of_missing(registered: RegisteredTable, there: Table) -> Iterator[Finding]:
     missing = [name for name in travelling(registered) if there.column(name) is None]
     where = str(registered.name)
     if missing:
@@ -100,6 +114,11 @@ def _of_travelling(registered: RegisteredTable, there: Table) -> Iterator[Findin
             f"{_columns(missing)} in the source and not upstream",
             f"migrate the upstream, or keep them here: exclude = [{lists}]",
         )
+
+
+def _of_travelling(registered: RegisteredTable, there: Table) -> Iterator[Finding]:
+    where = str(registered.name)
+    yield from _of_missing(registered, there)
     for name in travelling(registered):
         here, other = registered.table.column(name), there.column(name)
         if here is None or other is None:
@@ -117,9 +136,9 @@ def _of_type(where: str, here: Column, there: Column) -> Iterator[Finding]:
         return
     types = f"'{here.name}' is {here.type} in the source and {there.type} upstream"
     if here.cast != there.cast:
-        yield warning("type_differs_upstream", where, types, "values that have no place there halt the link")
+        yield warning("type_differs_upstream", where, types, "values that have no place there go to quarantine")
     elif _is_narrower(there, here):
-        yield warning("type_narrower_upstream", where, types, "values too large for it halt the link")
+        yield warning("type_narrower_upstream", where, types, "values too large for it go to quarantine")
 
 
 def _is_narrower(there: Column, here: Column) -> bool:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from dbsync.check.finding import error, ok, warning
 from dbsync.check.wording import listed
 from dbsync.model.findings import Finding
 from dbsync.model.names import TableName
 
+_FOREIGN = "foreign"
 
-def of_triggers(states: Mapping[TableName, str]) -> Iterator[Finding]:
-    """Say the state of the triggers, one finding for each state other than installed."""
+
+def of_triggers(states: Mapping[TableName, str], foreign: Collection[TableName] = ()) -> Iterator[Finding]:
+    """Say the state of the triggers, one finding for each state other than installed.
+
+    ``foreign`` are tables whose triggers run something that dbsync did not install: that is said, and not what it looks like.
+    """
     tables: defaultdict[str, list[TableName]] = defaultdict(list)
     for name, state in sorted(states.items()):
-        tables[state].append(name)
+        tables[_FOREIGN if name in foreign and state in ("missing", "outdated") else state].append(name)
     if states and set(tables) == {"installed"}:
         yield ok("triggers_installed", "source", f"triggers are installed on all {len(states):,} tables")
     if "missing" in tables:
@@ -24,6 +29,9 @@ def of_triggers(states: Mapping[TableName, str]) -> Iterator[Finding]:
     if "disabled" in tables:
         what = f"changes are lost on {listed(tables['disabled'])}: the triggers are disabled"
         yield error("trigger_disabled", "source", what, "dbsync install-triggers   (enables them again)")
+    if _FOREIGN in tables:
+        what = f"what runs as dbsync's trigger on {listed(tables[_FOREIGN])} is not what dbsync installed"
+        yield error("trigger_foreign", "source", what, "dbsync install-triggers   (puts its own there)")
     if "outdated" in tables:
         what = f"table or configuration changed since the triggers were made on {listed(tables['outdated'])}"
         yield warning("trigger_outdated", "source", what, "dbsync install-triggers")

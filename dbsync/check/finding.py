@@ -23,6 +23,14 @@ def error(code: str, where: str, what: str, remedy: str = "") -> Finding:
 
 def of_failure(failure: DbsyncError, where: str) -> Finding:
     """Say an exception as a finding: that a side cannot be reached is what a check is there to tell."""
-    code = f"{where}_unreachable" if isinstance(failure, Unreachable) else f"{where}_failed"
+    code = _FAILURES[where == "upstream", isinstance(failure, Unreachable)]
     reason = f" ({failure.why})" if failure.why else ""
     return error(code, failure.where or where, f"{failure.what}{reason}", failure.hint)
+
+
+_FAILURES = {
+    (False, True): "source_unreachable",
+    (False, False): "source_failed",
+    (True, True): "upstream_unreachable",
+    (True, False): "upstream_failed",
+}

@@ -1,32 +1,57 @@
-"""Everything that can be told before anything is started."""
+"""Everything that can be told of a node and its upstream from their databases, before anything is started and while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
+from dbsync.capture import install as capture
 from dbsync.catalog.inspect import inspect
-from dbsync.check import drift, privileges, server
+from dbsync.check import drift, indexes, log, privileges, server
+from dbsync.check.between import Ends
+from dbsync.check.certificates import of_file
+from dbsync.check.circles import of_circles
 from dbsync.check.compare import compare
-from dbsync.check.finding import of_failure, ok
+from dbsync.check.finding import ok
+from dbsync.check.health import of_health
+from dbsync.check.pointing import of_generics
 from dbsync.check.pooler import of_pooler
-from dbsync.check.server import Server, Side
+from dbsync.check.quarantine import of_quarantine
+from dbsync.check.rows import of_rows
+from dbsync.check.side import Examined, Reached, Session, read_only
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError
 from dbsync.keys.register import register
 from dbsync.model.catalog import Catalog
-from dbsync.model.findings import Finding, Severity
+from dbsync.model.findings import Finding
 from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
-from dbsync.postgres import translated
 from dbsync.statements import statement
 
 TriggerStates = Callable[[psycopg.Connection, Registry, Catalog], Mapping[TableName, str]]
-Reached = psycopg.Connection | DbsyncError
-"""A session of :func:`dbsync.postgres.connect`, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A node and its upstream after they were looked at: what was found, and what more can be asked with."""
+
+    here: Examined
+    there: Examined | None
+    """None where the upstream's database is not seen from here."""
+    registry: Registry
+    known: log.Known | None
+    """The node as its database knows it; None before it was installed."""
+    both_installed: bool
+
+    def findings(self) -> list[Finding]:
+        """Give everything that was found."""
+        if self.there is None:
+            return self.here.finished()
+        both = self.here.server, self.there.server
+        together = server.of_both(both[0], both[1]) if both[0] and both[1] else ()
+        return [*together, *self.here.finished(), *self.there.finished()]
 
 
 def preflight(
@@ -36,108 +61,182 @@ def preflight(
     *,
     revision: str,
     trigger_states: TriggerStates | None = None,
-) -> list[Finding]:
-    """Check configuration, connections, rights, keys and columns on both sides, and drift; change nothing.
+) -> Seen:
+    """Check configuration, connections, rights, keys and columns on both sides, drift, and how both fare; change nothing.
 
     ``revision`` is that of the dbsync schema this program needs, ``trigger_states`` tells the state of the triggers
     where the schema is that. What cannot be asked since a side is out of reach is left out, and said once; an upstream
     that is None is none of this node's to look at.
     """
-    here = _Side(side="source", reached=source, dsn=config.node.source)
-    there = None if upstream is None else _Side(side="upstream", reached=upstream, dsn=config.upstream.url)
+    here = Examined(side="source", reached=source, dsn=config.node.source)
+    there = None if upstream is None else Examined(side="upstream", reached=upstream, dsn=config.upstream.url)
+    examination = _Examination(config=config, revision=revision)
     for side in (here, there) if there else (here,):
-        side.look(lambda session, side=side: _look(session, side, revision))  # type: ignore[misc]  # bound at once
-    registry = Registry()
-    if here.catalog is not None:
-        registry, findings = register(config, here.catalog)
-        here.findings += findings or [_registered(registry)]
-        here.look(lambda session: _of_source(session, here, registry, revision, trigger_states))
-    if there is None:
-        return here.findings
-    there.look(lambda session: _of_upstream(session, there, registry))
-    together = server.of_both(here.server, there.server) if here.server and there.server else ()
-    return [*together, *here.findings, *there.findings]
+        side.look(partial(examination.look, side))
+    registry = examination.register(here)
+    examination.source(here, registry, trigger_states)
+    both = there is not None and examination.is_installed(there)
+    known = examination.records(here, there_too=both)
+    if there is not None:
+        examination.upstream(there, registry)
+        ends = Ends(here=here, there=there, registry=registry, config=config)
+        ends.compare()
+        if known is not None and both:
+            ends.remember(known)
+    return Seen(here=here, there=there, registry=registry, known=known, both_installed=both and known is not None)
 
 
 def of_topmost(config: Config, reached: Reached, *, revision: str) -> list[Finding]:
-    """Check a node that has no upstream: into its own database others bring their changes."""
-    there = _Side(side="upstream", reached=reached, dsn=config.node.source)
-    there.look(lambda session: _look(session, there, revision))
-    if there.catalog is not None:
-        registry, findings = register(config, there.catalog)
-        there.findings += findings or [_registered(registry)]
-        there.look(lambda session: _of_upstream(session, there, registry))
-    return there.findings
+    """Check a database into which others bring their changes: that of a node without an upstream, or any on request."""
+    there = Examined(side="upstream", reached=reached, dsn=config.node.source)
+    examination = _Examination(config=config, revision=revision)
+    there.look(partial(examination.look, there))
+    registry = examination.register(there)
+    examination.upstream(there, registry)
+    there.findings.extend(of_file(config.serve.certificate, "[serve] certificate", config.check))
+    if examination.is_installed(there):
+        there.glance("the quarantine", lambda session: of_quarantine(session, None, here=True))
+        there.glance("nodes", lambda session: log.of_peers(session, config.check.silent_seconds))
+    return there.finished()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Side:
-    """One end while it is being looked at."""
+def of_drift(
+    config: Config, reached: Reached, identity: str, *, revision: str, trigger_states: TriggerStates
+) -> list[Finding]:
+    """Check tables, keys and triggers of the source, as after a migration; nothing where that is another database."""
+    here = Examined(side="source", reached=reached, dsn=config.node.source)
+    examination = _Examination(config=config, revision=revision)
+    here.look(partial(examination.look, here))
+    if here.server is not None and here.server.identity != identity:
+        return []
+    registry = examination.register(here)
+    if here.catalog is not None:
+        here.look(lambda session: examination.capture(session, here, registry, trigger_states))
+    return here.findings
 
-    side: Side
-    reached: Reached
-    dsn: str
-    server: Server | None = None
-    revision: str | None = None
-    catalog: Catalog | None = None
-    findings: list[Finding] = field(default_factory=list)
 
-    def look(self, questions: Callable[[psycopg.Connection], Iterator[Finding]]) -> None:
-        """Ask something; a failure is a finding too, and ends the questions to this side."""
-        if isinstance(self.reached, DbsyncError):
-            if not self.findings:
-                self.findings.append(of_failure(self.reached, self.side))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Examination:
+    """What is asked of each side."""
+
+    config: Config
+    revision: str
+
+    def is_installed(self, side: Examined) -> bool:
+        """Say whether dbsync's own schema is there and is this program's."""
+        return side.session is not None and side.revision == self.revision
+
+    def look(self, side: Examined, session: Session) -> Iterator[Finding]:
+        """Ask what everything else depends on: the server, the role, the schema, the tables."""
+        with read_only(session):
+            side.server = server.ask(session)
+        yield from server.of_server(side.side, side.server)
+        yield from of_pooler(side.side, session, side.dsn)
+        yield from server.of_membership(side.side, side.server)
+        if side.dsn == self.config.node.source:
+            yield from server.of_pages(side.side, side.server, self.config.web)
+        readable = side.server.has_schema and side.server.may_look
+        with read_only(session):
+            side.revision = _revision(session) if readable else None
+        if readable or not side.server.has_schema:
+            yield from server.of_schema(side.side, side.server, side.revision, self.revision)
+        side.catalog = inspect(session)
+
+    def register(self, side: Examined) -> Registry:
+        """Decide keys and references, and tell what is wrong with them."""
+        if side.catalog is None:
+            return Registry()
+        registry, findings = register(self.config, side.catalog)
+        side.findings += findings or [_registered(registry)]
+        return registry
+
+    def source(self, side: Examined, registry: Registry, trigger_states: TriggerStates | None) -> None:
+        """Look at capture, and at what the rows themselves tell."""
+        if side.catalog is None:
             return
-        try:
-            with translated(self.side):
-                self.findings.extend(questions(self.reached))
-        except DbsyncError as failure:
-            self.findings.append(of_failure(failure, self.side))
-            self.reached = failure
+        side.look(lambda session: self.capture(session, side, registry, trigger_states))
+        self._health(side)
+        side.glance("indexes", lambda session: indexes.of_invalid(session, "source", registry.tables))
+        for registered in registry.shipped():
+            if registered.generics:
+                side.glance("generic references", partial(_of_generics, side, registered.name, registry))
+        side.glance("how large rows are", lambda session: of_rows(session, registry.shipped()))
+
+    def upstream(self, side: Examined, registry: Registry) -> None:
+        """Look at where rows are written."""
+        if side.catalog is None:
+            return
+        catalog = side.catalog
+        side.look(lambda session: _rights_upstream(session, side, registry, catalog))
+        side.findings.extend(of_circles(registry, catalog))
+        self._health(side)
+        side.glance("indexes", lambda session: indexes.of_invalid(session, "upstream", registry.tables))
+        shipped = [one.name for one in registry.shipped()]
+        side.glance("indexes", lambda session: indexes.of_references(session, shipped))
+
+    def records(self, side: Examined, *, there_too: bool) -> log.Known | None:
+        """Look at the node's own records; what only the upstream could tell now is told as it was at the last contact."""
+        if not self.is_installed(side):
+            return None
+        found: list[log.Known] = []
+
+        def ask(session: Session) -> Iterator[Finding]:
+            known, links = log.node(session), log.links(session)
+            found.extend([known] if known else [])
+            yield from log.of_node(known, self.config) if known else ()
+            yield from log.of_links(links, self.config)
+            yield from log.of_size(session)
+            if not there_too:
+                yield from log.of_last_waiting(links, self.config)
+
+        side.glance("the node's own records", ask)
+        return found[0] if found else None
+
+    def capture(
+        self, session: Session, side: Examined, registry: Registry, trigger_states: TriggerStates | None
+    ) -> Iterator[Finding]:
+        """Look at rights and triggers."""
+        assert side.catalog is not None
+        assert side.server is not None
+        states: Mapping[TableName, str] = {}
+        installed = trigger_states is not None and self.is_installed(side)
+        with read_only(session):
+            if trigger_states is not None and installed:
+                states = trigger_states(session, registry, side.catalog)
+            foreign = capture.foreign(session) if installed else set()
+            closed = capture.unreadable(session, registry) if installed else []
+            rights = privileges.ask(session, registry.tables)
+        settled = {name for name, state in states.items() if state == "installed"}
+        yield from server.of_temporary(side.side, side.server)
+        yield from privileges.of_source(registry, rights, side.server, settled)
+        if closed and {*states.values()} - {"missing"}:
+            yield privileges.of_capture(closed, capture.grants_to_paste(session, registry, closed))
+            told = {name for name in states if capture.looks_into(registry, name, closed)}
+            states = {name: state for name, state in states.items() if name not in told or state != "outdated"}
+        yield from drift.of_triggers(states, foreign)
+
+    def _health(self, side: Examined) -> None:
+        assert side.server is not None
+        asked = side.server
+        side.glance("how the server fares", lambda session: of_health(session, side.side, asked, self.config.check))
 
 
-def _look(session: psycopg.Connection, side: _Side, revision: str) -> Iterator[Finding]:
-    with _read_only(session):
-        side.server = server.ask(session)
-    yield from server.of_server(side.side, side.server)
-    yield from of_pooler(side.side, session, side.dsn)
-    yield from server.of_membership(side.side, side.server)
-    readable = side.server.has_schema and side.server.may_look
-    with _read_only(session):
-        side.revision = _revision(session) if readable else None
-    if readable or not side.server.has_schema:
-        yield from server.of_schema(side.side, side.server, side.revision, revision)
-    side.catalog = inspect(session)
-
-
-def _of_source(
-    session: psycopg.Connection, side: _Side, registry: Registry, revision: str, trigger_states: TriggerStates | None
-) -> Iterator[Finding]:
-    assert side.catalog is not None
+def _rights_upstream(session: Session, side: Examined, registry: Registry, catalog: Catalog) -> Iterator[Finding]:
     assert side.server is not None
-    states: Mapping[TableName, str] = {}
-    with _read_only(session):
-        if trigger_states is not None and side.revision == revision:
-            states = trigger_states(session, registry, side.catalog)
-        rights = privileges.ask(session, registry.tables)
-    settled = {name for name, state in states.items() if state == "installed"}
     yield from server.of_temporary(side.side, side.server)
-    yield from privileges.of_source(registry, rights, side.server, settled)
-    yield from drift.of_triggers(states)
-
-
-def _of_upstream(session: psycopg.Connection, side: _Side, registry: Registry) -> Iterator[Finding]:
-    assert side.catalog is not None
-    assert side.server is not None
-    yield from server.of_temporary(side.side, side.server)
-    with _read_only(session):
+    with read_only(session):
         rights = privileges.ask(session, registry.tables)
         yield from privileges.of_upstream(registry, rights, side.server)
-        yield from privileges.of_sequences(session, registry, side.catalog, side.server)
-    yield from compare(registry, side.catalog)
+        yield from privileges.of_sequences(session, registry, catalog, side.server)
+    yield from compare(registry, catalog)
 
 
-def _revision(session: psycopg.Connection) -> str | None:
+def _of_generics(side: Examined, name: TableName, registry: Registry, session: Session) -> Iterator[Finding]:
+    assert side.catalog is not None
+    yield from of_generics(session, registry.tables[name], side.catalog)
+
+
+def _revision(session: Session) -> str | None:
     row = session.execute("SELECT pg_catalog.to_regclass('dbsync.alembic_version') IS NOT NULL").fetchone()
     if row is None or not row[0]:
         return None
@@ -148,15 +247,3 @@ def _revision(session: psycopg.Connection) -> str | None:
 def _registered(registry: Registry) -> Finding:
     shipped = len(registry.shipped())
     return ok("registered", "dbsync.toml", f"{shipped:,} tables to ship, {len(registry.tables) - shipped:,} lookups")
-
-
-def is_fine(findings: list[Finding]) -> bool:
-    """Say whether nothing stands in the way."""
-    return not any(finding.severity is Severity.ERROR for finding in findings)
-
-
-@contextmanager
-def _read_only(session: psycopg.Connection) -> Iterator[None]:
-    with session.transaction():
-        session.execute("SET TRANSACTION READ ONLY")
-        yield

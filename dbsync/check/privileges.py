@@ -72,6 +72,14 @@ def of_source(
     ]
 
 
+def of_capture(closed: Sequence[TableName], grants: str) -> Finding:
+    """Say which tables the capture functions may no longer read though they are at work."""
+    what = (
+        f"the role dbsync_capture may no longer read {listed(closed)}: what refers to them is captured without its key"
+    )
+    return error("privilege_capture", "source", what, f"as their owner: {grants}")
+
+
 def of_upstream(registry: Registry, rights: Sequence[Rights], server: Server) -> list[Finding]:
     """Find what the role lacks to write the shipped tables and to read the lookups."""
     needs = {one.table: list(_WRITE) if registry.tables[one.table].mode is Mode.SHIP else ["SELECT"] for one in rights}

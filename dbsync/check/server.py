@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from dbsync.check.finding import error, ok, warning
 from dbsync.check.wording import identifier
+from dbsync.config.listening import WebConfig
 from dbsync.model.findings import Finding
 from dbsync.postgres import installer
 from dbsync.statements import statement
@@ -41,6 +42,8 @@ class Server:
     can_make_schemas: bool
     can_make_temporary_tables: bool
     is_replicator: bool = False
+    is_of_pages: bool = False
+    """It may serve the pages."""
     may_look: bool = True
     """Into the schema dbsync."""
     missing_roles: Sequence[str] = ()
@@ -83,7 +86,7 @@ def of_both(source: Server, upstream: Server) -> Iterator[Finding]:
         yield error("same_database", "dbsync.toml", "source and upstream are the same database", "mend [upstream] url")
     if source.encoding != upstream.encoding:
         what = f"the source is encoded in {source.encoding}, the upstream in {upstream.encoding}"
-        yield warning("encoding_differs", "upstream", what, "text that has no place there halts the link")
+        yield warning("encoding_differs", "upstream", what, "text that has no place there goes to quarantine")
 
 
 def of_schema(side: Side, server: Server, found: str | None, expected: str) -> Iterator[Finding]:
@@ -117,6 +120,18 @@ def of_membership(side: Side, server: Server) -> Iterator[Finding]:
             side,
             f"role {server.role} is no member of the role dbsync, which owns dbsync's schema",
             f"GRANT dbsync TO {identifier(server.role)};",
+        )
+
+
+def of_pages(side: Side, server: Server, config: WebConfig) -> Iterator[Finding]:
+    """Find whether the role may serve the pages that dbsync.toml asks for; ``dbsync serve`` does not start without that right."""
+    may = server.is_member or server.is_of_pages
+    if config.is_wanted and server.has_schema and not may and "dbsync_web" not in server.missing_roles:
+        yield error(
+            "privilege_pages",
+            side,
+            f"role {server.role} is no member of the role dbsync_web, which serves the pages",
+            f"GRANT dbsync_web TO {identifier(server.role)};",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -34,3 +35,8 @@ def listed(names: Sequence[object]) -> str:
     shown = ", ".join(str(name) for name in names[:_MANY])
     rest = len(names) - _MANY
     return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def filled(template: LiteralString, value: str) -> str:
+    """Fill a value into SQL to paste."""
+    return sql.SQL(template).format(value).as_string(None)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from dbsync import schema
 from dbsync.capture.backfill import backfill as run_backfill
-from dbsync.cli import output
+from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption
 from dbsync.cli.settings import settings
 from dbsync.errors import UsageError
@@ -28,7 +28,12 @@ SAY_EVERY = 60.0
 
 def backfill(
     tables: Annotated[
-        list[str] | None, typer.Argument(metavar="TABLE", help="Names or patterns; all captured tables unless given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="TABLE",
+            help="Names or patterns; all captured tables unless given.",
+            autocompletion=complete.registered,
+        ),
     ] = None,
     *,
     again: Annotated[bool, typer.Option("--again", help="Begin anew with tables that were finished before.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +13,9 @@ from dbsync.bundle.find import Left
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
-from dbsync.service import bundles, logs
+from dbsync.service import bundles, lists, logs
 from dbsync.service import export as exports
+from dbsync.service.answering import Answered
 from dbsync.verify.words import counted
 
 app = typer.Typer(
@@ -40,10 +42,13 @@ def export(
 ) -> None:
     """Write all that the upstream has no receipt for, and that the stick has not; its receipts are taken first.
 
-    Bundles that the upstream has for good, and those of this node that are damaged, leave the stick.
+    Lists of checked boxes that the upstream has not go along, and the question of a comparison that is under way (dbsync verify). What
+    the upstream has for good, and bundles of this node that are damaged, leave the stick.
 
     JSON: files (list of names), batches and changes (written now), waiting (batches without a receipt, all of them on the
-    stick), acknowledged (batches whose receipts were on the stick), left (receipts that were not used: name, why, hint).
+    stick), acknowledged (batches whose receipts were on the stick), lists (of checked boxes, on the stick now), arrived (lists
+    of which the stick said that they are there), asked (a question of dbsync verify is on the stick), answered (the stick had the
+    answer to the one before), left (what of the upstream's was not used: name, why, hint).
     """
     with logs.quietly():
         done = exports.export(settings(config), folder, limit=volume * 1_000_000)
@@ -55,21 +60,32 @@ def export(
                 "changes": done.changes,
                 "waiting": done.waiting,
                 "acknowledged": done.acknowledged,
+                "lists": done.lists,
+                "arrived": done.arrived,
+                "asked": done.asked,
+                "answered": done.answered,
                 "left": done.left,
             }
         )
         return
-    _say_acknowledged(done.acknowledged)
+    _say_home(done.acknowledged, done.arrived)
     for path in done.files:
         output.line(f"{path.name}  {path.stat().st_size:,} bytes")
     _say_left(done.left)
-    if not done.waiting:
+    if done.answered:
+        output.line("a comparison was answered: dbsync verify")
+    if done.asked:
+        output.talk("a question of dbsync verify is on the stick")
+    if not done.waiting and not done.lists:
         output.talk("nothing is pending")
         return
     if done.files:
         output.talk(f"{counted(done.changes, 'change')} in {counted(done.batches, 'batch', 'batches')}, sealed.")
+    on_it = [counted(done.waiting, "batch", "batches")] if done.waiting else []
+    on_it += [_boxes(done.lists)] if done.lists else []
+    verb = "is" if done.waiting + done.lists == 1 else "are"
     output.talk(
-        f"{counted(done.waiting, 'batch is', 'batches are')} on the stick and stay here as well until a receipt is back;"
+        f"{' and '.join(on_it)} {verb} on the stick and {'stays' if verb == 'is' else 'stay'} here as well until a receipt is back;"
         " at the upstream: dbsync bundle import DIR"
     )
 
@@ -82,13 +98,21 @@ def import_(folder: FolderArgument, *, config: ConfigOption = None, json: JsonOp
     part: what is next is applied, what is here already is passed over, and what cannot be used yet stays, with a reason.
     Exits 1 when something stays.
 
-    JSON: enrolled (names); brought, each with name, node, applied (batch numbers), known, changes, held; left, each with name, why, hint.
+    JSON: enrolled (names); brought, each with name, node, applied (batch numbers), known, changes, held; lists (of checked boxes),
+    each with name, node, id, new (not here before); answered (questions of dbsync verify), each with name, node, new, tables, differing
+    (rows); left, each with name, why, hint.
     """
     with logs.quietly():
         done = bundles.bring_in(settings(config), folder)
     if json:
         output.as_json(
-            {"enrolled": done.enrolled, "brought": [_brought(one) for one in done.brought], "left": done.left}
+            {
+                "enrolled": done.enrolled,
+                "brought": [_brought(one) for one in done.brought],
+                "lists": [_list(one) for one in done.lists],
+                "answered": [_answered(one) for one in done.answered],
+                "left": done.left,
+            }
         )
     else:
         _show(done)
@@ -122,8 +146,8 @@ def receipts(
         return
     with logs.quietly():
         taken = exports.receive(settings(config), folder)
-    _say_acknowledged(taken)
-    if not taken:
+    _say_home(taken.acknowledged, taken.arrived)
+    if not taken.acknowledged and not taken.arrived:
         output.line("no receipts for this node that it did not have")
 
 
@@ -149,6 +173,18 @@ def _brought(one: bundles.Brought) -> dict[str, Any]:
     return {**asdict(one), "name": one.name.file()}
 
 
+def _list(one: lists.Brought) -> dict[str, Any]:
+    return {"name": one.name.file(), "node": one.name.node, "id": one.name.id, "new": one.new}
+
+
+def _answered(one: Answered) -> dict[str, Any]:
+    return {**asdict(one), "name": one.name.file(), "node": one.name.node}
+
+
+def _boxes(count: int) -> str:
+    return counted(count, "list of a checked box", "lists of checked boxes")
+
+
 def _show(done: bundles.Imported) -> None:
     for name in done.enrolled:
         output.line(f"{name} is enrolled")
@@ -158,9 +194,18 @@ def _show(done: bundles.Imported) -> None:
         output.line(
             f"{one.node}: {counted(len(one.applied), 'batch', 'batches')} applied{known}, {counted(one.changes, 'change')}{held}"
         )
+    for node, count in sorted(Counter(one.name.node for one in done.lists if one.new).items()):
+        output.line(f"{node}: {_boxes(count)} kept")
+    for answered in done.answered:
+        if answered.new:
+            differing = f", {counted(answered.differing, 'row')} of which differ" if answered.differing else ""
+            output.line(
+                f"{answered.name.node}: a comparison of {counted(answered.tables, 'table')} answered{differing}"
+            )
     _say_left(done.left)
-    if done.brought:
-        output.talk("the receipts are on the stick: let it come back to its nodes")
+    if done.brought or done.lists or done.answered:
+        what = "receipts are" if done.brought or done.lists else "answer is"
+        output.talk(f"the {what} on the stick: let it come back to its nodes")
     elif not done.left and not done.enrolled:
         output.talk("there is no bundle in this folder")
 
@@ -171,6 +216,8 @@ def _say_left(left: tuple[Left, ...]) -> None:
         output.talk(f"  try  {one.hint}")
 
 
-def _say_acknowledged(count: int) -> None:
-    if count:
-        output.line(f"{counted(count, 'batch', 'batches')} acknowledged: the upstream has them for good")
+def _say_home(batches: int, boxes: int) -> None:
+    if batches:
+        output.line(f"{counted(batches, 'batch', 'batches')} acknowledged: the upstream has them for good")
+    if boxes:
+        output.line(f"{_boxes(boxes)} arrived: the upstream has kept {'it' if boxes == 1 else 'them'}")

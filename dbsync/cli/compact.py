@@ -11,12 +11,12 @@ from dbsync import schema
 from dbsync.changelog.compact import Compacted
 from dbsync.changelog.compact import compact as run_compact
 from dbsync.changelog.purge import live, size
-from dbsync.cli import output
+from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
-from dbsync.cli.status import size as in_words
 from dbsync.errors import UsageError
 from dbsync.model.names import TableName
+from dbsync.model.words import size as in_words
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.service.install import registered
@@ -26,7 +26,12 @@ Sizes = tuple[int, int]
 
 def compact(
     tables: Annotated[
-        list[str] | None, typer.Argument(metavar="TABLE", help="Names or patterns; all captured tables unless given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="TABLE",
+            help="Names or patterns; all captured tables unless given.",
+            autocompletion=complete.registered,
+        ),
     ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from dbsync.cli import output
-from dbsync.cli.case import said_key
+from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.quarantine import HereOption, NodeOption, TablesArgument, ValuesOption
 from dbsync.cli.settings import settings
-from dbsync.cli.status import ago
 from dbsync.errors import UsageError
 from dbsync.model.policy import Conflict
-from dbsync.service.conflicts import Entry, Images, Undone, Wanted, ledger
-from dbsync.service.undo import Step
+from dbsync.model.words import ago
+from dbsync.service.case import said_key
+from dbsync.service.conflicts import Entry, Images, Wanted, ledger
+from dbsync.service.ledger import said, said_undone
 from dbsync.verify.words import counted
 
 HEADINGS = ("ID", "TABLE", "KEY", "CONFLICT", "NODE", "BATCH", "AGE", "RULE", "DECISION", "COLUMNS")
@@ -71,7 +71,9 @@ def list_(  # noqa: PLR0913 - each is an option
 
 @app.command("show")
 def show(
-    number: Annotated[int, typer.Argument(metavar="ID", help="As conflicts list shows it.")],
+    number: Annotated[
+        int, typer.Argument(metavar="ID", help="As conflicts list shows it.", autocompletion=complete.conflicts)
+    ],
     *,
     show_values: ValuesOption = False,
     here: HereOption = False,
@@ -89,7 +91,7 @@ def show(
         sides = {"source": images.source, "upstream": images.upstream} if images else {}
         output.as_json({**_json(entry), **sides})
         return
-    for line in _said(entry, here=here):
+    for line in said(entry, here=here):
         output.line(line)
     if images:
         output.table(("", "COLUMN", "SOURCE", "UPSTREAM"), list(_side_by_side(entry, images)))
@@ -97,7 +99,9 @@ def show(
 
 @app.command("undo")
 def undo(
-    number: Annotated[int, typer.Argument(metavar="ID", help="As conflicts list shows it.")],
+    number: Annotated[
+        int, typer.Argument(metavar="ID", help="As conflicts list shows it.", autocompletion=complete.conflicts)
+    ],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     force: Annotated[
@@ -114,7 +118,7 @@ def undo(
     """
     with ledger(settings(config), here=here) as found:
         done = found.undo(number, by=by, force=force, dry_run=dry_run)
-    output.line(_undone(done, dry_run=dry_run))
+    output.line(said_undone(done, dry_run=dry_run))
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -184,38 +188,6 @@ def _cells(entry: Entry) -> Sequence[str]:
     )
 
 
-def _said(entry: Entry, *, here: bool) -> Iterator[str]:
-    where = " --here" if here else ""
-    first = f", first captured at {entry.origin}" if entry.origin and entry.origin != entry.node else ""
-    yield (
-        f"Conflict {entry.id}: {entry.table} {said_key(entry.key)}, from {entry.node} batch {entry.number}{first},"
-        f" {ago(entry.age)} ago     {entry.conflict}"
-    )
-    yield f"Found  {_FOUND.get(entry.conflict, entry.conflict)}"
-    if entry.columns:
-        yield f"Differ {', '.join(entry.columns)}"
-    yield f'Rule   on_conflict = "{entry.rule}": {_DECIDED.get(entry.decision, entry.decision)}'
-    if entry.undone_at:
-        yield f"Undone by {entry.undone_by} at {entry.undone_at:%Y-%m-%d %H:%M} UTC"
-    elif entry.decision in ("source", "upstream"):
-        yield f"Try    dbsync conflicts undo {entry.id}{where} --dry-run      then without --dry-run"
-
-
-_FOUND: dict[str, str] = {
-    Conflict.INSERT_EXISTS: "the source inserted a row that upstream had already, with other values",
-    Conflict.UPDATE_ORIGIN_DIFFERS: "both sides had changed the same columns",
-    Conflict.UPDATE_MISSING: "the source changed a row that upstream did not have",
-    Conflict.DELETE_ORIGIN_DIFFERS: "the source deleted a row that had been changed upstream",
-    Conflict.DELETE_MISSING: "the source deleted a row that upstream did not have",
-}
-_DECIDED = {
-    "source": "what the source wanted was written",
-    "upstream": "upstream kept what it had",
-    "none": "there was nothing to do",
-    "quarantine": "it waits for a person: dbsync quarantine list",
-}
-
-
 def _side_by_side(entry: Entry, images: Images) -> Iterator[tuple[str, str, str, str]]:
     source, upstream = images.source or {}, images.upstream or {}
     differing = set(entry.columns or ())
@@ -228,15 +200,3 @@ def _value(image: dict[str, str | None], name: str) -> str:
         return "-"
     value = image[name]
     return "null" if value is None else repr(value)
-
-
-def _undone(done: Undone, *, dry_run: bool) -> str:
-    row = f"{done.entry.table} {said_key(done.entry.key)}"
-    verb = "would be" if dry_run else "was"
-    match done.step:
-        case Step.UPDATE:
-            return f"{row}: {', '.join(done.columns)} {verb} given back what the loser wanted"
-        case Step.INSERT:
-            return f"{row} {verb} inserted again"
-        case Step.DELETE:
-            return f"{row} {verb} deleted"

@@ -14,7 +14,6 @@ import typer
 
 from dbsync.catalog.inspect import inspect
 from dbsync.cli import output
-from dbsync.cli.reach import reach
 from dbsync.config.fields import ROW_ID, Route
 from dbsync.config.load import parse
 from dbsync.config.models import Config
@@ -26,7 +25,9 @@ from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Severity
 from dbsync.model.registration import Mode
 from dbsync.postgres import connect, translated
+from dbsync.service.naturals import naturals
 from dbsync.service.nodes import make_keys
+from dbsync.service.reach import reach
 
 _STDOUT = Path("-")
 KEYS = "keys"
@@ -57,13 +58,21 @@ def init(  # noqa: PLR0913 - the options of a command
     to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; - prints it.")] = Path(
         "dbsync.toml"
     ),
+    django: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTINGS",
+            help="A Django settings module: natural keys that its models know (natural_key(), natural_key_fields) go first.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a dbsync.toml, with a key and reasons for every table found.
 
     Each table gets its natural key and the reason for it; where several would do, the others stand in a comment;
     where there is none, each row gets a UUID of its own (row_id). Historical tables get the references that they
-    keep without a constraint, generic references are found, Django's bookkeeping is left out.
+    keep without a constraint, generic references are found, Django's bookkeeping is left out. --django asks the project's models too,
+    in its own environment; the models need no change, and python manage.py dbsync init does it by itself.
 
     Asks nothing, changes nothing in either database, overwrites nothing without --force. The upstream may be out of
     reach. A password given in a DSN ends up in the file: prefer PGPASSFILE, a service file, or '${NAME}' in its place.
@@ -76,8 +85,8 @@ def init(  # noqa: PLR0913 - the options of a command
         )
     node = node or _host()
     empty = parse(render(Proposal(database="", tables=()), node, source, upstream), path=to, environ=os.environ)
-    catalog, there = _catalogs(empty)
-    proposal = propose(catalog, there, (*(tables or ()), *(patterns or ())))
+    catalog, there = catalogs(empty)
+    proposal = propose(catalog, there, (*(tables or ()), *(patterns or ())), naturals(django) if django else {})
     text = render(proposal, node, source, upstream)
     _write(to, text, force=force)
     if to != _STDOUT:
@@ -85,7 +94,8 @@ def init(  # noqa: PLR0913 - the options of a command
     _report(proposal, parse(text, path=to, environ=os.environ), catalog, to)
 
 
-def _catalogs(settings: Config) -> tuple[Catalog, Catalog | None]:
+def catalogs(settings: Config) -> tuple[Catalog, Catalog | None]:
+    """Look at the source's tables, and at the upstream's where it is in reach; say where it is not."""
     with closing(connect(settings.node.source, name="source")) as connection, translated("source"):
         catalog = inspect(connection)
     if settings.upstream.route is not Route.DIRECT:

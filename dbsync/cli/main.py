@@ -15,7 +15,7 @@ from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
 from dbsync.cli.shelf import Commands
 from dbsync.config.explain import explain
 from dbsync.config.problems import InvalidConfig
-from dbsync.errors import DbsyncError
+from dbsync.errors import DbsyncError, place_of
 
 VERSION = __version__
 TRACEBACK = "DBSYNC_TRACEBACK"
@@ -55,7 +55,7 @@ def dbsync(
 def run() -> None:
     """Run the program: end with the command's exit code, and turn an error into words on stderr."""
     try:
-        app()
+        app(prog_name="dbsync")  # whatever started it
     except InvalidConfig as error:
         _trace()
         output.talk(explain(error.problems, error.path))
@@ -74,14 +74,9 @@ def _bug(error: Exception) -> DbsyncError:
     """Say an exception that nobody expected; its own message may hold row values and stays out."""
     return DbsyncError(
         f"a bug in dbsync {VERSION}: {type(error).__name__}",
-        where=_place(error),
+        where=place_of(error),
         hint=f"{TRACEBACK}=1 {' '.join(['dbsync', *sys.argv[1:2]])} ...   shows the traceback; please report it",
     )
-
-
-def _place(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
 
 
 def _trace() -> None:

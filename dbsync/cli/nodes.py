@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dbsync.cli import output
+from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
-from dbsync.cli.status import ago
 from dbsync.errors import Refusal, UsageError
 from dbsync.identity.keys import PublicKeys
 from dbsync.identity.registry import Peer
+from dbsync.model.words import ago
 from dbsync.service import nodes
 
 HEADINGS = ("NODE", "STATE", "KEY", "PASSES ON", "SEEN", "REASON")
@@ -32,6 +32,10 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The node's name, as in its dbsync.toml.")]
+KnownArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The node's name, as in its dbsync.toml.", autocompletion=complete.peers),
+]
 
 
 @app.command("invite")
@@ -99,7 +103,7 @@ def list_(*, config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 @app.command("show")
-def show(name: NameArgument, *, config: ConfigOption = None, json: JsonOption = False) -> None:
+def show(name: KnownArgument, *, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show one of them.
 
     JSON: as in nodes list, with signing (a minisign public key) and sealing (an age recipient).
@@ -116,7 +120,7 @@ def show(name: NameArgument, *, config: ConfigOption = None, json: JsonOption = 
 
 @app.command("revoke")
 def revoke(
-    name: NameArgument,
+    name: KnownArgument,
     *,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is told to whoever still has its key.")],
     config: ConfigOption = None,
@@ -131,7 +135,7 @@ def revoke(
 
 @app.command("rename")
 def rename(
-    name: NameArgument,
+    name: KnownArgument,
     to: Annotated[str, typer.Argument(metavar="TO", help="The new name, as it will be in its dbsync.toml.")],
     *,
     config: ConfigOption = None,

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import orjson
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dbsync.check.explained import Explained
 from dbsync.errors import DbsyncError
-from dbsync.model.findings import Finding, Severity
+from dbsync.model.findings import Finding, Severity, is_fine
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
 _WIDE = 100_000
@@ -60,6 +62,8 @@ def findings(found: Sequence[Finding]) -> None:
         head = Text()
         head.append(f"{finding.severity.value:<9}", style=_COLOURS[finding.severity])
         head.append(f"{finding.where:<{width}}  {finding.what}")
+        if finding.severity is not Severity.OK:  # what --explain wants to know
+            head.append(f"   {finding.code}", style="dim")
         console.print(head, soft_wrap=True)
         if finding.remedy:
             console.print(Text(f"{'':<9}{'try':>{width}}  {finding.remedy}", style="dim"), soft_wrap=True)
@@ -68,6 +72,24 @@ def findings(found: Sequence[Finding]) -> None:
 def findings_json(found: Sequence[Finding], *, fine: bool) -> None:
     """Print findings as ``{"ok": ..., "findings": [...]}``."""
     as_json({"ok": fine, "findings": [asdict(finding) for finding in found]})
+
+
+def checked(found: Sequence[Finding], *, json: bool) -> None:
+    """Print what a check found, and exit 1 where something stands in the way."""
+    fine = is_fine(found)
+    if json:
+        findings_json(found, fine=fine)
+    else:
+        findings(found)
+        talk(f"{summary(found)}{'' if fine else ': mend the errors before anything is started'}")
+    if not fine:
+        raise typer.Exit(1)
+
+
+def explained(found: Explained) -> None:
+    """Print what a finding means."""
+    for label, text in (("code", found.code), ("means", found.means), ("try", found.remedy)):
+        line(f"{label:<6} {text}")
 
 
 def summary(found: Sequence[Finding]) -> str:

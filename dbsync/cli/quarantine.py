@@ -12,13 +12,13 @@ import orjson
 import typer
 
 from dbsync.apply.load import Released
-from dbsync.cli import output
-from dbsync.cli.case import OPS, said, said_key, said_values
+from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
-from dbsync.cli.status import ago
 from dbsync.errors import Interrupted, UsageError
 from dbsync.model.policy import Conflict
+from dbsync.model.words import ago
+from dbsync.service.case import OPS, said, said_busy, said_key, said_released, said_still, said_values
 from dbsync.service.quarantine import Case, Desk, Listing, Values, Wanted, desk
 from dbsync.verify.words import counted
 
@@ -55,7 +55,12 @@ class Format(StrEnum):
 HereOption = Annotated[bool, typer.Option("--here", help="In this node's own database instead of the upstream's.")]
 NodeOption = Annotated[str | None, typer.Option("--node", metavar="NAME", help="Only what this node sent.")]
 TablesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="TABLE", help="Names or patterns, such as 'clinic_*'; all unless given.")
+    list[str] | None,
+    typer.Argument(
+        metavar="TABLE",
+        help="Names or patterns, such as 'clinic_*'; all unless given.",
+        autocompletion=complete.registered,
+    ),
 ]
 ValuesOption = Annotated[bool, typer.Option("--show-values", help="Show what the rows hold, not only their keys.")]
 
@@ -96,7 +101,9 @@ def list_(  # noqa: PLR0913 - each is an option
 
 @app.command("show")
 def show(
-    number: Annotated[int, typer.Argument(metavar="ID", help="As quarantine list shows it.")],
+    number: Annotated[
+        int, typer.Argument(metavar="ID", help="As quarantine list shows it.", autocompletion=complete.cases)
+    ],
     *,
     show_values: ValuesOption = False,
     here: HereOption = False,
@@ -122,7 +129,9 @@ def show(
 
 @app.command("retry")
 def retry(
-    numbers: Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Cases to try again.")] = None,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(metavar="ID...", help="Cases to try again.", autocompletion=complete.cases)
+    ] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
     node: NodeOption = None,
@@ -148,7 +157,7 @@ def retry(
         done = found.retry(numbers or None, node=node, source_wins=source_wins)
         still = [found.case(number) for number in before]
     if not done.busy or done != Released(busy=done.busy):
-        _show_released(done)
+        output.line(said_released(done))
     for case in still:
         _show_still(case, done)
     if done.busy:
@@ -159,7 +168,7 @@ def retry(
 
 @app.command("skip")
 def skip(
-    number: Annotated[int, typer.Argument(metavar="ID", help="The case to leave out.")],
+    number: Annotated[int, typer.Argument(metavar="ID", help="The case to leave out.", autocompletion=complete.cases)],
     *,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the ledger.")],
     by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who; else the database role.")] = None,
@@ -173,7 +182,7 @@ def skip(
         done = found.skip(number, reason.strip(), by=by)
     output.line(f"row {number} is skipped, and stays in the ledger")
     if done != Released(busy=done.busy):
-        _show_released(done)
+        output.line(said_released(done))
     if done.busy:
         output.line(f"what waited behind it is tried by itself: a batch of {done.busy[0]} is being applied")
 
@@ -260,19 +269,15 @@ def _cells(case: Case) -> Sequence[str]:
     )
 
 
-def _show_released(done: Released) -> None:
-    output.line(f"{counted(done.released, 'change')} applied, {counted(done.waiting, 'change')} still waiting")
-
-
 def _show_still(case: Case, done: Released) -> None:
     """Say why a case that was tried waits still."""
     if case.state == "waiting" and case.node not in done.busy:
-        output.line(f"row {case.id} still waits: {case.conflict}, {case.reason}")
+        output.line(said_still(case))
 
 
 def _busy(done: Released, where: str) -> Interrupted:
     """Say what was not tried; one who types it again finds the batch done."""
-    nodes = ", ".join(dict.fromkeys(done.busy))
+    nodes = said_busy(done)
     return Interrupted(
         f"what waits of {nodes} was not tried",
         where=where,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dbsync.cli import output
+from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption
 from dbsync.cli.settings import settings
 from dbsync.errors import UsageError
@@ -23,7 +23,9 @@ Key = tuple[str | None, ...]
 
 
 def resend(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="One table that is shipped.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="One table that is shipped.", autocompletion=complete.registered)
+    ],
     values: Annotated[
         list[str] | None,
         typer.Argument(metavar="VALUE...", help="The values of a natural key; of several keys one after the other."),

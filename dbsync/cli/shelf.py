@@ -13,6 +13,7 @@ from typer.main import get_command, get_group
 PLACES = {
     "demo": "demo:demo",
     "init": "init:init",
+    "config": "config:app",
     "check": "check:check",
     "tables": "tables:tables",
     "install-upstream": "install:install_upstream",
@@ -22,10 +23,16 @@ PLACES = {
     "backfill": "backfill:backfill",
     "run": "run:run",
     "serve": "serve:serve",
+    "apply": "apply:apply",
+    "nats": "nats:app",
+    "web": "web:app",
     "nodes": "nodes:app",
     "bundle": "bundle:app",
     "relay": "relay:app",
     "status": "status:status",
+    "alerts": "alerts:app",
+    "inspect": "inspect:inspect",
+    "lists": "lists:lists",
     "pause": "run:pause",
     "resume": "run:resume",
     "capture": "run:capture",
@@ -35,6 +42,7 @@ PLACES = {
     "resend": "resend:resend",
     "quarantine": "quarantine:app",
     "conflicts": "conflicts:app",
+    "erase": "erase:erase",
 }
 """Where each is: a module of this package, and the function or the group in it."""
 

@@ -5,36 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
+from dbsync.model.words import ago, size
 from dbsync.service.status import LinkStatus, Status, TableStatus
 from dbsync.service.status import status as gather
+from dbsync.verify.words import counted
 
 CLOCK_WORTH_A_WORD = 2.0
 """Seconds; below that a clock is right."""
-MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 
-def status(*, config: ConfigOption = None, json: JsonOption = False) -> None:
+def status(
+    *,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    nagios: Annotated[
+        bool, typer.Option("--nagios", help="One line and perfdata; exit 0 fine, 1 warning, 2 critical, 3 not known.")
+    ] = False,
+) -> None:
     """Show the node, its link and its tables: from the node's own database, whether or not the service runs.
 
     JSON: node {name, lineage, incarnation, capture_off_since, paused_since, reloaded}, link {name, state (new, streaming,
-    unreachable, halted, paused, stopped; of a stick: waits for the stick, written to the stick, stick full, up to date),
+    unreachable, halted, paused, stopped; of a stick: waits for the stick, written to the stick, stick full, up to date;
+    behind a broker: broker full),
     since, reason, last_batch, last_changes, last_at, clock_off (seconds ahead of the upstream's), above (each tier above the
-    upstream: up to which batch it has everything, or null), custody [{relay, batches, changes, since, until}] (what drivers
-    have of what has no receipt)}, pending (changes without a receipt), quarantined (changes waiting upstream at the last
+    upstream: up to which batch it has everything, or null), custody [{relay, batches, changes, since, until}] (what drivers,
+    or the broker, have of what has no receipt)}, pending (changes without a receipt), quarantined (changes waiting upstream at the last
     contact), waiting_here (changes of other nodes in this database's own quarantine), lag (seconds, null when nothing is
     pending), tables [{table, pending, oldest, today,
     trigger, quarantined}], exact (false: pending is an estimate, there is too much to count), log {bytes (on disk),
     waiting_bytes (without a receipt), oldest, kept (acknowledged changes still
     there), keep, max_size, compact_over}, events of the last days [{kind, what, hint, link, at}]: restored, copied,
-    reloaded, upstream_restored.
+    reloaded, upstream_restored. alerts (where [alerts] names somebody: what stands) [{alert, subject, severity, what, since,
+    told_at, trouble (why somebody was not told)}].
     """
+    if nagios:
+        from dbsync.cli import nagios as plugin  # noqa: PLC0415 - a person who looks does not need it
+
+        plugin.nagios(config)
     found = gather(settings(config))
     if json:
         output.as_json(_json(found))
@@ -54,7 +70,7 @@ def show(found: Status) -> None:
         right=["PENDING", "OLDEST", "TODAY", "QUARANTINED"],
     )
     console.print(_log(found))
-    for line in _closing(found):
+    for line in (*_closing(found), *_untold(found)):
         console.print(line)
 
 
@@ -89,12 +105,14 @@ def _closing(found: Status) -> Iterator[Text]:
             yield Text(f"{tier}, above {found.link.name}, has {reached}")
     for custody in found.link.custody:
         since = ago((found.now - custody.since).total_seconds())
-        yield Text(f"{custody.changes:,} changes are with {custody.relay}, since {since} ago; no receipt is back yet")
+        are = f"{counted(custody.changes, 'change')} {'is' if custody.changes == 1 else 'are'}"
+        yield Text(f"{are} with {custody.relay}, since {since} ago; no receipt is back yet")
     if found.pending and found.link.state != "streaming":
-        yield Text(f"{_about(found)}{found.pending:,} changes wait safely in the source")
+        wait = f"{counted(found.pending, 'change')} {'waits' if found.pending == 1 else 'wait'}"
+        yield Text(f"{_about(found)}{wait} safely in the source")
     if found.quarantined:
-        rows = "1 row needs" if found.quarantined == 1 else f"{found.quarantined:,} rows need"
-        yield Text(f"{rows} you: dbsync quarantine list", style="bold yellow")
+        need = f"{counted(found.quarantined, 'row')} {'needs' if found.quarantined == 1 else 'need'}"
+        yield Text(f"{need} you: dbsync quarantine list", style="bold yellow")
     if found.waiting_here:
         yield Text(
             f"{found.waiting_here:,} changes of other nodes wait here: dbsync quarantine list --here",
@@ -105,19 +123,11 @@ def _closing(found: Status) -> Iterator[Text]:
         yield Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red")
 
 
-def ago(seconds: float) -> str:
-    """Say a duration in the unit a person would use.
-
-    >>> ago(0.42), ago(12.0), ago(200.0), ago(90000.0)
-    ('0.4 s', '12 s', '3 min', '25 h')
-    """
-    if seconds < 1:
-        return f"{max(seconds, 0):.1f} s"
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    return f"{seconds / HOUR:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
+def _untold(found: Status) -> Iterator[Text]:
+    """Say of what somebody should have heard, and did not."""
+    for alert in found.alerts:
+        if alert.trouble:
+            yield Text(f"not everybody heard: {alert.what} ({alert.trouble}): dbsync alerts test", style="bold red")
 
 
 def _headline(found: Status) -> Text:
@@ -133,7 +143,7 @@ def _headline(found: Status) -> Text:
 def _last(link: LinkStatus, now: datetime) -> str:
     if not link.last_batch or link.last_at is None:
         return "   nothing shipped yet"
-    rows = f" ({link.last_changes:,} rows)" if link.last_changes is not None else ""
+    rows = f" ({counted(link.last_changes, 'row')})" if link.last_changes is not None else ""
     return f"   last batch {link.last_batch}{rows} {ago((now - link.last_at).total_seconds())} ago"
 
 
@@ -149,18 +159,6 @@ def _log(found: Status) -> str:
     if log.compact_over:
         parts.append(f"compacted over {log.compact_over}")
     return "   ".join(parts)
-
-
-def size(number: int) -> str:
-    """Say a size as one would in dbsync.toml.
-
-    >>> size(8192), size(1_234_567), size(2_000_000_000)
-    ('8.2 kB', '1.2 MB', '2.0 GB')
-    """
-    for unit, factor in (("GB", 1_000**3), ("MB", 1_000**2)):
-        if number >= factor:
-            return f"{number / factor:,.1f} {unit}"
-    return f"{number / 1_000:.1f} kB"
 
 
 def _about(found: Status) -> str:
@@ -192,4 +190,5 @@ def _json(found: Status) -> dict[str, object]:
         "log": asdict(found.log),
         "tables": [{**asdict(table), "table": str(table.table)} for table in found.tables],
         "events": [asdict(event) for event in found.events],
+        "alerts": [asdict(alert) for alert in found.alerts],
     }

@@ -14,14 +14,10 @@ from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.config.discover import discover
 from dbsync.config.load import load
-from dbsync.config.models import Config
 from dbsync.errors import UsageError
-from dbsync.keys.register import register
-from dbsync.model.catalog import Table
-from dbsync.model.findings import Finding, Severity
 from dbsync.model.names import TableName
-from dbsync.model.registration import Registry
 from dbsync.postgres import connect, translated
+from dbsync.service.tables import Listed, listed
 
 _NOT_REGISTERED = "-"
 
@@ -52,15 +48,14 @@ def tables(
     settings = load(discover(config, os.environ), os.environ)
     with closing(connect(settings.node.source, name="source")) as connection, translated("source"):
         catalog = inspect(connection)
-    registry, findings = register(settings, catalog)
     rows = [
-        _row(table, settings, registry, findings)
-        for name, table in sorted(catalog.tables.items())
-        if _is_wanted(name, match or (), exclude or ())
+        table
+        for table in listed(settings, catalog)
+        if _is_wanted(table.name, match or (), exclude or ())
+        and table.registered not in ([False] if registered else [True] if unregistered else [])
     ]
-    rows = [row for row in rows if row["registered"] not in ([False] if registered else [True] if unregistered else [])]
     if json:
-        output.as_json(rows)
+        output.as_json([_json(table) for table in rows])
     else:
         _show(rows)
 
@@ -71,27 +66,23 @@ def _is_wanted(name: TableName, match: Sequence[str], exclude: Sequence[str]) ->
     return not any(name.matches(pattern) for pattern in exclude)
 
 
-def _row(table: Table, settings: Config, registry: Registry, findings: Sequence[Finding]) -> dict[str, object]:
-    entry, found = settings.table_for(table.name), registry.tables.get(table.name)
+def _json(table: Listed) -> dict[str, object]:
     return {
         "table": str(table.name),
-        "registered": entry is not None,
-        "mode": entry.mode.value if entry is not None else None,
-        "key": list(found.key.leaves()) if found is not None else [],
-        "rows": table.estimated_rows,
-        "problems": [f.what for f in findings if f.where == str(table.name) and f.severity is Severity.ERROR],
+        "registered": table.registered,
+        "mode": table.mode.value if table.mode is not None else None,
+        "key": list(table.key),
+        "rows": table.rows,
+        "problems": list(table.problems),
     }
 
 
-def _show(rows: Sequence[dict[str, object]]) -> None:
-    output.table(("TABLE", "MODE", "ROWS", "KEY"), [_cells(row) for row in rows], right=("ROWS",))
-    count = sum(bool(row["registered"]) for row in rows)
+def _show(rows: Sequence[Listed]) -> None:
+    output.table(("TABLE", "MODE", "ROWS", "KEY"), [_cells(table) for table in rows], right=("ROWS",))
+    count = sum(table.registered for table in rows)
     output.talk(f"{len(rows):,} tables, {count:,} registered, {len(rows) - count:,} not")
 
 
-def _cells(row: dict[str, object]) -> tuple[str, str, str, str]:
-    problems, key = row["problems"], row["key"]
-    assert isinstance(problems, list)
-    assert isinstance(key, list)
-    said = f"! {problems[0]}" if problems else ", ".join(key) or _NOT_REGISTERED
-    return str(row["table"]), str(row["mode"] or _NOT_REGISTERED), f"{row['rows']:,}", said
+def _cells(table: Listed) -> tuple[str, str, str, str]:
+    said = f"! {table.problems[0]}" if table.problems else ", ".join(table.key) or _NOT_REGISTERED
+    return str(table.name), table.mode.value if table.mode else _NOT_REGISTERED, f"{table.rows:,}", said

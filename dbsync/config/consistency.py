@@ -10,6 +10,9 @@ from dbsync.config.models import NodeConfig, TableConfig, UpstreamConfig
 from dbsync.config.problems import Fault
 from dbsync.model.policy import OnConflict
 
+_NAMELESS = {Route.FILE: "stick", Route.NATS: "broker"}
+"""Routes over something that serves many upstreams, or none."""
+
 
 def contradictions(entries: Mapping[int, TableConfig]) -> Iterator[Fault]:
     """Find what is wrong with entries that are each well formed; they come by their index in the file."""
@@ -28,10 +31,10 @@ def contradictions(entries: Mapping[int, TableConfig]) -> Iterator[Fault]:
 
 def upstream_fits(node: NodeConfig, upstream: UpstreamConfig) -> Iterator[Fault]:
     """Find an upstream that is the source itself, or one without a name whose address gives none."""
-    if upstream.route is Route.FILE and upstream.name is None:
+    if upstream.route in _NAMELESS and upstream.name is None:
         yield Fault(
             loc=("upstream", "name"),
-            message="a stick does not say whose it is: 'name' is missing",
+            message=f"a {_NAMELESS[upstream.route]} does not say whose it is: 'name' is missing",
             hint='write name = "..." as the upstream is called, the same over every route',
             at="section",
         )

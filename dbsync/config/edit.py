@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tomlkit
 
+from dbsync import posix
 from dbsync.config.load import read_text
 from dbsync.errors import ConfigError
 
@@ -22,7 +23,7 @@ def set_upstream(path: Path, url: str, name: str | None = None) -> None:
     section["url"] = url
     if name is not None:
         section["name"] = name
-    _write(path, document)
+    write(path, tomlkit.dumps(document))
 
 
 def add_relay(path: Path, url: str, name: str) -> None:
@@ -31,12 +32,13 @@ def add_relay(path: Path, url: str, name: str) -> None:
     entry = tomlkit.table()
     entry.update({"url": url, "name": name})
     document.setdefault("relays", tomlkit.aot()).append(entry)
-    _write(path, document)
+    write(path, tomlkit.dumps(document))
 
 
-def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file's text anew, whole or not at all. Raises ConfigError where it cannot be written."""
     try:
-        _replace(path.resolve(), tomlkit.dumps(document).encode())
+        _replace(path.resolve(), text.encode())
     except OSError as error:
         raise ConfigError(
             "the configuration was not written", where=str(path), why=(error.strerror or str(error)).lower()
@@ -47,16 +49,21 @@ def _replace(path: Path, data: bytes) -> None:
     """Put a new file in an old one's place, with its owner and mode."""
     before = path.stat()
     beside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | posix.NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, before.st_uid, before.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+            if posix.HAS_OWNERS:
+                _own_as(before, descriptor)
             file.flush()
             os.fsync(descriptor)
         beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _own_as(before: os.stat_result, descriptor: int) -> None:
+    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))

@@ -24,6 +24,15 @@ def no_files(path: str) -> NoReturn:
     raise OSError(f"{path} is not read here")
 
 
+def has_references(text: str) -> bool:
+    """Say whether anything in a text is filled in from elsewhere.
+
+    >>> has_references("postgresql://sync:${PASSWORD}@db/c"), has_references("$${PASSWORD}")
+    (True, False)
+    """
+    return any(not match["escaped"] for match in _REFERENCE.finditer(text))
+
+
 def expand(
     document: Mapping[str, object], environ: Mapping[str, str], read: SecretReader = no_files
 ) -> tuple[dict[str, object], tuple[Fault, ...]]:

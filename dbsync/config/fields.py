@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from dbsync.config import dsn, folders, patterns, web
+from dbsync.config import brokers, dsn, folders, patterns, web
 
 ROW_ID: Literal["row_id"] = "row_id"
 """The key of tables without a natural key: a UUID that dbsync keeps for each row."""
@@ -23,6 +23,7 @@ _NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _MODEL_NAME = re.compile(r"\w+\.\w+")
 _MEASURE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([A-Za-z]+)")
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+_PAGES_PATH = re.compile(r"/[A-Za-z0-9_-]{1,40}")
 _AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _LARGEST_PORT = 65_535
 _TIMES = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -38,8 +39,11 @@ class Route(StrEnum):
     NATS = "nats"
 
 
-_SCHEMES = {"postgresql": Route.DIRECT, "postgres": Route.DIRECT, "": Route.DIRECT, "http": Route.HTTPS} | {
-    route.value: route for route in (Route.HTTPS, Route.FILE, Route.NATS)
+_SCHEMES = {
+    **dict.fromkeys(("postgresql", "postgres", ""), Route.DIRECT),
+    **dict.fromkeys(("https", "http"), Route.HTTPS),
+    "file": Route.FILE,
+    **dict.fromkeys(brokers.SCHEMES, Route.NATS),
 }
 
 
@@ -69,7 +73,7 @@ def _upstream_url(text: str) -> str:
     if route is None:
         raise PydanticCustomError(
             "route",
-            "not an address dbsync knows: write https://..., file:///..., postgresql://... or host=... dbname=...",
+            "not an address dbsync knows: write https://..., tls://..., file:///..., postgresql://... or host=... dbname=...",
         )
     if route is Route.DIRECT:
         return _connection_string(text)
@@ -77,17 +81,32 @@ def _upstream_url(text: str) -> str:
         return _web_address(text)
     if route is Route.FILE:
         return _folder_address(text)
-    raise PydanticCustomError(
-        "later_route",
-        "the {route} route comes in a later version; this one ships to https://..., file:///..., postgresql://... or host=... dbname=...",
-        {"route": route.value},
-    )
+    return _broker_address(text)
+
+
+def _broker_address(text: str) -> str:
+    problem = brokers.problem(text)
+    if problem is not None:
+        raise PydanticCustomError("broker_address", "{problem}", {"problem": problem})
+    return text
 
 
 def _web_address(text: str) -> str:
     problem = web.problem(text)
     if problem is not None:
         raise PydanticCustomError("web_address", "{problem}", {"problem": problem})
+    return text
+
+
+def _hook_address(text: str) -> str:
+    if not re.match(r"https?://[^/\s]", text) or re.search(r"\s", text):
+        raise PydanticCustomError("hook_address", "not an address: write https://...")
+    return text
+
+
+def _word(text: str) -> str:
+    if not text or "\0" in text:
+        raise PydanticCustomError("word", "not a word of a command")
     return text
 
 
@@ -164,6 +183,18 @@ def _duration(text: str) -> str:
     return text
 
 
+def _span(text: str) -> str:
+    if not _measured(text, _TIMES):
+        raise PydanticCustomError("span", 'not a length of time: write "30min" or "12h"')
+    return text
+
+
+def _pages_path(text: str) -> str:
+    if not _PAGES_PATH.fullmatch(text) or text == "/v1":
+        raise PydanticCustomError("pages_path", 'not a path for the pages: write "/dashboard"; /v1 is for nodes')
+    return text
+
+
 def _size(text: str) -> str:
     if not _measured(text, _SIZES):
         raise PydanticCustomError("size", 'not a size: write "500MB" or "2GB"')
@@ -187,6 +218,16 @@ def _listen(text: str) -> str:
     if found is None or int(found["port"]) > _LARGEST_PORT:
         raise PydanticCustomError("listen", 'not an address to listen at: write "0.0.0.0:8443" or "[::]:8443"')
     return text
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Give an address to listen at in its two parts, the host without the brackets of IPv6.
+
+    >>> host_and_port("[::]:8443")
+    ('::', 8443)
+    """
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _key_form(value: object) -> str | None:
@@ -213,6 +254,7 @@ def no_mapping() -> Mapping[str, str]:
 ConnectionString = Annotated[str, AfterValidator(_connection_string)]
 UpstreamUrl = Annotated[str, AfterValidator(_upstream_url)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+BrokerAddress = Annotated[str, AfterValidator(_broker_address)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 Column = Annotated[str, AfterValidator(_column)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
@@ -224,11 +266,15 @@ Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Strict(), Field(gt=0, le=86_400, allow_inf_nan=False)]
 Duration = Annotated[str, AfterValidator(_duration)]
+Span = Annotated[str, AfterValidator(_span)]
 Size = Annotated[str, AfterValidator(_size)]
 FilePath = Annotated[str, AfterValidator(_file_path)]
 """A file or folder; where it is relative, from the folder of the configuration."""
 AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
+HookAddress = Annotated[str, AfterValidator(_hook_address)]
+Word = Annotated[str, AfterValidator(_word)]
 Listen = Annotated[str, AfterValidator(_listen)]
+PagesPath = Annotated[str, AfterValidator(_pages_path)]
 Key = Annotated[
     Annotated[tuple[Column, ...], AfterValidator(_not_empty), Tag("columns")]
     | Annotated[Literal["row_id"], Tag("word")],

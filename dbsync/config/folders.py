@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import unquote, urlsplit
 
 
@@ -28,10 +29,13 @@ def problem(url: str) -> str | None:
     return None if path.strip("/") else whole
 
 
-def path_of(url: str) -> str:
+def path_of(url: str, *, windows: bool = os.name == "nt") -> str:
     """Give the path of an address without a problem.
 
     >>> path_of("file:///media/my%20stick/dbsync/")
     '/media/my stick/dbsync'
+    >>> path_of("file:///E:/dbsync", windows=True)
+    'E:/dbsync'
     """
-    return unquote(urlsplit(url).path).rstrip("/")
+    path = unquote(urlsplit(url).path).rstrip("/")
+    return path.removeprefix("/") if windows else path

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -24,6 +26,8 @@ _LONGEST_SECRET = 65_536
 _SYNTAX_PLACE = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z")
 _UNQUOTED = re.compile(r"=\s*(?P<value>[A-Za-z_.:/*-][A-Za-z0-9_.:/*?-]*)\s*(?:#.*)?\Z")
 _Part = TypeVar("_Part", bound=BaseModel)
+_Whole = TypeVar("_Whole", Config, RelayConfig)
+_Document = Mapping[str, object]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
@@ -32,21 +36,19 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     Raises ConfigError when the file cannot be read, :class:`InvalidConfig` with every problem when it can and is
     wrong. A relative ``${file:PATH}`` starts from the file's own directory.
     """
-    found = parse(read_text(path), path=path, environ=environ, read_secret=_reader(path.parent))
+    return as_read(read_text(path), path, environ)
+
+
+def as_read(text: str, path: Path, environ: Mapping[str, str]) -> Config:
+    """Give the configuration that a file would be, if this was its text. Raises as :func:`load` does."""
+    found = parse(text, path=path, environ=environ, read_secret=_reader(path.parent))
     return found.from_folder(path.absolute().parent)
 
 
-def load_relay(path: Path) -> RelayConfig:
+def load_relay(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> RelayConfig:
     """Read the configuration of a relay, in the same way."""
-    text = read_text(path).replace("\r\n", "\n")
-    try:
-        document = tomllib.loads(text)
-        return RelayConfig.model_validate(document).from_folder(path.absolute().parent)
-    except ValidationError as error:
-        faults = wording.faults(error.errors(include_url=False, include_input=False), document)
-        raise InvalidConfig(place(faults, text, locate(text)), path) from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidConfig([_syntax(error, text)], path) from None
+    found = _made(read_text(path), path, _Filling(environ=environ, read_secret=_reader(path.parent)), _validate_relay)
+    return found.from_folder(path.absolute().parent)
 
 
 def read_text(path: Path) -> str:
@@ -76,13 +78,31 @@ def parse(
 
     ``path`` only names the file in messages. ``read_secret`` answers ``${file:PATH}``; by default it refuses.
     """
+    return _made(text, path, _Filling(environ=environ, read_secret=read_secret), _validate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Filling:
+    """What references in a file are filled in from."""
+
+    environ: Mapping[str, str]
+    read_secret: SecretReader
+
+
+def _made(
+    text: str,
+    path: Path | str,
+    filling: _Filling,
+    validate: Callable[[_Document, _Document], tuple[_Whole | None, tuple[Fault, ...]]],
+) -> _Whole:
+    """Make a configuration of either kind; ``validate`` gets the document filled in, and as it is written."""
     text = text.replace("\r\n", "\n")
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidConfig([_syntax(error, text)], path) from None
-    expanded, faults = expand(document, environ, read_secret)
-    config, found = _validate(expanded, document)
+    expanded, faults = expand(document, filling.environ, filling.read_secret)
+    config, found = validate(expanded, document)
     unfilled = {fault.loc for fault in faults}
     faults += tuple(fault for fault in found if fault.loc not in unfilled)
     if config is None or faults:
@@ -90,16 +110,20 @@ def parse(
     return config
 
 
-def _validate(
-    expanded: Mapping[str, object], document: Mapping[str, object]
-) -> tuple[Config | None, tuple[Fault, ...]]:
-    config: Config | None = None
-    faults: tuple[Fault, ...] = ()
-    try:
-        config = Config.model_validate(expanded)
-    except ValidationError as error:
-        faults = wording.faults(error.errors(include_url=False, include_input=False), document)
+def _validate(expanded: _Document, document: _Document) -> tuple[Config | None, tuple[Fault, ...]]:
+    config, faults = _modelled(Config, expanded, document)
     return config, (*faults, *_disagreements(expanded))
+
+
+def _validate_relay(expanded: _Document, document: _Document) -> tuple[RelayConfig | None, tuple[Fault, ...]]:
+    return _modelled(RelayConfig, expanded, document)
+
+
+def _modelled(model: type[_Whole], expanded: _Document, document: _Document) -> tuple[_Whole | None, tuple[Fault, ...]]:
+    try:
+        return model.model_validate(expanded), ()
+    except ValidationError as error:
+        return None, wording.faults(error.errors(include_url=False, include_input=False), document)
 
 
 def _disagreements(document: Mapping[str, object]) -> Iterator[Fault]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import Field
 
 from dbsync.config import dsn, folders, patterns, web
+from dbsync.config.broker import BrokerConfig
 from dbsync.config.fields import (
     AgeRecipient,
     Column,
@@ -24,7 +24,6 @@ from dbsync.config.fields import (
     FilePath,
     Flag,
     Key,
-    Listen,
     NodeName,
     References,
     Route,
@@ -39,17 +38,17 @@ from dbsync.config.fields import (
     no_mapping,
     route_of,
 )
+from dbsync.config.limits import CheckConfig
+from dbsync.config.listening import OutboxConfig, ServeConfig, WebConfig
+from dbsync.config.section import Section
+from dbsync.config.watching import AlertsConfig, MetricsConfig, TracesConfig
 from dbsync.errors import ConfigError, UsageError
 from dbsync.model.names import TableName
 from dbsync.model.policy import OnConflict, OnDelete, OnError, OnSkew, Policies, Policy
 from dbsync.model.registration import Mode, Truncate
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class NodeConfig(_Section):
+class NodeConfig(Section):
     """``[node]``: this installation and the database it reads."""
 
     name: NodeName
@@ -59,13 +58,13 @@ class NodeConfig(_Section):
     """The folder of this node's secret keys."""
 
 
-class UpstreamConfig(_Section):
+class UpstreamConfig(Section):
     """``[upstream]``: where the changes go."""
 
     url: UpstreamUrl = Field(repr=False)
     name: NodeName | None = None
     ca: FilePath | None = None
-    """A file of certificate authorities (PEM) to believe instead of the system's, for the https route."""
+    """A file of certificate authorities (PEM) to believe instead of the system's, for the https and the nats route."""
     recovery: tuple[AgeRecipient, ...] = ()
     """Who else can open bundles: keys in a safe, for a destination that has lost its own."""
 
@@ -74,7 +73,7 @@ class UpstreamConfig(_Section):
         """Name the upstream for people: as configured, else after its database, service or host; a stick tells no name."""
         if self.name is not None:
             return self.name
-        return web.short_name(self.url) if self.route is Route.HTTPS else dsn.short_name(self.url)
+        return dsn.short_name(self.url) if self.route is Route.DIRECT else web.short_name(self.url)
 
     @property
     def route(self) -> Route:
@@ -103,7 +102,7 @@ class UpstreamConfig(_Section):
         )
 
 
-class GenericConfig(_Section):
+class GenericConfig(Section):
     """A generic reference: one column says which model, another the row's id."""
 
     type: Column
@@ -112,7 +111,7 @@ class GenericConfig(_Section):
     """``app_label.model`` -> table, where the table is not called ``app_label_model``."""
 
 
-class TableConfig(_Section):
+class TableConfig(Section):
     """An entry of ``[[tables]]``: one table, or all tables that a pattern selects."""
 
     name: TableOrPattern
@@ -156,14 +155,14 @@ class TableConfig(_Section):
         return patterns.selects(self.name, name) and not any(patterns.selects(out, name) for out in self.excepted)
 
 
-class BatchConfig(_Section):
+class BatchConfig(Section):
     """``[batch]``: how changes are cut into batches."""
 
     max_changes: Count = 20_000
     """A batch is closed by the transaction that reaches this many; one transaction is never split."""
 
 
-class ServiceConfig(_Section):
+class ServiceConfig(Section):
     """``[service]``: the pace of the service, in seconds."""
 
     poll_interval: Seconds = 0.2
@@ -179,7 +178,7 @@ class ServiceConfig(_Section):
     keeps the service's transaction open without hearing of it."""
 
 
-class RetentionConfig(_Section):
+class RetentionConfig(Section):
     """``[retention]``: how long changes stay in the source, and how much room they may take."""
 
     keep: Duration = "7d"
@@ -205,51 +204,7 @@ class RetentionConfig(_Section):
         return None if self.compact_over is None else in_bytes(self.compact_over)
 
 
-class ServeConfig(_Section):
-    """``[serve]``: how nodes reach this one over HTTPS."""
-
-    listen: Listen = "127.0.0.1:8443"
-    """Host and port."""
-    certificate: FilePath | None = None
-    """The certificate chain, in PEM."""
-    key: FilePath | None = None
-    """The certificate's secret key."""
-    behind_proxy: Flag = False
-    """TLS ends at a proxy in front of this server: it may speak plain HTTP, though not to this computer alone."""
-    appliers: Annotated[int, Strict(), Field(ge=1, le=64)] = 4
-    """Batches that are applied at the same time; each takes a connection."""
-    max_batch: Size = "4GB"
-    """The largest batch that is taken, in bytes as they come."""
-    max_payload: Size = "64GB"
-    """The largest batch that is taken, in bytes as they come out of the compression."""
-
-    @property
-    def host(self) -> str:
-        """Give the host of ``listen``, without the brackets of IPv6."""
-        return self.listen.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """Give the port of ``listen``."""
-        return int(self.listen.rpartition(":")[2])
-
-    def from_folder(self, folder: Path) -> ServeConfig:
-        """Give the same with every path as it is meant."""
-        tls = {name: str(folder / path) for name in ("certificate", "key") if (path := getattr(self, name))}
-        return self.model_copy(update=tls)
-
-    @property
-    def batch_bytes(self) -> int:
-        """Give ``max_batch`` in bytes."""
-        return in_bytes(self.max_batch)
-
-    @property
-    def payload_bytes(self) -> int:
-        """Give ``max_payload`` in bytes."""
-        return in_bytes(self.max_payload)
-
-
-class SticksConfig(_Section):
+class SticksConfig(Section):
     """``[sticks]``: what nodes bring on sticks, taken in by ``dbsync serve``."""
 
     folders: tuple[FilePath, ...] = ()
@@ -260,7 +215,7 @@ class SticksConfig(_Section):
         return self.model_copy(update={"folders": tuple(str(folder / path) for path in self.folders)})
 
 
-class RelaySection(_Section):
+class RelaySection(Section):
     """``[relay]``: a middleman's laptop."""
 
     name: NodeName
@@ -270,11 +225,14 @@ class RelaySection(_Section):
     """The folder of the bundles in custody, and of what it knows."""
 
 
-class RelayConfig(_Section):
+class RelayConfig(Section):
     """A whole relay.toml."""
 
     relay: RelaySection
     serve: ServeConfig = ServeConfig()
+    check: CheckConfig = CheckConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    alerts: AlertsConfig = AlertsConfig()
     upstream: UpstreamConfig | None = None
 
     def from_folder(self, folder: Path) -> RelayConfig:
@@ -286,7 +244,7 @@ class RelayConfig(_Section):
         return self.model_copy(update={"relay": relay, "serve": self.serve.from_folder(folder), "upstream": upstream})
 
 
-class RelayRoute(_Section):
+class RelayRoute(Section):
     """``[[relays]]``: a middleman who takes bundles while there is no route to the upstream."""
 
     url: WebAddress
@@ -305,7 +263,7 @@ class RelayRoute(_Section):
         return self if self.ca is None else self.model_copy(update={"ca": str(folder / self.ca)})
 
 
-class Config(_Section):
+class Config(Section):
     """A whole dbsync.toml."""
 
     node: NodeConfig
@@ -317,6 +275,13 @@ class Config(_Section):
     retention: RetentionConfig = RetentionConfig()
     serve: ServeConfig = ServeConfig()
     sticks: SticksConfig = SticksConfig()
+    broker: BrokerConfig = BrokerConfig()
+    outbox: OutboxConfig | None = None
+    check: CheckConfig = CheckConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    traces: TracesConfig = TracesConfig()
+    web: WebConfig = WebConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @property
     def upstream(self) -> UpstreamConfig:
@@ -340,8 +305,16 @@ class Config(_Section):
                 "relays": tuple(relay.from_folder(folder) for relay in self.relays),
                 "serve": self.serve.from_folder(folder),
                 "sticks": self.sticks.from_folder(folder),
+                "broker": self.broker.from_folder(folder),
+                "web": self.web.from_folder(folder),
+                "outbox": None if self.outbox is None else self.outbox.from_folder(folder),
             }
         )
+
+    def trusts(self, relay: str) -> bool:
+        """Say whether a relay may read what it carries."""
+        by_outbox = self.outbox is not None and relay in self.outbox.trusted
+        return by_outbox or any(one.trusted for one in self.relays if one.label == relay)
 
     def entry_for(self, name: TableName) -> TableConfig | None:
         """Find the entry that is about a table, also one that says ``skip``.

@@ -33,6 +33,17 @@ class ProposedTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """The natural key that an application's own code knows a table's rows by."""
+
+    columns: tuple[str, ...]
+    where: str
+    """Where it stands: ``natural_key() of clinic.Subject``."""
+    problem: str = ""
+    """Why its columns cannot be told; then there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Omission:
     """A table that is left out, and why."""
 

@@ -12,6 +12,8 @@ _BY_NAME = re.compile(
     r"(?P<secret>'(?:\\.|[^'\\])*'?|\"(?:\\.|[^\"\\])*\"?|(?:\\.|[^\s\\&])*)",
     re.IGNORECASE,
 )
+_HOOK = re.compile(r"\b(?:webhook|heartbeat)\s*=\s*[\"']\w+://[^/\"'\s]*/(?P<secret>[^\"'\s]*)")
+"""What stands behind the host of an address that is told something: whoever has it can say the same."""
 _REFERENCE = re.compile(r"[\"']*\$\{[^}]*\}[\"',}]*\s*")
 
 
@@ -36,7 +38,7 @@ def secret_spans(text: str) -> tuple[tuple[int, int], ...]:
 
     A reference (``${NAME}``) in the place of a secret is none.
     """
-    found = [match.span("secret") for pattern in (_IN_ADDRESS, _BY_NAME) for match in pattern.finditer(text)]
+    found = [match.span("secret") for pattern in (_IN_ADDRESS, _BY_NAME, _HOOK) for match in pattern.finditer(text)]
     spans: list[tuple[int, int]] = []
     for start, stop in sorted(found):
         if start == stop or _REFERENCE.fullmatch(text, start, stop):

@@ -25,7 +25,7 @@ def problem(url: str) -> str | None:
         return "no user or password belongs here: this node is known by its key"
     if parts.path not in {"", "/"} or parts.query or parts.fragment or url.endswith(("?", "#")):
         return "nothing belongs behind the host and port"
-    if parts.scheme == "http" and not _is_here(parts.hostname):
+    if parts.scheme == "http" and not is_here(parts.hostname):
         return "http:// is for this computer itself only: write https://..."
     return None
 
@@ -50,7 +50,8 @@ def _split(url: str) -> SplitResult | None:
     return parts
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Say whether a host is this computer itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

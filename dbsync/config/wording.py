@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from dbsync.config.limits import CheckConfig
+from dbsync.config.listening import ServeConfig, WebConfig
 from dbsync.config.locate import Loc
 from dbsync.config.models import (
     BatchConfig,
@@ -21,13 +23,13 @@ from dbsync.config.models import (
     RelayRoute,
     RelaySection,
     RetentionConfig,
-    ServeConfig,
     ServiceConfig,
     SticksConfig,
     TableConfig,
     UpstreamConfig,
 )
 from dbsync.config.problems import Fault
+from dbsync.config.watching import AlertsConfig, MetricsConfig, TracesConfig
 
 _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     (): Config,
@@ -39,7 +41,12 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("service",): ServiceConfig,
     ("retention",): RetentionConfig,
     ("serve",): ServeConfig,
+    ("web",): WebConfig,
     ("sticks",): SticksConfig,
+    ("check",): CheckConfig,
+    ("metrics",): MetricsConfig,
+    ("traces",): TracesConfig,
+    ("alerts",): AlertsConfig,
     ("relays",): RelayRoute,
     ("relay",): RelaySection,
 }

@@ -46,6 +46,11 @@ def render(proposal: Proposal, node: str, source: str, upstream: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def entry(proposed: ProposedTable) -> str:
+    """Render one entry, with its reasons."""
+    return "\n".join(_entry(proposed))
+
+
 def _connection(setting: str, text: str) -> Iterator[str]:
     if secret_spans(text):
         yield from (f"# {line}" for line in _CLEAR_TEXT)

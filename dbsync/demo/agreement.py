@@ -13,7 +13,8 @@ from dbsync.demo.places import Laptop
 from dbsync.keys.register import register
 from dbsync.model.names import TableName
 from dbsync.postgres import connect
-from dbsync.verify.direct import Options, verify
+from dbsync.verify.comparison import Options
+from dbsync.verify.direct import verify
 from dbsync.verify.report import Key, Kind, Report
 
 Row = tuple[TableName, Key]

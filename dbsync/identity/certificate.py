@@ -8,28 +8,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from dbsync.errors import FormatError
+from dbsync.identity.forms import Form
 from dbsync.identity.keys import Keys, PublicKeys, Signed
+from dbsync.model.strict import exactly
 
-COMMENT = "dbsync certificate 1"
 _MEMBERS = frozenset(
     {
-        "version",
-        "destination",
-        "node",
-        "lineage",
-        "incarnation",
-        "link",
-        "number",
-        "hash",
-        "applied_at",
-        "waiting",
-        "above",
-        "at",
+        "version", "destination", "node", "lineage", "incarnation", "link", "number", "hash", "applied_at", "waiting", "above", "at",
     }
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,57 +40,46 @@ class Certificate:
 
 def write_certificate(found: Certificate, keys: Keys) -> Signed:
     """Write and sign one."""
-    data = _dump(found)
-    return Signed(data=data, signature=keys.sign(data, COMMENT))
+    return _FORM.write(found, keys)
 
 
 def read_certificate(signed: Signed, keys: PublicKeys) -> Certificate:
     """Read one by the destination whose keys these are. Raises FormatError for anything else."""
-    if keys.verify(signed.data, signed.signature) != COMMENT:
-        raise _refused("the signature is for something else")
-    try:
-        said: dict[str, Any] = orjson.loads(signed.data)
-        if set(said) != _MEMBERS:
-            raise ValueError("other members")
-        found = Certificate(
-            destination=said["destination"],
-            node=said["node"],
-            lineage=UUID(said["lineage"]),
-            incarnation=UUID(said["incarnation"]),
-            link=said["link"],
-            number=int(said["number"]),
-            hash=bytes.fromhex(said["hash"]),
-            applied_at=datetime.fromisoformat(said["applied_at"]),
-            waiting=said["waiting"],
-            above={name: None if number is None else int(number) for name, number in said["above"].items()},
-            at=datetime.fromisoformat(said["at"]),
-        )
-        same = _dump(found) == signed.data
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise _refused("it cannot be read") from None
-    if not same:
-        raise _refused("it is not written as version 1 writes it")
-    return found
+    return _FORM.read(signed, keys)
 
 
-def _dump(found: Certificate) -> bytes:
-    return orjson.dumps(
-        {
-            "version": 1,
-            "destination": found.destination,
-            "node": found.node,
-            "lineage": str(found.lineage),
-            "incarnation": str(found.incarnation),
-            "link": found.link,
-            "number": str(found.number),
-            "hash": found.hash.hex(),
-            "applied_at": found.applied_at.isoformat(),
-            "waiting": found.waiting,
-            "above": {name: None if number is None else str(number) for name, number in found.above.items()},
-            "at": found.at.isoformat(),
-        }
+def _say(found: Certificate) -> Mapping[str, Any]:
+    return {
+        "version": 1,
+        "destination": found.destination,
+        "node": found.node,
+        "lineage": str(found.lineage),
+        "incarnation": str(found.incarnation),
+        "link": found.link,
+        "number": str(found.number),
+        "hash": found.hash.hex(),
+        "applied_at": found.applied_at.isoformat(),
+        "waiting": found.waiting,
+        "above": {name: None if number is None else str(number) for name, number in found.above.items()},
+        "at": found.at.isoformat(),
+    }
+
+
+def _understand(said: Mapping[str, Any]) -> Certificate:
+    said = exactly(said, _MEMBERS)
+    return Certificate(
+        destination=said["destination"],
+        node=said["node"],
+        lineage=UUID(said["lineage"]),
+        incarnation=UUID(said["incarnation"]),
+        link=said["link"],
+        number=int(said["number"]),
+        hash=bytes.fromhex(said["hash"]),
+        applied_at=datetime.fromisoformat(said["applied_at"]),
+        waiting=said["waiting"],
+        above={name: None if number is None else int(number) for name, number in said["above"].items()},
+        at=datetime.fromisoformat(said["at"]),
     )
 
 
-def _refused(why: str) -> FormatError:
-    return FormatError("the certificate is not believed", where="certificate", why=why)
+_FORM = Form(name="the certificate", comment="dbsync certificate 1", say=_say, understand=_understand)

@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import Self
 
 import minisign
+import pyrage
 from pyrage import IdentityError, RecipientError, x25519
 
+from dbsync import posix
 from dbsync.errors import ConfigError, FormatError
 
 SIGNING_FILE = "minisign.key"
 SEALING_FILE = "age.key"
 _ALGORITHM = slice(0, 2)
-KEY_ID = slice(2, 10)
+_KEY_ID = slice(2, 10)
 """Where in the bytes of a minisign key or signature the name of the key is."""
 _REST = slice(10, None)
+_SEED = slice(62, 94)
+"""Where in the bytes of a minisign secret key that has no passphrase the Ed25519 seed is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class PublicKeys:
     @property
     def key_id(self) -> str:
         """Name the signing key as minisign does: 16 hexadecimal digits."""
-        return base64.b64decode(self.signing)[KEY_ID][::-1].hex().upper()
+        return base64.b64decode(self.signing)[_KEY_ID][::-1].hex().upper()
 
     @property
     def raw_signing_key(self) -> bytes:
@@ -58,6 +62,10 @@ class PublicKeys:
     def fingerprint(self) -> bytes:
         """Give 20 bytes that stand for both keys, short enough to be typed: the head of their SHA-256."""
         return hashlib.sha256(f"{self.signing} {self.sealing}".encode()).digest()[:20]
+
+    def seal(self, data: bytes) -> bytes:
+        """Seal something small, so that whoever has the sealing key's other half can open it and nobody else."""
+        return bytes(pyrage.encrypt(data, [x25519.Recipient.from_str(self.sealing)]))
 
     def verify(self, data: bytes, signature: bytes) -> str:
         """Check what :meth:`Keys.sign` made of the very same bytes; give its trusted comment. Raises FormatError."""
@@ -119,14 +127,35 @@ class Keys:
             signing=self.signing.get_public_key().to_base64().decode("ascii"), sealing=str(self.sealing.to_public())
         )
 
+    @property
+    def seed(self) -> bytes:
+        """Give the 32 bytes of the Ed25519 secret key (RFC 8032), for what signs in other forms than minisign's."""
+        return base64.b64decode(bytes(self.signing).splitlines()[1])[_SEED]
+
     def sign(self, data: bytes, comment: str) -> bytes:
         """Sign bytes as ``minisign -S`` does; the comment is signed as well, and is one line."""
         return bytes(self.signing.sign(data, trusted_comment=comment)) + b"\n"
+
+    def open(self, sealed: bytes) -> bytes:
+        """Open what was sealed for these keys; raises FormatError for anything else."""
+        try:
+            return bytes(pyrage.decrypt(sealed, [self.sealing]))
+        except pyrage.DecryptError:
+            raise FormatError("it is not sealed for us, or was damaged", where="seal") from None
 
     def sign_raw(self, data: bytes) -> bytes:
         """Give the 64 bytes of the Ed25519 signature (RFC 8032) over the bytes themselves."""
         written = bytes(self.signing.sign(data, prehash=False)).splitlines()[1]
         return base64.b64decode(written)[_REST]
+
+
+def signer(signature: bytes) -> str:
+    """Say by whose key a signature says it is; raises ValueError for what is none."""
+    try:
+        minisign.Signature.from_bytes(signature)
+    except (minisign.Error, minisign.ParseError) as error:
+        raise ValueError(str(error)) from None
+    return base64.b64decode(signature.splitlines()[1])[_KEY_ID][::-1].hex().upper()
 
 
 def next_to(folder: Path) -> Path:
@@ -154,7 +183,7 @@ def _read(path: Path) -> bytes:
                 else "dbsync nodes keys --new   (makes them, once)"
             ),
         ) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if posix.HAS_OWNERS and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(
             "others can read this node's secret key",
             where=str(path),
@@ -172,11 +201,7 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        posix.sync_folder(path.parent)
     except OSError as error:
         raise ConfigError(
             "this node's keys were not written", where=str(path), why=(error.strerror or "").lower(), hint=""

@@ -25,14 +25,13 @@ from http_message_signatures.structures import CaseInsensitiveDict
 
 from dbsync.errors import FormatError
 from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.lateness import LATE
 
 TO = "dbsync-to"
 """The header that names the key of who is meant."""
 LABEL = "dbsync"
 TAG = "dbsync-1"
 """Signed as well: the version of all this. A reader accepts no other."""
-LATE = timedelta(minutes=5)
-"""How old, or how far ahead, a request may be by the upstream's clock. Nonces are kept that long."""
 _REQUEST = ("@method", "@path", "@query", TO, "content-digest")
 _ANSWER = ("@status", "content-digest", '"signature";req;key="dbsync"')
 _ALWAYS = timedelta(days=365_000)

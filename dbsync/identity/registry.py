@@ -20,7 +20,7 @@ from psycopg import errors
 
 from dbsync.errors import NotAdmitted, Refusal
 from dbsync.identity.keys import PublicKeys
-from dbsync.identity.messages import LATE
+from dbsync.identity.lateness import LATE
 from dbsync.statements import statement
 
 SECRET_BYTES = 10
@@ -126,11 +126,19 @@ def revoke(connection: psycopg.Connection, name: str, why: str) -> None:
 
 
 def rename(connection: psycopg.Connection, name: str, to: str) -> None:
-    """Know a node by another name; what it brought under the old one stays under that."""
+    """Know a node by another name; batches that it brought under the old one stay under that."""
     if find(connection, to) is not None:
         raise _unknown(to, "there is one of that name")
     if connection.execute(statement("peers", "rename"), {"name": name, "to": to}).rowcount != 1:
         raise _unknown(name, "nobody of that name is known here")
+
+
+def was_called(connection: psycopg.Connection, peer: Peer, name: str) -> bool:
+    """Say whether a node had this name before: what it signed under that may be under way for weeks."""
+    if peer.lineage is None:
+        return False
+    row = connection.execute(statement("peers", "was_called"), {"lineage": peer.lineage, "name": name}).fetchone()
+    return row is not None and bool(row[0])
 
 
 def first_use(connection: psycopg.Connection, key_id: str, nonce: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -10,6 +13,9 @@ from dbsync.errors import ConfigError, FormatError
 from dbsync.identity.keys import Keys, PublicKeys, exist, next_to
 
 COMMENT = "dbsync rotation 1"
+SUCCESSION = "dbsync succession 1"
+TOLD = 10
+"""Keys of before for which a node says that its own have taken their place, the newest first."""
 
 
 def proof(old: PublicKeys, new: Keys) -> bytes:
@@ -21,6 +27,37 @@ def verify_proof(old: PublicKeys, new: PublicKeys, signature: bytes) -> None:
     """Check a proof. Raises FormatError."""
     if new.verify(_said(old, new), signature) != COMMENT:
         raise FormatError("the proof is for something else", where="keys")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succession:
+    """A node's word, signed by keys of before, that its present keys have taken their place: for whoever was not there to be told."""
+
+    old: str
+    """The name of the key of before."""
+    signature: bytes
+    """Its own."""
+    proof: bytes
+    """The present key's."""
+
+
+def successions(folder: Path) -> Iterator[Succession]:
+    """Say that a node's keys have taken the place of each of those that lie beside them."""
+    own = Keys.load(folder)
+    with suppress(OSError):
+        beside = [path for path in folder.parent.glob(f"{folder.name}.*") if path.is_dir() and path != next_to(folder)]
+        for path in sorted(beside, key=lambda path: path.stat().st_mtime, reverse=True)[:TOLD]:
+            with suppress(ConfigError):  # put away by somebody, or damaged: then there is nothing to be said for it
+                old = Keys.load(path)
+                signature = old.sign(_said(old.public, own.public), SUCCESSION)
+                yield Succession(old=old.public.key_id, signature=signature, proof=proof(old.public, own))
+
+
+def verify_succession(old: PublicKeys, new: PublicKeys, said: Succession) -> None:
+    """Check that whoever had the old keys gives these for his own, and has them. Raises FormatError."""
+    if old.verify(_said(old, new), said.signature) != SUCCESSION:
+        raise FormatError("the signature is for something else", where="keys")
+    verify_proof(old, new, said.proof)
 
 
 def prepared(folder: Path) -> Keys:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from dbsync.config.models import Config, NodeConfig, TableConfig, UpstreamConfig
-from dbsync.config.proposal import Omission, Proposal, ProposedTable
+from dbsync.config.proposal import Omission, Proposal, ProposedTable, Stated
 from dbsync.keys import guess, mirror
 from dbsync.keys.choose import Columns, KeyChoice, choose, is_complete, is_usable
-from dbsync.keys.problems import is_unique
+from dbsync.keys.problems import is_identifying, is_unique
 from dbsync.keys.register import Drafts, draft
 from dbsync.keys.types import unsupported
 from dbsync.model.catalog import Catalog, Table
@@ -36,14 +36,20 @@ _NEVER_MERGE = "each row gets a UUID of its own: rows of different nodes never m
 _POOR = "{} says where a row stands in a list or tree: a poor key, since it moves and is taken anew on every node"
 
 
-def propose(catalog: Catalog, upstream: Catalog | None = None, patterns: Sequence[str] = ()) -> Proposal:
+def propose(
+    catalog: Catalog,
+    upstream: Catalog | None = None,
+    patterns: Sequence[str] = (),
+    stated: Mapping[TableName, Stated] = MappingProxyType({}),
+) -> Proposal:
     """Propose an entry for every table, or for those that patterns select and what they refer to.
 
-    With the upstream's catalog, keys that are unique there too come first, and tables it lacks are left out.
+    With the upstream's catalog, keys that are unique there too come first, and tables it lacks are left out. A key that the
+    application itself has ``stated`` goes before any other, if the database makes it unique.
     """
     asked = [name for name in sorted(catalog.tables) if not patterns or any(name.matches(p) for p in patterns)]
     left_out = {name: why for name in asked if (why := _why_out(catalog.tables[name], upstream))}
-    facts = _Facts(catalog=catalog, upstream=upstream)
+    facts = _Facts(catalog=catalog, upstream=upstream, stated=stated)
     entries = {name: _entry(facts, name) for name in asked if name not in left_out}
     entries = _closed(facts, entries)
     entries = _mended(facts, entries)
@@ -58,6 +64,22 @@ def propose(catalog: Catalog, upstream: Catalog | None = None, patterns: Sequenc
 class _Facts:
     catalog: Catalog
     upstream: Catalog | None
+    stated: Mapping[TableName, Stated]
+
+    def said(self, table: Table, exclude: Columns) -> tuple[Columns, str, str]:
+        """Give the columns that the application knows the rows by, the reason, and what keeps them from being the key."""
+        found = self.stated.get(table.name)
+        if found is None:
+            return (), "", ""
+        if not found.columns:
+            return (), "", f"the {found.where} was not understood: {found.problem}"
+        if not is_usable(table, found.columns, exclude) or not is_identifying(table, found.columns):
+            return (
+                (),
+                "",
+                f"the {found.where} is ({', '.join(found.columns)}), and nothing in the database makes that unique",
+            )
+        return found.columns, found.where, ""
 
     def unique_upstream(self, name: TableName, columns: Columns) -> bool:
         there = self.upstream.table(name) if self.upstream is not None else None
@@ -79,7 +101,9 @@ def _entry(facts: _Facts, name: TableName, *, outside: bool = False) -> Proposed
     table = facts.catalog.tables[name]
     exclude, notes = _excluded(table)
     choice = choose(table, None, exclude)
-    columns = choice.columns or _best(facts, table)
+    said, why, remark = facts.said(table, exclude)
+    columns = said or choice.columns or _best(facts, table)
+    notes = (*notes, remark) if remark else notes
     lookup = bool(columns) and (outside or name.name in LOOKUPS)
     references = mirror.references(facts.catalog, table) if mirror.is_trail(table) else {}
     references = {column: target for column, target in references.items() if not _is_plain(facts.catalog, target)}
@@ -91,7 +115,7 @@ def _entry(facts: _Facts, name: TableName, *, outside: bool = False) -> Proposed
         generic=() if lookup else guess.generic_pairs(table, references),
         notes=(*notes, *(("here because other tables refer to it",) if outside else ())),
     )
-    entry = _keyed(entry, table, choice, columns)
+    entry = _keyed(entry, table, choice, columns, why)
     known = [*entry.references, *(one for pair in entry.generic for one in pair), *entry.exclude]
     return entry if lookup else replace(entry, guesses=dict(guess.guesses(facts.catalog, table, known)))
 
@@ -104,15 +128,16 @@ def _excluded(table: Table) -> tuple[Columns, tuple[str, ...]]:
     return tuple(reasons), tuple(notes)
 
 
-def _keyed(entry: ProposedTable, table: Table, choice: KeyChoice, columns: Columns) -> ProposedTable:
+def _keyed(entry: ProposedTable, table: Table, choice: KeyChoice, columns: Columns, said: str) -> ProposedTable:
     """Write down the key: in words where the catalog alone leads to it, else also as a setting."""
     if not columns:
         return _by_row_id(entry, choice.refused)
-    why = choice.why or f"unique ({', '.join(columns)})"
+    leads = set(choice.columns) == set(columns)
+    why = said or (choice.why if leads else "") or f"unique ({', '.join(columns)})"
     poor = guess.positions(table, columns)
     return replace(
         entry,
-        key=None if choice.columns else columns,
+        key=None if leads else columns,
         why=why,
         candidates=tuple(other for other in choice.candidates if set(other) != set(columns)),
         notes=(*entry.notes, *((_POOR.format(" and ".join(poor)),) if poor else ())),

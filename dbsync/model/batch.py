@@ -95,6 +95,8 @@ class Header:
     layouts: Mapping[int, Layout]
     passed: tuple[Passed, ...] = ()
     """What its transactions pass on of other nodes, where each holds nothing else; ordered by transaction and lineage."""
+    kept: tuple[int, ...] = ()
+    """Changes of those transactions, by seq, that are to be applied even where all that is passed on is there."""
 
     @property
     def changes(self) -> int:

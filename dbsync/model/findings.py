@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,3 +27,8 @@ class Finding:
     what: str
     remedy: str = ""
     """A command or SQL to paste."""
+
+
+def is_fine(findings: Iterable[Finding]) -> bool:
+    """Say whether nothing stands in the way."""
+    return not any(finding.severity is Severity.ERROR for finding in findings)

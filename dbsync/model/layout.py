@@ -16,6 +16,7 @@ from typing import Any
 
 from dbsync.model.names import TableName
 from dbsync.model.registration import GenericReference, KeyColumn, KeyReference, KeyTree, RegisteredTable
+from dbsync.model.strict import text
 
 Json = dict[str, Any]
 
@@ -107,12 +108,12 @@ class Layout:
             key = definition["key"]
             return cls(
                 table=_table(definition["table"]),
-                columns=tuple((_text(n), _text(t)) for n, t in definition["columns"]),
+                columns=tuple((text(n), text(t)) for n, t in definition["columns"]),
                 insert_only=_texts(definition["insert_only"]),
                 references=tuple(_read_reference(r) for r in definition["references"]),
                 generics=tuple(
                     LayoutGeneric(
-                        type_column=_text(t), id_column=_text(i), targets=tuple(_read_tree(tree) for tree in trees)
+                        type_column=text(t), id_column=text(i), targets=tuple(_read_tree(tree) for tree in trees)
                     )
                     for t, i, trees in definition["generics"]
                 ),
@@ -148,32 +149,32 @@ def _tree_json(tree: KeyTree) -> Json:
 
 
 def _read_reference(value: Mapping[str, Any]) -> KeyReference:
-    return KeyReference(
+    found = KeyReference(
         columns=_texts(value["columns"]),
         target_columns=_texts(value["target_columns"]),
         soft=bool(value["soft"]),
         target=_read_tree(value["target"]),
     )
+    if not found.columns or len(found.columns) != len(found.target_columns):
+        raise ValueError("a reference points with other columns than it is found by")
+    return found
 
 
 def _read_tree(value: Mapping[str, Any]) -> KeyTree:
-    return KeyTree(
+    found = KeyTree(
         table=_table(value["table"]),
         row_id=_texts(value["row_id"]),
         parts=tuple(KeyColumn(column=p) if isinstance(p, str) else _read_reference(p) for p in value["parts"]),
     )
+    if bool(found.parts) == bool(found.row_id):
+        raise ValueError("a key is made of values and references, or is a row's own")
+    return found
 
 
 def _table(value: Sequence[Any]) -> TableName:
     schema, name = value
-    return TableName(_text(schema), _text(name))
+    return TableName(text(schema), text(name))
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(_text(value) for value in values)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
+    return tuple(text(value) for value in values)

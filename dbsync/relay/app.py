@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 import structlog
 from anyio import CapacityLimiter
 from starlette.applications import Starlette
-from starlette.routing import Route
 
-from dbsync.bundle.names import BundleName, read_name
+from dbsync.bundle import sealed
+from dbsync.bundle.names import Kind, SealedName, read_sealed_name
 from dbsync.errors import NotAdmitted
 from dbsync.identity.keys import Keys
-from dbsync.relay.records import Records
-from dbsync.relay.spool import Spool
-from dbsync.web.door import Door, Said, Visit, paper
-from dbsync.web.edge import PART, Edge, Newcomer, rotation_of, taken_in
+from dbsync.relay.records import Paper, Records
+from dbsync.relay.spool import Name, Spool, read
+from dbsync.web.door import Door, Said, Visit, about, paper
+from dbsync.web.edge import Edge, Newcomer, rotation_of, taken_in
+from dbsync.web.local import RELAY
 from dbsync.web.says import Malformed, number
 
 THREADS = 16
@@ -46,18 +47,23 @@ class House:
             alive=lambda: None,
         )
         return edge.app(
-            [
-                Route("/v1/health", edge.health),
-                Route("/v1/enrol", edge.newcomer, methods=["POST"]),
-                Route("/v1/time", edge.signed(self.time)),
-                Route("/v1/rotate", edge.signed(self.rotate), methods=["POST"]),
-                Route("/v1/bundles", edge.signed(self.held)),
-                Route("/v1/bundles/{file}", edge.signed(self.kept), methods=["GET"]),
-                Route("/v1/bundles/{file}", edge.signed(self.part, PART), methods=["PATCH"]),
-                Route("/v1/bundles/{file}", edge.signed(self.forget), methods=["DELETE"]),
-                Route("/v1/bundles/{file}", edge.signed(self.finish), methods=["PUT"]),
-                Route("/v1/bundles/{node}/receipts", edge.signed(self.receipts)),
-            ]
+            RELAY,
+            {
+                "time": self.time,
+                "about": about,
+                "rotate": self.rotate,
+                "held": self.held,
+                "bundle_kept": self.kept,
+                "bundle_part": self.part,
+                "bundle_forget": self.forget,
+                "bundle_finish": self.finish,
+                "receipts": self.receipts,
+                "carried_certificate": self.certificate,
+                "papers": self.papers,
+                "answer": self.answer,
+                "answer_taken": self.answer_taken,
+                "arrived_lists": self.arrived,
+            },
         )
 
     def time(self, _visit: Visit) -> Said:
@@ -76,34 +82,60 @@ class House:
         return Said(status=200, body={"held": [one.name.file() for one in self.records.held(visit.peer.name)]})
 
     def kept(self, visit: Visit) -> Said:
-        """Say how much of a bundle is here."""
+        """Say how much of a bundle or a paper is here."""
         size, digest = self.spool.kept(_own(visit))
         return Said(status=200, body={"offset": size, "hash": digest})
 
     def forget(self, visit: Visit) -> Said:
-        """Forget what is here of a bundle."""
+        """Forget what is here of it."""
         self.spool.forget(_own(visit))
         return Said(status=200, body={})
 
     def part(self, visit: Visit) -> Said:
-        """Take a part of a bundle."""
+        """Take a part of it."""
         place = number(visit.query, "offset")
         return Said(status=200, body={"offset": self.spool.add(_own(visit), place, visit.body)})
 
     def finish(self, visit: Visit) -> Said:
-        """Take a bundle into custody, and give the note of it."""
+        """Take a bundle into custody, and give the note of it; of a paper there is none, its word comes from the upstream."""
         name = _own(visit)
         assert visit.peer.keys is not None
+        if isinstance(name, SealedName):
+            self.spool.finish_paper(name, visit.body, visit.peer.keys)
+            log.info("paper_taken", node=name.node, paper=name.file())
+            return paper(None)
         note = self.spool.finish(name, visit.body, visit.peer.keys)
         log.info("custody_taken", node=name.node, bundle=name.file())
         return paper(note)
 
     def receipts(self, visit: Visit) -> Said:
         """Give a node its receipts."""
-        if visit.path["node"] != visit.peer.name:
-            raise NotAdmitted("a node takes its own receipts only", where=visit.peer.name)
-        found = self.records.receipts(visit.peer.name)
-        return paper(found)
+        _refuse_others(visit)
+        return paper(self.records.paper(visit.peer.name, Paper.RECEIPTS))
+
+    def certificate(self, visit: Visit) -> Said:
+        """Give a node its certificate, as the upstream signed it at the last visit there."""
+        _refuse_others(visit)
+        return paper(self.records.paper(visit.peer.name, Paper.CERTIFICATE))
+
+    def papers(self, visit: Visit) -> Said:
+        """Say which sealed papers of a node are here."""
+        return Said(status=200, body={"papers": [one.name.file() for one in self.records.papers.of(visit.peer.name)]})
+
+    def answer(self, visit: Visit) -> Said:
+        """Give a node the answer to its question."""
+        name = _answer(visit)
+        here = any(one.name == name for one in self.records.papers.of(name.node))
+        return paper(sealed.read(self.spool.folder, name) if here else None)
+
+    def answer_taken(self, visit: Visit) -> Said:
+        """Let go of an answer: its node has it, or asks no more."""
+        self.spool.let_go(_answer(visit))
+        return Said(status=200, body={})
+
+    def arrived(self, visit: Visit) -> Said:
+        """Say which lists of a node have arrived."""
+        return paper(self.records.paper(visit.peer.name, Paper.LISTS))
 
     def _take_in(self, newcomer: Newcomer) -> Said:
         self.records.enrol(newcomer.name, newcomer.secret, newcomer.keys)
@@ -111,10 +143,24 @@ class House:
         return taken_in(self.name, self.keys.public)
 
 
-def _own(visit: Visit) -> BundleName:
-    found = read_name(visit.path["file"])
-    if found is None or found[1]:
+def _refuse_others(visit: Visit) -> None:
+    if visit.path["node"] != visit.peer.name:
+        raise NotAdmitted("a node takes its own papers only", where=visit.peer.name)
+
+
+def _own(visit: Visit) -> Name:
+    name = read(visit.path["file"])
+    if name is None or (isinstance(name, SealedName) and name.kind is Kind.ANSWER):
         raise Malformed("that is no bundle's name", where="request")
-    if found[0].node != visit.peer.name:
+    if name.node != visit.peer.name:
         raise NotAdmitted("a node brings its own bundles only", where=visit.peer.name)
-    return found[0]
+    return name
+
+
+def _answer(visit: Visit) -> SealedName:
+    name = read_sealed_name(visit.path["answer"])
+    if name is None or name.kind is not Kind.ANSWER:
+        raise Malformed("that is no answer's name", where="request")
+    if name.node != visit.peer.name:
+        raise NotAdmitted("a node takes its own papers only", where=visit.peer.name)
+    return name

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from dbsync.alerts.kept import Kept
 from dbsync.config import web
 from dbsync.config.models import RelayConfig
-from dbsync.errors import ConfigError, DbsyncError, Unreachable, UsageError
+from dbsync.errors import ConfigError, DbsyncError, Interrupted, Unreachable, UsageError
 from dbsync.identity.code import read_code, write_code
 from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Peer
+from dbsync.model.program import Program
+from dbsync.pulse import PULSE
+from dbsync.relay.alerting import Way, alerting
 from dbsync.relay.app import House
-from dbsync.relay.forward import SILENCE, Delivered, Forward
+from dbsync.relay.forward import PATIENCE, SILENCE, Delivered, Forward
+from dbsync.relay.papers import Enclosed
+from dbsync.relay.places import Place
+from dbsync.relay.pulling import Pulled, Pulling
 from dbsync.relay.records import Held, Records
+from dbsync.relay.rounds import Rounds, visited
 from dbsync.relay.spool import Spool
+from dbsync.relay.sticks import Taken, take_in
+from dbsync.service.beside import beside
+from dbsync.service.watch import watching
 from dbsync.transport.enrol import Met, enrol
 from dbsync.transport.line import Line
+from dbsync.transport.trust import AUTHORITIES, Trust
 from dbsync.web.serve import ready
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 FILE = "relay.toml"
 RECORDS = "relay.db"
 PAUSE = 5.0
 """Seconds between two tries to reach the upstream while something is to be brought there."""
+FULL = 1 << 20
+"""Bytes: a disk that has fewer is full."""
 IDLE = 60.0
 """Seconds between two looks for receipts while nothing is."""
 
@@ -43,6 +63,13 @@ class Standing:
     upstream: Peer | None
     nodes: tuple[Peer, ...]
     held: tuple[Held, ...]
+    papers: tuple[Enclosed, ...]
+    places: tuple[Place, ...]
+    """Where laptops are visited."""
+    trouble: str | None
+    """What is in the way to the upstream."""
+    alerts: tuple[Kept, ...] = ()
+    """What stands, where [alerts] names somebody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +88,16 @@ class Middleman:
             upstream=self.records.upstream(),
             nodes=tuple(self.records.nodes()),
             held=tuple(self.records.held()),
+            papers=tuple(self.records.papers.all()),
+            places=tuple(self.records.places.all()),
+            trouble=self._out_of_room() or self.records.in_the_way(),
+            alerts=self.records.told.all() if self.config.alerts.hooks else (),
         )
+
+    def _out_of_room(self) -> str | None:
+        """Say so where the disk of the spool is full: then nothing else can be noted either."""
+        folder = self.config.relay.spool
+        return f"the disk of {folder} is full" if shutil.disk_usage(folder).free < FULL else None
 
     def invite(self, name: str, expires: timedelta) -> str:
         """Let a node come; give the code to be typed there."""
@@ -74,8 +110,8 @@ class Middleman:
             raise UsageError("that is no upstream's address", where="URL", why=problem)
         invitation = read_code(code)
         upstream = self.config.upstream
-        ca = Path(upstream.ca) if upstream is not None and upstream.ca else None
-        with Line(url, silence=SILENCE, ca=ca) as line:
+        trust = Trust(ca=upstream.ca) if upstream is not None else AUTHORITIES
+        with Line(url, silence=SILENCE, trust=trust) as line:
             met = enrol(
                 line,
                 self.keys,
@@ -93,31 +129,77 @@ class Middleman:
         )
 
     def visit(self) -> Delivered:
-        """Bring what is in custody to the upstream, once."""
-        return Forward(config=self.config, keys=self.keys, records=self.records, spool=self.spool).visit()
+        """Bring what is in custody to the upstream, once; what was in the way is kept for whoever asks how it is."""
+        try:
+            done = Forward(config=self.config, keys=self.keys, records=self.records, spool=self.spool).visit()
+        except DbsyncError as error:
+            with suppress(DbsyncError):  # the disk may be full
+                self.records.note_visit(str(error))
+            raise
+        self.records.note_visit(None)
+        return done
 
     def run(self) -> None:
-        """Take bundles, and push them on whenever the upstream is there, until told to stop."""
-        stop = threading.Event()
-        with ready(self.house().app(), self.config.serve) as serve:
-            self.spool.tidy()  # nobody else takes bundles into this spool: the address is ours
-            pushing = threading.Thread(target=self._push_on, args=(stop,), name="pushing on")
-            pushing.start()
-            try:
-                serve()
-            finally:
-                stop.set()
-                pushing.join()
+        """Take bundles, fetch them, and push them on whenever the upstream is there, until told to stop.
 
-    def _push_on(self, stop: threading.Event) -> None:
+        A bug in any of the three ends the whole: it would else go on taking what nobody brings on.
+        """
+        stop, way = threading.Event(), Way()
+        push_on = partial(self._push_on, way)
+        with ExitStack() as stack:
+            serving = stack.enter_context(ready(self.house().app(), self.config.serve, self.keys))
+            stack.enter_context(self.records.taking(PATIENCE))
+            self.spool.tidy()
+            for name, work in (("pushing on", push_on), ("rounds", self._rounds(stop.is_set).run)):
+                stack.enter_context(beside(partial(work, stop), name=name, end=stop.set, broken=serving.stop))
+            if self.config.alerts.is_wanted:
+                stack.enter_context(alerting(self.config, self.records, way))
+            stack.enter_context(watching(self.config.metrics.of_server, Program.RELAY, self._observed, self._ready))
+            serving.run()
+
+    def go_to(self, url: str) -> Pulled | None:
+        """Go to a laptop's address from now on, and at once, unless the service does: then None. Raises what is in the way."""
+        problem = web.problem(url)
+        if problem is not None:
+            raise UsageError("that is no laptop's address", where="URL", why=problem)
+        places = self.records.places
+        places.remember(url)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.records.taking(0.0))
+            except Interrupted:
+                return None
+            return visited(places, self._pulling(bool), url)
+
+    def take_in(self, folder: Path) -> Taken:
+        """Take what lies on a stick into custody, and bring receipts home on it."""
+        return take_in(folder, self.records, self.spool)
+
+    def _rounds(self, stop: Callable[[], bool]) -> Rounds:
+        return Rounds(places=self.records.places, pulling=self._pulling(stop))
+
+    def _pulling(self, stop: Callable[[], bool]) -> Pulling:
+        return Pulling(keys=self.keys, records=self.records, spool=self.spool.pulled(), stop=stop)
+
+    def _observed(self) -> Collector:
+        from dbsync.relay.observed import Observed  # noqa: PLC0415 - most relays are asked by nobody
+
+        return Observed(name=self.config.relay.name, records=self.records)
+
+    def _ready(self) -> Mapping[str, Any]:
+        return {"node": self.config.relay.name, "bundles": len(self.records.held())}
+
+    def _push_on(self, way: Way, stop: threading.Event) -> None:
         """Visit the upstream again and again; say once what is in the way."""
         told = ""
         pause = 0.0
         while not stop.wait(pause):
             try:
                 self.visit()
-                told, pause = "", PAUSE if self.records.held() else IDLE
+                PULSE.note_well()
+                way.trouble, told, pause = None, "", PAUSE if self.records.held() else IDLE
             except DbsyncError as error:
+                way.trouble = error
                 pause = max(PAUSE, (error.after or 0.0) if isinstance(error, Unreachable) else 0.0)
                 if str(error) != told:
                     told = str(error)
@@ -139,7 +221,7 @@ def opened(config: RelayConfig) -> Iterator[Middleman]:
     records = Records(folder / RECORDS)
     try:
         spool = Spool(
-            folder=folder / "bundles",
+            folder=(folder / "bundles").resolve(),  # his own links lead where he wants
             relay=config.relay.name,
             keys=keys,
             records=records,

@@ -5,66 +5,34 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from dbsync.bundle.names import BundleName
-from dbsync.errors import Exhausted, Interrupted, NotAdmitted, Refusal, SchemaVersionError, Unreachable
+from dbsync.errors import Interrupted, NotAdmitted, Refusal
 from dbsync.identity.keys import PublicKeys, Signed
-from dbsync.identity.messages import LATE
+from dbsync.identity.lateness import LATE
 from dbsync.identity.registry import Peer, Role
+from dbsync.relay.database import Database, told
+from dbsync.relay.papers import Papers
+from dbsync.relay.places import Places
+from dbsync.relay.told import Told
 
-VERSION = 1
 SECRET_BYTES = 10
-_BUSY = 10.0
-"""Seconds in which another process that writes, such as a command beside the service, comes to its end."""
 
-_KINDS = {sqlite3.SQLITE_FULL: Exhausted, sqlite3.SQLITE_BUSY: Interrupted}
 
-_SCHEMA = """
-CREATE TABLE peer (
-    name               TEXT PRIMARY KEY,
-    role               TEXT NOT NULL CHECK (role IN ('node', 'upstream')),
-    key_id             TEXT UNIQUE,
-    signing            TEXT,
-    sealing            TEXT,
-    invite             BLOB,
-    invited_at         TEXT NOT NULL,
-    invite_expires_at  TEXT,
-    enrolled_at        TEXT,
-    revoked_at         TEXT,
-    revoked_why        TEXT,
-    seen_at            TEXT
-) STRICT;
-CREATE TABLE nonce (key_id TEXT NOT NULL, nonce TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (key_id, nonce)) STRICT;
-CREATE INDEX nonce_at ON nonce (at);
--- A bundle in the spool; one that was delivered is remembered without its file.
-CREATE TABLE bundle (
-    file          TEXT PRIMARY KEY,
-    node          TEXT NOT NULL,
-    life          TEXT NOT NULL,
-    first         INTEGER NOT NULL,
-    last          INTEGER NOT NULL,
-    bytes         INTEGER NOT NULL,
-    hash          TEXT NOT NULL,
-    received_at   TEXT NOT NULL,
-    delivered_at  TEXT,
-    trouble       TEXT
-) STRICT;
-CREATE INDEX bundle_waiting ON bundle (node, life, first) WHERE delivered_at IS NULL;
--- Receipts as the upstream signed them.
-CREATE TABLE receipts (
-    node        TEXT PRIMARY KEY,
-    data        BLOB NOT NULL,
-    signature   BLOB NOT NULL,
-    brought_at  TEXT NOT NULL
-) STRICT;
-"""
+class Paper(StrEnum):
+    """What an upstream signs for a node, and a relay carries to it."""
+
+    RECEIPTS = "receipts"
+    CERTIFICATE = "certificate"
+    LISTS = "lists"
+    """Which lists of the node have arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,27 +49,24 @@ class Held:
 
 
 class Records:
-    """The relay's database. One connection, used by one thread at a time; every change is on the disk when it returns."""
+    """What the relay's database holds."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._make(path)
+        self._database = Database(path)
+        self.places = Places(self._database)
+        self.told = Told(self._database)
+        self.papers = Papers(self._database)
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     # Whom it knows.
 
     def invite(self, name: str, expires: timedelta) -> bytes:
         """Let a node come, once, within a time; give the secret it must bring, which is kept nowhere."""
         secret = secrets.token_bytes(SECRET_BYTES)
-        done = self._change(
+        done = self._database.change(
             "INSERT INTO peer (name, role, invite, invited_at, invite_expires_at)"
             " VALUES (:name, 'node', :invite, :now, :expires)"
             " ON CONFLICT (name) DO UPDATE SET invite = excluded.invite, invited_at = excluded.invited_at,"
@@ -134,8 +99,8 @@ class Records:
             "signing": keys.signing,
             "sealing": keys.sealing,
         }
-        with self._transaction():
-            done = self._change(
+        with self._database.transaction():
+            done = self._database.change(
                 "UPDATE peer SET enrolled_at = :now, revoked_at = NULL, revoked_why = NULL, key_id = :key_id,"
                 " signing = :signing, sealing = :sealing"
                 " WHERE name = :name AND role = 'node' AND invite = :invite AND invite_expires_at > :now"
@@ -153,9 +118,9 @@ class Records:
 
     def pin(self, name: str, keys: PublicKeys) -> None:
         """Keep the upstream's keys, in place of those of any before."""
-        with self._transaction():
-            self._change("DELETE FROM peer WHERE role = 'upstream'")
-            self._change(
+        with self._database.transaction():
+            self._database.change("DELETE FROM peer WHERE role = 'upstream'")
+            self._database.change(
                 "INSERT INTO peer (name, role, key_id, signing, sealing, invited_at, enrolled_at)"
                 " VALUES (:name, 'upstream', :key_id, :signing, :sealing, :now, :now)",
                 name=name,
@@ -183,7 +148,7 @@ class Records:
 
     def rotate(self, name: str, keys: PublicKeys) -> None:
         """Give a node other keys; the ones before are refused from now on."""
-        done = self._change(
+        done = self._database.change(
             "UPDATE peer SET key_id = :key_id, signing = :signing, sealing = :sealing WHERE name = :name AND role = 'node'"
             " AND NOT EXISTS (SELECT 1 FROM peer other WHERE other.key_id = :key_id AND other.name <> :name)",
             name=name,
@@ -196,7 +161,7 @@ class Records:
 
     def revoke(self, name: str, why: str) -> None:
         """Take nothing more of a node, from now on."""
-        done = self._change(
+        done = self._database.change(
             "UPDATE peer SET revoked_at = :now, revoked_why = :why, invite = NULL"
             " WHERE name = :name AND role = 'node' AND revoked_at IS NULL",
             name=name,
@@ -212,10 +177,10 @@ class Records:
 
     def first_use(self, key_id: str, nonce: str) -> bool:
         """Use up a request's nonce; False when that was done before."""
-        with self._transaction():
-            self._change("DELETE FROM nonce WHERE at < :old", old=_text(now() - 2 * LATE))
+        with self._database.transaction():
+            self._database.change("DELETE FROM nonce WHERE at < :old", old=_text(now() - 2 * LATE))
             return (
-                self._change(
+                self._database.change(
                     "INSERT INTO nonce (key_id, nonce, at) VALUES (:key_id, :nonce, :at) ON CONFLICT DO NOTHING",
                     key_id=key_id,
                     nonce=nonce,
@@ -226,14 +191,14 @@ class Records:
 
     def note_seen(self, name: str) -> None:
         """Note that somebody spoke just now."""
-        self._change("UPDATE peer SET seen_at = :now WHERE name = :name", name=name, now=_text(now()))
+        self._database.change("UPDATE peer SET seen_at = :now WHERE name = :name", name=name, now=_text(now()))
 
     # What it holds.
 
     def take(self, name: BundleName, size: int, digest: str) -> Held:
         """Note that a bundle is in custody; one that is there already under its name is taken for another export of it."""
         at = now()
-        self._change(
+        self._database.change(
             "INSERT INTO bundle (file, node, life, first, last, bytes, hash, received_at)"
             " VALUES (:file, :node, :life, :first, :last, :bytes, :hash, :at)"
             " ON CONFLICT (file) DO UPDATE SET bytes = excluded.bytes, hash = excluded.hash,"
@@ -251,7 +216,7 @@ class Records:
 
     def held(self, node: str | None = None) -> list[Held]:
         """Give the bundles in custody, of one node or all: by node and life, each life's by their first number."""
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT * FROM bundle WHERE delivered_at IS NULL AND (:node IS NULL OR node = :node)"
             " ORDER BY node, life, first, last",
             node=node,
@@ -260,7 +225,7 @@ class Records:
 
     def delivered(self, name: BundleName) -> None:
         """Note that the upstream has a bundle; custody of it is over."""
-        self._change(
+        self._database.change(
             "UPDATE bundle SET delivered_at = :now, trouble = NULL WHERE file = :file",
             file=name.file(),
             now=_text(now()),
@@ -268,96 +233,91 @@ class Records:
 
     def drop(self, name: BundleName) -> bool:
         """Forget a bundle in custody; False where there is none of that name."""
-        return self._change("DELETE FROM bundle WHERE file = :file AND delivered_at IS NULL", file=name.file()) == 1
+        return (
+            self._database.change("DELETE FROM bundle WHERE file = :file AND delivered_at IS NULL", file=name.file())
+            == 1
+        )
 
     def troubled(self, name: BundleName, trouble: str) -> None:
         """Note why the upstream did not take a bundle."""
-        self._change("UPDATE bundle SET trouble = :trouble WHERE file = :file", file=name.file(), trouble=trouble)
+        self._database.change(
+            "UPDATE bundle SET trouble = :trouble WHERE file = :file", file=name.file(), trouble=trouble
+        )
 
-    def keep_receipts(self, node: str, signed: Signed) -> None:
-        """Keep a node's receipts as the upstream signed them, in place of those before."""
-        self._change(
-            "INSERT INTO receipts (node, data, signature, brought_at) VALUES (:node, :data, :signature, :now)"
-            " ON CONFLICT (node) DO UPDATE SET data = excluded.data, signature = excluded.signature,"
+    def keep(self, node: str, kind: Paper, signed: Signed) -> None:
+        """Keep what the upstream signed for a node, in place of what it did before."""
+        self._database.change(
+            "INSERT INTO paper (node, kind, data, signature, brought_at) VALUES (:node, :kind, :data, :signature, :now)"
+            " ON CONFLICT (node, kind) DO UPDATE SET data = excluded.data, signature = excluded.signature,"
             " brought_at = excluded.brought_at",
             node=node,
+            kind=kind.value,
             data=signed.data,
             signature=signed.signature,
             now=_text(now()),
         )
 
-    def receipts(self, node: str) -> Signed | None:
-        """Give a node's receipts."""
-        row = next(iter(self._rows("SELECT data, signature FROM receipts WHERE node = :node", node=node)), None)
+    def paper(self, node: str, kind: Paper) -> Signed | None:
+        """Give what the upstream signed for a node."""
+        asked = "SELECT data, signature FROM paper WHERE node = :node AND kind = :kind"
+        row = next(iter(self._database.rows(asked, node=node, kind=kind.value)), None)
         return None if row is None else Signed(data=row["data"], signature=row["signature"])
+
+    def keep_list(self, identity: str, sealed: bytes) -> None:
+        """Keep a list until the upstream has it."""
+        self._database.change(
+            "INSERT INTO list (id, sealed, kept_at) VALUES (:id, :sealed, :now)",
+            id=identity,
+            sealed=sealed,
+            now=_text(now()),
+        )
+
+    def lists(self) -> list[tuple[str, bytes]]:
+        """Give the lists that the upstream does not have, by their ids, oldest first."""
+        rows = self._database.rows("SELECT id, sealed FROM list ORDER BY kept_at, id")
+        return [(row["id"], row["sealed"]) for row in rows]
+
+    def list_sent(self, identity: str) -> None:
+        """Let go of a list that the upstream has."""
+        self._database.change("DELETE FROM list WHERE id = :id", id=identity)
+
+    def note_visit(self, trouble: str | None) -> None:
+        """Note that a visit to the upstream came to its end, or why not."""
+        self._database.change("UPDATE visit SET trouble = :trouble", trouble=trouble)
+
+    def in_the_way(self) -> str | None:
+        """Say why the last visit to the upstream did not come to its end."""
+        (row,) = self._database.rows("SELECT trouble FROM visit")
+        return None if row["trouble"] is None else str(row["trouble"])
 
     @contextmanager
     def visit(self, patience: float) -> Iterator[None]:
-        """Be the only one who visits the upstream, the service or a person; raises Interrupted while another one does.
-
-        A lock of SQLite in a file of its own: it ends with the process, however that ends.
-        """
-        with closing(
-            sqlite3.connect(self._path.with_name("visit.lock"), timeout=patience, isolation_level=None)
-        ) as lock:
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                raise Interrupted(
-                    "another visit to the upstream is under way", where="relay", hint="wait for it"
-                ) from error
+        """Be the only one who visits the upstream, the service or a person; raises Interrupted while another one does."""
+        with self._alone("visit", patience, "another visit to the upstream is under way"):
             yield
 
-    # How.
-
-    def _make(self, path: Path) -> None:
-        with self._transaction():
-            ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
-            if version == 0:
-                for step in _SCHEMA.split(";\n"):
-                    self._connection.execute(step)
-                self._connection.execute("PRAGMA user_version = 1")  # VERSION; a pragma takes no parameters
-            elif version != VERSION:
-                raise SchemaVersionError(
-                    "this relay's database is of another version",
-                    where=str(path),
-                    why=f"it is version {version}, and this program knows {VERSION}",
-                    hint="use the dbsync that made it",
-                )
+    @contextmanager
+    def taking(self, patience: float) -> Iterator[None]:
+        """Be the only process that takes bundles into the spool; raises Interrupted while another one does."""
+        with self._alone("taking", patience, "another dbsync takes bundles in here"):
+            yield
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock, _told(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+    def _alone(self, what: str, patience: float, busy: str) -> Iterator[None]:
+        """Hold a lock of SQLite in a file of its own: it ends with the process, however that ends."""
+        path = self._database.path.with_name(f"{what}.lock")
+        with told(path):
+            lock = sqlite3.connect(path, timeout=patience, isolation_level=None)
+        with closing(lock):
             try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk may have ended it already
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def _change(self, query: str, **values: object) -> int:
-        with self._lock, _told(self._path), closing(self._connection.execute(query, values)) as cursor:
-            return cursor.rowcount
-
-    def _rows(self, query: str, **values: object) -> list[sqlite3.Row]:
-        with self._lock, _told(self._path), closing(self._connection.cursor()) as cursor:
-            cursor.row_factory = sqlite3.Row
-            return cursor.execute(query, values).fetchall()
+                with told(path):
+                    lock.execute("BEGIN EXCLUSIVE")
+            except Interrupted as error:
+                raise Interrupted(busy, where="relay", hint="wait for it") from error
+            yield
 
     def _peers(self) -> list[Peer]:
-        return [_peer(row) for row in self._rows("SELECT * FROM peer ORDER BY name")]
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say what SQLite met in words that help: a disk that is full, another who writes, a disk that fails."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        kind = _KINDS.get(error.sqlite_errorcode & 0xFF, Unreachable)
-        raise kind("the relay's records were not kept or read", where=str(path), why=str(error)) from error
+        return [_peer(row) for row in self._database.rows("SELECT * FROM peer ORDER BY name")]
 
 
 def now() -> datetime:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import psycopg
 
-from dbsync.errors import NotAdmitted
+from dbsync.bundle.names import SealedName
+from dbsync.errors import FormatError, NotAdmitted, Refusal
 from dbsync.identity import registry
+from dbsync.identity.keys import PublicKeys, Signed, signer
 from dbsync.identity.registry import Peer, Role
 from dbsync.model.batch import Header
+
+
+class NotYet(Refusal):
+    """Something that comes before what it follows on is here: another stick, or another visit, may have that."""
+
+    missing: int | None = None
+    """The number of the batch that is not here, where it is one."""
 
 
 def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
@@ -16,27 +25,7 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
     A database is bound to the node that first brings changes of it. Otherwise a node could give out its own transactions
     for another's, and the other's would be dropped when they come: they would be here already.
     """
-    if peer.revoked_at is not None:
-        raise NotAdmitted(
-            f"{peer.name} is revoked here",
-            where=peer.name,
-            why=peer.revoked_why or "",
-            hint=f"dbsync nodes invite {peer.name}   (at the upstream: lets it come back with new keys)",
-        )
-    if peer.role is Role.UPSTREAM:
-        raise NotAdmitted(
-            f"{peer.name} is the upstream of this node",
-            where=peer.name,
-            why="changes go one way, toward the centre",
-            hint="dbsync nodes list   (shows who may bring changes here)",
-        )
-    if peer.role is Role.RELAY:
-        raise NotAdmitted(
-            f"{peer.name} is a relay, and has no changes of its own",
-            where=peer.name,
-            why="it carries what others sealed and signed",
-            hint="dbsync nodes list   (shows who may bring changes here)",
-        )
+    _expect_node(peer)
     if header.node != peer.name:
         raise NotAdmitted(
             f"{peer.name} brings a batch of {header.node}",
@@ -57,4 +46,59 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
             where=peer.name,
             why="a node is bound to its database; a restored or copied one stays the same, a new one does not",
             hint=f"dbsync nodes revoke {peer.name}   then invite it again   (at the upstream, if it got a new database)",
+        )
+
+
+def known_sender(connection: psycopg.Connection, key_id: str, file: str) -> Peer:
+    """Give whoever signed a file on a stick; raises NotAdmitted where nobody here has that key."""
+    peer = registry.sender_of_key(connection, key_id)
+    if peer is None:
+        raise NotAdmitted(
+            "its sender is not known here",
+            where=file,
+            why=f"no node here has the key {key_id}",
+            hint="dbsync nodes list   (shows who is); dbsync nodes invite NAME",
+        )
+    return peer
+
+
+def admit_paper(connection: psycopg.Connection, name: SealedName, signed: Signed) -> PublicKeys:
+    """Give the keys of the node that signed a sealed paper; raises NotAdmitted unless it is the one that its name says.
+
+    Raises FormatError for what is no signature; the signature itself is checked with these keys.
+    """
+    try:
+        key_id = signer(signed.signature)
+    except ValueError:
+        raise FormatError("it is not signed", where=name.file(), hint="let it be written again") from None
+    peer = known_sender(connection, key_id, name.file())
+    _expect_node(peer)
+    if peer.name != name.node or peer.keys is None:
+        raise NotAdmitted(
+            f"{peer.name} brings a paper of {name.node}", where=peer.name, why="a node speaks for itself only"
+        )
+    return peer.keys
+
+
+def _expect_node(peer: Peer) -> None:
+    if peer.revoked_at is not None:
+        raise NotAdmitted(
+            f"{peer.name} is revoked here",
+            where=peer.name,
+            why=peer.revoked_why or "",
+            hint=f"dbsync nodes invite {peer.name}   (at the upstream: lets it come back with new keys)",
+        )
+    if peer.role is Role.UPSTREAM:
+        raise NotAdmitted(
+            f"{peer.name} is the upstream of this node",
+            where=peer.name,
+            why="changes go one way, toward the centre",
+            hint="dbsync nodes list   (shows who may bring changes here)",
+        )
+    if peer.role is Role.RELAY:
+        raise NotAdmitted(
+            f"{peer.name} is a relay, and has no changes of its own",
+            where=peer.name,
+            why="it carries what others sealed and signed",
+            hint="dbsync nodes list   (shows who may bring changes here)",
         )

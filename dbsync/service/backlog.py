@@ -48,14 +48,14 @@ class LogStatus:
     compact_over: str | None
 
 
-def backlog(connection: psycopg.Connection, link: str, enough: int = COUNTED) -> Backlog:
-    """Count what is pending, or estimate it from ``enough`` changes on."""
+def backlog(connection: psycopg.Connection, link: str, enough: int = COUNTED, pages: int = SAMPLE_PAGES) -> Backlog:
+    """Count what is pending, or estimate it from ``enough`` changes on, by a sample of so many pages."""
     with connection.transaction():
         connection.execute(statement("retention", "by_index"))
         counted = _tables(connection, "pending", {"link": link, "enough": enough})
     if sum(table.changes for table in counted.values()) < enough:
         return Backlog(tables=counted, exact=True)
-    about = _tables(connection, "pending_about", {"link": link, "pages": SAMPLE_PAGES})
+    about = _tables(connection, "pending_about", {"link": link, "pages": pages})
     # What was counted is the oldest, and no less than that is there.
     return Backlog(
         tables={
@@ -67,6 +67,17 @@ def backlog(connection: psycopg.Connection, link: str, enough: int = COUNTED) ->
         },
         exact=False,
     )
+
+
+def count_pending(connection: psycopg.Connection, link: str) -> int | None:
+    """Count the changes that no receipt covers yet; None where nothing was shipped or the log cannot be read."""
+    try:
+        if connection.execute(statement("changelog", "link"), {"link": link}).fetchone() is None:
+            return None
+        waiting = backlog(connection, link)
+    except psycopg.Error:
+        return None  # not installed yet, or not for this role: the comparison does not need it
+    return sum(table.changes for table in waiting.tables.values())
 
 
 def log_status(connection: psycopg.Connection, link: str, retention: RetentionConfig) -> LogStatus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,25 @@ import psycopg
 from dbsync import schema
 from dbsync.apply import receipts
 from dbsync.apply.applier import Applier
-from dbsync.batch.codec import decode
+from dbsync.batch.codec import Limits, decode
 from dbsync.bundle import files
 from dbsync.bundle.enrolment import find_requests, remove_request
 from dbsync.bundle.find import Bundle, Left, find_bundles
-from dbsync.bundle.names import BundleName
+from dbsync.bundle.names import BundleName, certificate_name, lists_name, read_receipts_name
+from dbsync.bundle.papers import write_paper
 from dbsync.bundle.read import open_bundle
-from dbsync.bundle.receipts import Carried, write_receipts
+from dbsync.bundle.receipts import Carried, sign_receipts, write_receipts
 from dbsync.bundle.stream import Head
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, FormatError, IdentityConflict, NotAdmitted, Refusal
+from dbsync.errors import DbsyncError, FormatError, IdentityConflict, NotAdmitted
 from dbsync.identity import registry
-from dbsync.identity.keys import Keys
-from dbsync.identity.registry import Peer
+from dbsync.identity.keys import Keys, Signed
 from dbsync.model.batch import Batch, Header, Receipt
 from dbsync.postgres import connect, translated
-from dbsync.service.admission import admit
+from dbsync.service import lists
+from dbsync.service.admission import NotYet, admit, known_sender
+from dbsync.service.answering import Answered, Answering
+from dbsync.service.certificate import issue_newest
 from dbsync.statements import statement
 
 
@@ -55,11 +58,11 @@ class Imported:
     enrolled: tuple[str, ...]
     """Nodes that came in with their invitation's code."""
     brought: tuple[Brought, ...]
+    lists: tuple[lists.Brought, ...]
+    """Lists of checked boxes."""
+    answered: tuple[Answered, ...]
+    """Questions of nodes that compare themselves with what is here."""
     left: tuple[Left, ...]
-
-
-class NotYet(Refusal):
-    """A batch whose predecessor is not here: another stick may have it."""
 
 
 def bring_in(config: Config, folder: Path, *, beside: Collection[BundleName] = ()) -> Imported:
@@ -77,18 +80,32 @@ def bring_in(config: Config, folder: Path, *, beside: Collection[BundleName] = (
     ):
         schema.require(connection, "upstream")
         with translated("upstream"):
-            stick = Stick(applier=Applier(connection, config.policies), asking=asking, keys=keys)
             found = find_bundles(folder)
             left = list(found.left)
-            enrolled = tuple(_let_in(asking, folder, keys, left))
+            answering = Answering(connection=asking, keys=keys, folder=folder, left=left)
+            stick = Stick(
+                applier=Applier(connection, config.policies),
+                asking=asking,
+                keys=keys,
+                limits=Limits(payload=config.serve.payload_bytes, changes=config.serve.max_changes),
+                before=answering.before,
+            )
+            not_let_in: list[Left] = []
+            enrolled = tuple(_let_in(asking, folder, keys, not_let_in))
+            answering.begin()
             try:
                 brought = tuple(stick.bring((one for one in found.usable if one.name not in beside), left))
             except DbsyncError:
                 with suppress(DbsyncError):  # what was in the way first is told
                     stick.write_seen(folder, config.node.name)
                 raise
-            stick.write_receipts(folder, config.node.name)
-    return Imported(enrolled=enrolled, brought=brought, left=tuple(left))
+            boxes = tuple(lists.take_from_stick(asking, folder, keys, left))
+            answering.finish(stick.turn)
+            stick.write_receipts(folder, config.node.name, also={one.name.node for one in boxes})
+            left += [one for one in not_let_in if (folder / one.name).exists()]  # else another let it in meanwhile
+    return Imported(
+        enrolled=enrolled, brought=brought, lists=boxes, answered=tuple(answering.answered), left=tuple(left)
+    )
 
 
 def _let_in(connection: psycopg.Connection, folder: Path, keys: Keys, left: list[Left]) -> Iterator[str]:
@@ -169,10 +186,20 @@ def _size(bundle: Bundle) -> int:
 class Stick:
     """What is done with the bundles of one folder at their destination."""
 
-    def __init__(self, *, applier: Applier, asking: psycopg.Connection, keys: Keys) -> None:
+    def __init__(
+        self,
+        *,
+        applier: Applier,
+        asking: psycopg.Connection,
+        keys: Keys,
+        limits: Limits,
+        before: Callable[[Header], None] = lambda _: None,
+    ) -> None:
         self._applier = applier
+        self._before = before
         self._asking = asking
         self._keys = keys
+        self._limits = limits
         self.receipts: dict[str, dict[tuple[UUID, str], Carried]] = {}
         """By node, the newest of each life and link."""
 
@@ -180,7 +207,7 @@ class Stick:
         """Bring each in; what cannot be is put to ``left``."""
         for bundle in bundles:
             try:
-                with self._turn(bundle.name.node):
+                with self.turn(bundle.name.node):
                     brought = self.bring_one(bundle)
             except DbsyncError as error:
                 if error.try_again and not isinstance(error, files.Gone):
@@ -189,16 +216,36 @@ class Stick:
                 continue
             yield brought
 
-    def write_receipts(self, folder: Path, destination: str) -> None:
-        """Write the receipts of all nodes whose bundles were there: the newest, for another may write them as well."""
-        for node in self.receipts:
-            with self._turn(node):
+    def write_receipts(self, folder: Path, destination: str, also: Collection[str] = ()) -> None:
+        """Write the receipts of all nodes whose bundles or receipts were there: the newest, for another may write them as well.
+
+        What else is said to a node goes with them: a certificate, and which of its lists are here; to those named ``also`` too.
+        """
+        for node in sorted({*self.receipts, *_asking(folder), *also}):
+            with self.turn(node):
+                signed = lists.sign_arrived(self._asking, destination=destination, node=node, keys=self._keys)
+                if signed is not None:
+                    write_paper(folder / lists_name(node), signed, "the paper of lists was not written")
                 found = [self._newest(link, one) for link, one in receipts.newest(self._asking, node)]
+                if not found and node not in self.receipts:
+                    continue  # somebody else's
+                self._certify(folder, destination, node)
                 write_receipts(folder, destination=destination, node=node, receipts=found, keys=self._keys)
+
+    def sign_receipts(self, destination: str, node: str) -> Signed | None:
+        """Give the receipts of a node as they are carried to it; None where nothing of it is here."""
+        found = [self._newest(link, one) for link, one in receipts.newest(self._asking, node)]
+        return sign_receipts(destination=destination, node=node, receipts=found, keys=self._keys) if found else None
+
+    def _certify(self, folder: Path, destination: str, node: str) -> None:
+        """Write what whoever wipes a laptop wants to see; before the receipts, which a service waits for and reads at once."""
+        signed = issue_newest(self._asking, destination=destination, node=node, keys=self._keys)
+        if signed is not None:
+            write_paper(folder / certificate_name(node), signed, "the certificate was not written")
 
     def _newest(self, link: str, receipt: Receipt) -> Carried:
         """Give a receipt as it was made where that was here and now: then it says what went into quarantine."""
-        made = self.receipts[receipt.node].get((receipt.incarnation, link))
+        made = self.receipts.get(receipt.node, {}).get((receipt.incarnation, link))
         return (
             made if made is not None and made.receipt.number == receipt.number else Carried(link=link, receipt=receipt)
         )
@@ -209,7 +256,8 @@ class Stick:
             write_receipts(folder, destination=destination, node=node, receipts=list(found.values()), keys=self._keys)
 
     @contextmanager
-    def _turn(self, node: str) -> Iterator[None]:
+    def turn(self, node: str) -> Iterator[None]:
+        """Be the only one who brings in, or answers, what is of a node."""
         self._asking.execute(statement("receipts", "hold_stick"), {"node": node})
         try:
             yield
@@ -219,13 +267,13 @@ class Stick:
 
     def bring_one(self, bundle: Bundle) -> Brought:
         """Bring in one bundle: its batches in their order, each with its receipt."""
-        peer = self._sender(bundle)
+        peer = known_sender(self._asking, bundle.key_id, bundle.name.file())
         assert peer.keys is not None
         applied: list[int] = []
         known = changes = held = 0
         with open_bundle(bundle, own=self._keys, sender=peer.keys) as stream:
             for number, chunks in stream.batches():
-                batch = decode(chunks)
+                batch = decode(chunks, limits=self._limits)
                 _refuse_another(stream.head, number, batch.header)
                 admit(self._asking, peer, batch.header)
                 receipt = self._apply_next(batch, alone=not peer.passes_on)
@@ -239,17 +287,6 @@ class Stick:
             name=bundle.name, node=peer.name, applied=tuple(applied), known=known, changes=changes, held=held
         )
 
-    def _sender(self, bundle: Bundle) -> Peer:
-        peer = registry.sender_of_key(self._asking, bundle.key_id)
-        if peer is None:
-            raise NotAdmitted(
-                "its sender is not known here",
-                where=bundle.name.file(),
-                why=f"no node here has the key {bundle.key_id}",
-                hint="dbsync nodes list   (shows who is); dbsync nodes invite NAME",
-            )
-        return peer
-
     def _apply_next(self, batch: Batch, *, alone: bool) -> Receipt | None:
         """Apply a batch if it is the next one of its node; None for one that is here already."""
         header = batch.header
@@ -257,16 +294,19 @@ class Stick:
         reached = last.number if last else 0
         self._note(header, last)  # whatever becomes of this batch, the node is to know what is here
         if header.number > reached + 1:
-            raise NotYet(
+            early = NotYet(
                 f"batch {header.number} of {header.node} has to wait",
                 where=header.node,
                 why=f"batch {reached + 1} is not here yet",
                 hint="bring the stick that has it, or let the node export again: it writes all that is missing. If this database"
                 " was restored from a backup, let the node type with this stick: dbsync bundle receipts DIR --went-back",
             )
+            early.missing = reached + 1
+            raise early
         if header.number <= reached:
             self._pass_over(batch)
             return None
+        self._before(header)
         try:
             receipt = self._applier.apply(batch, alone=alone)
         except IdentityConflict:
@@ -300,6 +340,12 @@ class Stick:
                 why="it was cut anew and came by another way, or two databases send as the same node",
                 hint="let the node export again: it finds out which",
             )
+
+
+def _asking(folder: Path) -> Iterator[str]:
+    """Name the nodes whose receipts are in a folder: all may have arrived long ago, and what is above have come further."""
+    with files.told(folder, "the folder cannot be read"):
+        return iter([node for path in folder.iterdir() if (node := read_receipts_name(path.name)) is not None])
 
 
 def _refuse_another(head: Head, number: int, header: Header) -> None:

@@ -18,6 +18,7 @@ from dbsync.model.names import TableName
 from dbsync.postgres import connect, translated
 from dbsync.service.install import composed
 from dbsync.statements import statement
+from dbsync.tally import note_drifted
 
 PAUSE = 60.0
 """Seconds between two looks."""
@@ -43,6 +44,7 @@ class Care:
             return
         self._next = time.monotonic() + self._pause
         tables = drifted(config)
+        note_drifted(config.node.name, len(tables))
         if not tables:
             self._told = ()
             return
@@ -51,6 +53,7 @@ class Care:
         except DbsyncError as error:
             self._tell(tables, error)
             return
+        note_drifted(config.node.name, 0)
         log.info("triggers_renewed", tables=[str(table) for table in tables])
 
     def _tell(self, tables: tuple[TableName, ...], error: DbsyncError) -> None:

@@ -12,15 +12,18 @@ import psycopg
 
 from dbsync import schema
 from dbsync.apply import receipts
+from dbsync.bundle.names import certificate_name
+from dbsync.bundle.papers import read_paper
 from dbsync.changelog import lives
 from dbsync.config.fields import Route
 from dbsync.config.models import Config
-from dbsync.errors import IdentityConflict, Refusal
+from dbsync.errors import DbsyncError, IdentityConflict, NotAdmitted, Refusal, Unreachable
+from dbsync.identity import registry
 from dbsync.identity.certificate import Certificate, read_certificate, write_certificate
 from dbsync.identity.keys import Keys, Signed
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
-from dbsync.service import routes
+from dbsync.service import relays, routes
 from dbsync.service.backlog import Waiting, backlog
 from dbsync.service.node import Node
 from dbsync.statements import statement
@@ -37,11 +40,18 @@ class Certified:
     """Every change committed before this moment is in it, or in ``missing``."""
     missing: Mapping[str, Waiting]
     """Changes that the destination does not have, by table; none where it has everything."""
+    acknowledged: int = 0
+    """The last batch that has its receipt here."""
+
+    @property
+    def stale(self) -> bool:
+        """Say whether there is none for all that has its receipt: what came since the certificate, if any, is not in it."""
+        return (self.certificate.number if self.certificate else 0) < self.acknowledged
 
     @property
     def complete(self) -> bool:
         """Say whether the destination has every change, and none of them waits for somebody."""
-        return not self.missing and (self.certificate is None or self.certificate.waiting == 0)
+        return not self.missing and not self.stale and (self.certificate is None or self.certificate.waiting == 0)
 
 
 def issue(
@@ -79,43 +89,90 @@ def issue_here(config: Config, node: str) -> Signed:
     with connect(config.node.source, name="upstream") as connection:
         schema.require(connection, "upstream")
         with translated("upstream"):
-            life = connection.execute(statement("certificate", "newest_life"), {"node": node}).fetchone()
-            if life is None:
-                raise Refusal(f"nothing of {node} is here", where="upstream", hint="dbsync nodes list")
-            signed = issue(
-                connection, destination=config.node.name, node=node, incarnation=life[0], link=life[1], keys=keys
-            )
-    assert signed is not None
+            signed = issue_newest(connection, destination=config.node.name, node=node, keys=keys)
+    if signed is None:
+        raise Refusal(f"nothing of {node} is here", where="upstream", hint="dbsync nodes list")
     return signed
 
 
-def ask(config: Config) -> Certified:
-    """Ask the upstream for its certificate, and compare it with what this node has captured.
+def issue_newest(connection: psycopg.Connection, *, destination: str, node: str, keys: Keys) -> Signed | None:
+    """Certify what is here of a node, in the life in which it was heard of last; None where nothing is."""
+    life = connection.execute(statement("certificate", "newest_life"), {"node": node}).fetchone()
+    if life is None:
+        return None
+    return issue(connection, destination=destination, node=node, incarnation=life[0], link=life[1], keys=keys)
 
-    Raises Unreachable without a route, Refusal over a route on which nobody signs, IdentityConflict where the two remember
+
+def ask(config: Config, folder: Path | None = None) -> Certified:
+    """Get the upstream's certificate and compare it with what this node has captured.
+
+    It is asked for over the line; where there is none it is what a middleman or a stick last brought, or what is in ``folder``. Raises
+    Unreachable where it is not to be had now, Refusal over a route on which nobody signs, IdentityConflict where the two remember
     different pasts.
     """
-    if config.upstream.route is not Route.HTTPS:
-        raise Refusal(
-            "over this route nobody signs",
-            where=f"upstream {config.upstream.label}",
-            why="a certificate is signed by the destination's own dbsync",
-            hint=f"at the upstream: dbsync certificate {config.node.name}",
-        )
+    label = config.upstream.label
     with connect(config.node.source, name="source") as source:
         schema.require(source, "source")
         with translated("source"):
             node = nodes.read(source)
+            theirs = registry.pinned(source, label)
             until = source.execute(statement("certificate", "moment")).fetchone()
         assert until is not None
-        with routes.https(config, source) as (asking, theirs):
-            signed = asking.certificate(node.incarnation, config.upstream.label)
-        certificate = None if signed is None else read_certificate(signed, theirs)
+        if theirs is None or theirs.keys is None:
+            raise _unknown(config)
+        signed = _fetched(config, source, node, folder)
+        certificate = None if signed is None else read_certificate(signed, theirs.keys)
         with translated("source"):
             if certificate is not None:
-                _expect_ours(source, config.upstream.label, node, certificate)
-            missing = backlog(source, config.upstream.label).tables
-    return Certified(certificate=certificate, signed=signed, until=until[0], missing=missing)
+                _expect_ours(source, label, node, certificate)
+            reached = source.execute(statement("certificate", "acknowledged"), {"link": label}).fetchone()
+            missing = backlog(source, label).tables
+    return Certified(
+        certificate=certificate,
+        signed=signed,
+        until=until[0],
+        missing=missing,
+        acknowledged=reached[0] if reached else 0,
+    )
+
+
+def _unknown(config: Config) -> DbsyncError:
+    if config.upstream.route is not Route.DIRECT:
+        return NotAdmitted(
+            f"this node was never enrolled with {config.upstream.label}",
+            where=config.upstream.url,
+            hint=f"dbsync enrol URL CODE   (the code: dbsync nodes invite {config.node.name}, over there)",
+        )
+    return Refusal(
+        "over this route nobody signs",
+        where=f"upstream {config.upstream.label}",
+        why="a certificate is signed by the destination's own dbsync",
+        hint=f"at the upstream: dbsync certificate {config.node.name}",
+    )
+
+
+def _fetched(config: Config, source: psycopg.Connection, node: Node, folder: Path | None) -> Signed | None:
+    """Get it from where it is to be had now: the upstream itself, a middleman, a stick."""
+    route, label = config.upstream.route, config.upstream.label
+    if folder is None and route is Route.FILE:
+        folder = config.upstream.folder
+    if folder is not None and folder.is_dir():
+        return read_paper(folder / certificate_name(node.name), "the certificate was not read")
+    away: DbsyncError = Unreachable(
+        "there is no certificate to be had now",
+        where=f"upstream {label}",
+        why="the stick is not in" if folder is not None else "no line leads there",
+        hint="put the stick in, or: dbsync certificate --from DIR",
+    )
+    if route is Route.HTTPS and folder is None:
+        try:
+            with routes.https(config, source) as (asking, _):
+                return asking.certificate(node.incarnation, label)
+        except Unreachable as error:
+            away = error
+    for found in relays.certificates(config, source, node.name):
+        return found
+    raise away
 
 
 def _expect_ours(source: psycopg.Connection, link: str, node: Node, found: Certificate) -> None:

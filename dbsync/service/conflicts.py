@@ -19,10 +19,10 @@ from dbsync.config.models import Config
 from dbsync.errors import Refusal
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
-from dbsync.postgres import connect, primary, translated
+from dbsync.postgres import connect, let_server_notice, primary, translated
 from dbsync.service.quarantine import Leaves, matching, relations, table_of
 from dbsync.service.undo import Known, Step, Undo, plan
-from dbsync.silence import SILENCE, let_server_notice
+from dbsync.silence import SILENCE
 from dbsync.statements import statement
 
 LEDGER = sql.Identifier("dbsync", "conflict")
@@ -238,7 +238,7 @@ class Ledger:
 def ledger(config: Config, *, here: bool = False) -> Iterator[Ledger]:
     """Look at the upstream's ledger, or at that of this node's own database."""
     dsn, where = (config.node.source, "source") if here else (config.upstream.database, "upstream")
-    with connect(dsn, name=where) as connection:
+    with connect(dsn, name=where, pooled=not here) as connection:
         schema.require(connection, where)
         let_server_notice(connection, SILENCE)
         yield Ledger(connection=connection, where=where, config=config)

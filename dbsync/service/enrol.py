@@ -17,7 +17,9 @@ from dbsync.identity.registry import Peer, Role, pin, pinned
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.transport.enrol import enrol as ask
+from dbsync.transport.enrol import public_keys
 from dbsync.transport.line import Line
+from dbsync.transport.trust import Trust
 
 _PATIENCE = 30.0
 
@@ -47,14 +49,13 @@ def enrol(config: Config, url: str, code: str, *, replace: bool = False) -> Enro
     label = UpstreamConfig(url=url, name=config.upstream.name).label
     invitation = read_code(code)
     keys = Keys.load(Path(config.node.keys))
-    ca = Path(config.upstream.ca) if config.upstream.ca else None
     with connect(config.node.source, name="source") as source:
         schema.require(source, "source")
         with translated("source"):
             nodes.expect(nodes.read(source).name, config.node.name)
             if not replace:
                 _refuse_another(pinned(source, label), invitation, label)
-        with Line(url, silence=_PATIENCE, ca=ca) as line:
+        with Line(url, silence=_PATIENCE, trust=Trust(ca=config.upstream.ca)) as line:
             met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
         with translated("source"):
             pin(source, label, met.keys, replace=replace)
@@ -85,15 +86,22 @@ def enrol_with_relay(config: Config, url: str, code: str, *, replace: bool = Fal
         raise UsageError("that is no relay's address", where="URL", why=problem)
     invitation, keys = read_code(code), Keys.load(Path(config.node.keys))
     known = next((relay for relay in config.relays if relay.url.rstrip("/") == url.rstrip("/")), None)
-    ca = Path(known.ca) if known is not None and known.ca else None
+    ca = known.ca if known is not None else None
     with connect(config.node.source, name="source") as source:
         schema.require(source, "source")
-        with Line(url, silence=_PATIENCE, ca=ca) as line:
+        with Line(url, silence=_PATIENCE, trust=_trusted(url, ca, invitation)) as line:
             met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
         label = known.label if known is not None else RelayRoute(url=url, name=met.name).label
         with translated("source"):
             pin(source, label, met.keys, replace=replace, role=Role.RELAY)
     return Enrolled(label=label, name=met.name, key_id=met.keys.key_id)
+
+
+def _trusted(url: str, ca: str | None, invitation: Invitation) -> Trust:
+    """Say whom to tell the secret half of a code: whoever has the keys of the other half, or a certificate by an authority."""
+    if ca is not None or not url.startswith("https:"):
+        return Trust(ca=ca)
+    return Trust(keys=public_keys(url, silence=_PATIENCE, head=invitation.fingerprint_head))
 
 
 def _refuse_another(known: Peer | None, invitation: Invitation, label: str) -> None:

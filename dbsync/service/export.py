@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dbsync import traces
 from dbsync.batch.codec import encode
 from dbsync.bundle import files
 from dbsync.bundle.find import Bundle, Found, Left, find_bundles
-from dbsync.bundle.names import BundleName, read_name, receipts_name
+from dbsync.bundle.names import BundleName, certificate_name, lists_name, read_name, receipts_name
+from dbsync.bundle.papers import read_paper
 from dbsync.bundle.read import is_whole
 from dbsync.bundle.receipts import read_receipts
 from dbsync.bundle.write import VOLUME, remove_bundle, write_bundle
@@ -18,7 +20,9 @@ from dbsync.errors import FormatError, Interrupted, Refusal
 from dbsync.identity.keys import Keys
 from dbsync.model.batch import Batch
 from dbsync.postgres import translated
+from dbsync.service.comparing import Comparing
 from dbsync.service.held import HeldLink, held_link
+from dbsync.service.lists import Outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +36,16 @@ class Exported:
     """Batches whose receipts the stick had."""
     waiting: int
     """Batches without a receipt: they are on the stick now, those that were there before among them."""
+    lists: int
+    """Lists of checked boxes that are on the stick now and wait for the upstream's word."""
+    arrived: int
+    """Lists of which the stick says that the upstream has them."""
+    asked: bool
+    """Whether a question of a comparison is on the stick, and waits for its answer."""
+    answered: bool
+    """Whether the stick had the answer to the one before."""
     left: tuple[Left, ...]
-    """Receipts that were not used."""
+    """What the upstream is said to have written, and was not used; and what is in the way of a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +63,35 @@ class Export:
     def make(self, config: Config, *, limit: int = VOLUME) -> Exported:
         """Take the receipts, let go of what they are for, and write what is not there."""
         held, left = self.held, list[Left]()
-        acknowledged = self._take_home(left)
+        acknowledged, arrived = self._take_home(left), self._take_lists_home(left)
+        comparing = Comparing(config=config, held=held, keys=self.keys, stop=self.stop)
+        answered = comparing.take_home(self.folder, left)
         there = self._there()
-        counted = _Counted(held.outbox.batches(config.batch.max_changes, beside=there), self.stop)
-        paths = write_bundle(
-            self.folder,
-            held.head,
-            counted.encoded(),
-            recipients=[held.theirs.sealing, *config.upstream.recovery],
-            keys=self.keys,
-            limit=limit,
-        )
+        with comparing.asking(left) as asking:
+            until = asking.until if asking else None
+            batches = held.outbox.batches(config.batch.max_changes, beside=there, until=until)
+            counted = _Counted(batches, self.stop)
+            paths = write_bundle(
+                self.folder,
+                held.head,
+                counted.encoded(),
+                recipients=[held.theirs.sealing, *config.upstream.recovery],
+                keys=self.keys,
+                limit=limit,
+            )
+            comparing.write(asking, left)
+        asked = comparing.put_on(self.folder)
+        lists = self._lists.put_on(self.folder)
         return Exported(
             files=tuple(paths),
             batches=counted.batches,
             changes=counted.changes,
             acknowledged=acknowledged,
             waiting=held.outbox.waiting(),
+            lists=lists,
+            arrived=arrived,
+            asked=asked,
+            answered=answered,
             left=tuple(left),
         )
 
@@ -80,11 +104,31 @@ class Export:
             left.append(Left(name=receipts_name(held.node.name), why=str(error), hint=error.hint))
             return 0
         taken = held.take_home(receipts)
+        self._learn(left)
         arrived = {one.receipt.incarnation.hex[:8]: one.receipt.number for one in receipts if one.link == held.name}
         for bundle in self._own(find_bundles(self.folder)):
             if bundle.name.last <= arrived.get(bundle.name.life, 0):
                 remove_bundle(self.folder, bundle.name)
         return taken
+
+    @property
+    def _lists(self) -> Outgoing:
+        return _outgoing(self.held, self.keys)
+
+    def _take_lists_home(self, left: list[Left]) -> int:
+        try:
+            return _take_lists_home(self._lists, self.folder)
+        except FormatError as error:
+            left.append(Left(name=lists_name(self.held.node.name), why=str(error), hint=error.hint))
+            return 0
+
+    def _learn(self, left: list[Left]) -> None:
+        """Note what the stick tells of the tiers above."""
+        name = certificate_name(self.held.node.name)
+        try:
+            self.held.learn(read_paper(self.folder / name, "the certificate was not read"))
+        except FormatError as error:
+            left.append(Left(name=name, why=str(error), hint=error.hint))
 
     def _there(self) -> set[int]:
         """Say which batches of this life are on the stick as they should be; what is not whole leaves it.
@@ -138,7 +182,10 @@ class _Counted:
             for batch in self._batches:
                 self.batches += 1
                 self.changes += batch.header.changes
+                since = traces.now()
                 yield batch.header.number, self._chunks(batch)
+                with traces.of("export", batch.header, since=since):
+                    pass  # it is written by now
 
     def _chunks(self, batch: Batch) -> Iterator[bytes]:
         """Read from the source; what breaks there is told as it is."""
@@ -174,7 +221,27 @@ def go_back(config: Config, folder: Path) -> bool:
         return held.go_back(receipts)
 
 
-def receive(config: Config, folder: Path) -> int:
-    """Take the receipts for this node from a folder; give how many batches they acknowledge."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What a stick brought home."""
+
+    acknowledged: int
+    """Batches."""
+    arrived: int
+    """Lists of checked boxes."""
+
+
+def receive(config: Config, folder: Path) -> Received:
+    """Take what the upstream wrote for this node from a folder: receipts, and which lists it has."""
+    keys = Keys.load(Path(config.node.keys))
     with held_link(config) as held:
-        return held.take_home(read_receipts(folder, node=held.node.name, keys=held.theirs) or ())
+        acknowledged = held.take_home(read_receipts(folder, node=held.node.name, keys=held.theirs) or ())
+        return Received(acknowledged=acknowledged, arrived=_take_lists_home(_outgoing(held, keys), folder))
+
+
+def _outgoing(held: HeldLink, keys: Keys) -> Outgoing:
+    return Outgoing(connection=held.reader.connection, node=held.node.name, keys=keys, theirs=held.theirs)
+
+
+def _take_lists_home(own: Outgoing, folder: Path) -> int:
+    return own.take_home(read_paper(folder / lists_name(own.node), "the paper of lists was not read"))

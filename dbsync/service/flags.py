@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+from dbsync.pulse import PULSE
 
 SLICE = 0.05
 """Seconds between two looks at a flag while somebody waits for it."""
@@ -32,7 +38,23 @@ class Flag:
 
     def wait(self, seconds: float) -> bool:
         """Wait until it is up, or so long; say whether it is."""
+        PULSE.beat()
         end = time.monotonic() + seconds
         while not self._up and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, SLICE))
         return self._up
+
+
+@contextmanager
+def raised_by(flags: Mapping[signal.Signals, Flag]) -> Iterator[None]:
+    """While inside, signals raise flags; afterwards they do what they did before."""
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        flags[signal.Signals(number)].set()
+
+    before = {number: signal.signal(number, on_signal) for number in flags}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from dbsync import schema
 from dbsync.bundle.receipts import Carried
 from dbsync.bundle.stream import Head
@@ -16,11 +18,13 @@ from dbsync.changelog.reader import Reader
 from dbsync.config.models import Config
 from dbsync.errors import IdentityConflict, NotAdmitted
 from dbsync.identity import registry
-from dbsync.identity.keys import PublicKeys
+from dbsync.identity.certificate import read_certificate
+from dbsync.identity.keys import PublicKeys, Signed
 from dbsync.model.batch import Receipt
 from dbsync.postgres import connect, translated
 from dbsync.service import lives
 from dbsync.service.node import Node
+from dbsync.statements import statement
 
 PATIENCE = 5.0
 """Seconds in which a service that ships the same link right now may come to an end."""
@@ -78,6 +82,17 @@ class HeldLink:
             except IdentityConflict:
                 self.begin_life()
         return taken
+
+    def learn(self, certificate: Signed | None) -> None:
+        """Note what the tiers above have, from a certificate, by whatever way it came; one of another life tells nothing."""
+        if certificate is None:
+            return
+        found = read_certificate(certificate, self.theirs)
+        if (found.node, found.incarnation, found.link) != (self.node.name, self.node.incarnation, self.name):
+            return
+        noted = {"link": self.name, "above": Jsonb(dict(found.above))}
+        with translated("source"):
+            self.reader.connection.execute(statement("changelog", "note_above"), noted)
 
     def go_back(self, receipts: Iterable[Carried]) -> bool:
         """Go back to what the upstream has, where these receipts are all that it remembers; say whether it had lost anything.

@@ -13,7 +13,7 @@ import structlog
 
 from dbsync.bundle import files
 from dbsync.bundle.find import Found, find_bundles
-from dbsync.bundle.names import BundleName, read_request_name
+from dbsync.bundle.names import SIGNATURE, BundleName, Kind, read_request_name, read_sealed_name
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError
 from dbsync.service.bundles import Imported, bring_in
@@ -59,6 +59,8 @@ class Folder:
     path: Path
     _done: dict[BundleName, _Files] = field(default_factory=dict)
     """Bundles that were seen to the last byte, and what their files were."""
+    _taken: set[str] = field(default_factory=set)
+    """Sealed papers that were taken, by their files' names: each is written once."""
     _listed: object = None
     _next: float = 0.0
     """When what stays is worth another try, though nothing changed: its sender may be known by then."""
@@ -69,6 +71,7 @@ class Folder:
         try:
             if not self._is_here():
                 self._done.clear()
+                self._taken.clear()
                 self._listed = self._told = None
                 return
             self._look()
@@ -85,18 +88,27 @@ class Folder:
     def _look(self) -> None:
         found = find_bundles(self.path)
         now = self._stamps(found)
-        with files.told(self.path, "the folder cannot be read"):
-            asking = sorted(path.name for path in self.path.iterdir() if read_request_name(path.name))
+        asking = self._papers()
         listed = (tuple(now.items()), tuple(asking), found.left)
         if listed == self._listed and time.monotonic() < self._next:
             return
+        arrived = self._listed is None
         self._listed, self._next = listed, time.monotonic() + AGAIN
         beside = {name for name, stamp in now.items() if self._done.get(name) == stamp}
-        if len(beside) == len(now) and not asking:
+        if len(beside) == len(now) and not asking and not arrived:
             return
         done = bring_in(self.config, self.path, beside=beside)
         self._done.update({one.name: now[one.name] for one in done.brought if one.name in now})
+        self._taken.update(one.name.file() for one in done.lists)
+        self._taken.update(one.name.file() for one in done.answered)
         self._say(done)
+
+    def _papers(self) -> list[str]:
+        """Name what is there beside bundles and was not taken yet: requests, sealed papers that are finished."""
+        with files.told(self.path, "the folder cannot be read"):
+            names = {path.name for path in self.path.iterdir()}
+        finished = (name for name in names if _is_for_us(name) and name + SIGNATURE in names)
+        return sorted({name for name in names if read_request_name(name)} | set(finished) - self._taken)
 
     def _stamps(self, found: Found) -> dict[BundleName, _Files]:
         with files.told(self.path, "the folder cannot be read"):
@@ -114,6 +126,17 @@ class Folder:
                 changes=one.changes,
                 held=one.held,
             )
+        for box in done.lists:
+            if box.new:
+                log.info("list_kept", node=box.name.node, list=str(box.name.id))
+        for answered in done.answered:
+            if answered.new:
+                log.info(
+                    "comparison_answered",
+                    node=answered.name.node,
+                    tables=answered.tables,
+                    differing=answered.differing,
+                )
         for left in done.left:
             self._tell(left, "stick_left", file=left.name, reason=left.why, hint=left.hint)
 
@@ -122,3 +145,9 @@ class Folder:
         if str(what) != self._told:
             self._told = str(what)
             log.warning(event, folder=str(self.path), **said)
+
+
+def _is_for_us(name: str) -> bool:
+    """Say whether a file is a sealed paper that a node wrote."""
+    found = read_sealed_name(name)
+    return found is not None and found.kind is not Kind.ANSWER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,16 +14,20 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
+from dbsync import traces
 from dbsync.changelog.lives import Kind
 from dbsync.changelog.outbox import Outbox
 from dbsync.changelog.reader import Reader
-from dbsync.errors import IdentityConflict, LinkHalted
+from dbsync.errors import DbsyncError, IdentityConflict, LinkHalted
 from dbsync.model.batch import Cut, Receipt
 from dbsync.postgres import translated
+from dbsync.pulse import PULSE
+from dbsync.service.greeter import Greeter
 from dbsync.service.lives import Contact, Lives, begin
 from dbsync.service.node import Node
 from dbsync.service.pace import Pace
 from dbsync.statements import statement
+from dbsync.tally import Weighed, count_shipped
 from dbsync.transport.base import Transport
 
 CONTACTS = 4
@@ -45,6 +50,7 @@ class LinkState(StrEnum):
     AWAITED = "waits for the stick"
     WRITTEN = "written to the stick"
     FULL = "stick full"
+    BROKER_FULL = "broker full"
     UP_TO_DATE = "up to date"
 
 
@@ -64,8 +70,15 @@ class Link:
     """A batch that was recorded and has no receipt. It may be on its way into the upstream even now: nothing else may be
     sent under its number until it was refused."""
 
+    _greeter: Greeter = field(init=False)
+    _settled: bool = field(default=False, init=False)
+    """Something was shipped since the upstream heard how this node is, and nothing is left."""
+
     def __post_init__(self) -> None:
         self._pace = Pace(self.max_changes)
+        self._greeter = Greeter(
+            connection=self.reader.connection, transport=self.transport, node=self.node.name, link=self.name
+        )
 
     def settle(self, found_out: Kind = Kind.RESTORED) -> None:
         """Agree with the upstream on what it has, and finish the batch that a crash or a cut line left open.
@@ -129,11 +142,13 @@ class Link:
         wider: Cut | None = None
         alone = True
         while not stop():
+            since = traces.now()
             cut = wider or self._open or self._next_cut(self._pace.changes)
             if cut is None:
+                self._settled = self._settled or shipped > 0
                 break
             try:
-                self._deliver(cut)
+                self._deliver(cut, since)
             except LinkHalted as halted:
                 wider = self._wider(cut) if halted.waits_for_row else None
                 if wider is None:
@@ -154,6 +169,30 @@ class Link:
         waiting = self.transport.tend(self.node.lineage)
         above = self.transport.above(self.node.name, self.node.incarnation, self.name)
         self._leave_word("note_waiting", quarantined=Jsonb(dict(waiting)), above=Jsonb(dict(above)))
+        self._bring_lists()
+        self._greeter.greet_again(settled=self._settled)
+        self._settled = False
+
+    def _bring_lists(self) -> None:
+        """Bring the boxes that were checked here. One that the upstream does not take waits, and keeps no change waiting."""
+        with translated("source"):
+            if self.reader.connection.execute(statement("lists", "unsent")).fetchone() is None:
+                return
+        from dbsync.service import lists  # noqa: PLC0415 - it takes long to import, and few nodes check boxes
+
+        with translated("source"):
+            waiting = list(lists.unsent(self.reader.connection))
+        for identity, signed in waiting:
+            try:
+                self.transport.bring_list(signed)
+            except DbsyncError as error:
+                if error.try_again:
+                    raise
+                log.warning("list_refused", link=self.name, list=str(identity), reason=str(error))
+                continue
+            with translated("source"):
+                lists.sent(self.reader.connection, identity)
+            log.info("list_sent", link=self.name, list=str(identity))
 
     def meet(self) -> None:
         """Compare the clocks of both ends, leave word of the difference, and see how far away the upstream is."""
@@ -161,6 +200,8 @@ class Link:
         off = self.transport.meet(self._now)
         self._pace = Pace(self.max_changes, round_trip=time.monotonic() - begun)
         self._leave_word("note_clock", off=off)
+        self._greeter.clock_off = off
+        self._greeter.greet()
 
     def _now(self) -> datetime:
         with translated("source"):
@@ -184,15 +225,24 @@ class Link:
             self.reader.forget_further(cut)
             return self.reader.wider_cut(cut, size) if cut.ends_window else self.reader.next_cut(size)
 
-    def _deliver(self, cut: Cut) -> Receipt:
-        with self.reader.sending(cut) as batch:
-            begun = time.monotonic()
-            receipt = self.transport.deliver(batch)
-            self._pace.note(cut.changes, time.monotonic() - begun)
-        with translated("source"):
-            self.reader.acknowledge(cut, receipt)
-            self._open = self.reader.unfinished() if self._open is not None else None
+    def _deliver(self, cut: Cut, since: int) -> Receipt:
+        """Send a batch, and take its receipt; ``since`` is when it was begun to be read."""
+        with ExitStack() as around:
+            with self.reader.sending(cut) as batch:
+                told = around.enter_context(traces.of("ship", batch.header, since=since))
+                traces.past("read", since)
+                weighed, begun = Weighed(batch.payload), time.monotonic()
+                with traces.step("send"):
+                    receipt = self.transport.deliver(replace(batch, payload=weighed))
+                took = time.monotonic() - begun
+                self._pace.note(cut.changes, took)
+            told.note(bytes=weighed.size, held=receipt.held)
+            with traces.step("receipt"), translated("source"):
+                self.reader.acknowledge(cut, receipt)
+                self._open = self.reader.unfinished() if self._open is not None else None
         self.held = receipt.held > 0
+        PULSE.note_well()
+        count_shipped(batch.header, receipt, size=weighed.size, seconds=took)
         log.info("batch_applied", link=self.name, batch=cut.number, changes=cut.changes, transactions=cut.transactions)
         if receipt.held:
             log.warning(

@@ -16,7 +16,7 @@ import structlog
 
 from dbsync.changelog import lives
 from dbsync.changelog.lives import Event, Kind, WayBack
-from dbsync.changelog.reader import Position
+from dbsync.changelog.position import Position
 from dbsync.model.batch import Receipt
 from dbsync.postgres import translated
 from dbsync.service import node as nodes

@@ -19,8 +19,8 @@ from dbsync.config.models import Config
 from dbsync.errors import Refusal, UsageError
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
-from dbsync.postgres import connect, translated
-from dbsync.silence import SILENCE, let_server_notice
+from dbsync.postgres import connect, let_server_notice, translated
+from dbsync.silence import SILENCE
 from dbsync.statements import statement
 
 PATIENCE = 5.0
@@ -246,7 +246,7 @@ _EVERYTHING: dict[str, Any] = dict.fromkeys(("id", "behind", "state", "relations
 def desk(config: Config, *, here: bool = False) -> Iterator[Desk]:
     """Look at the upstream, or at this node's own database: at what other nodes sent into it."""
     dsn, where = (config.node.source, "source") if here else (config.upstream.database, "upstream")
-    with connect(dsn, name=where) as connection:
+    with connect(dsn, name=where, pooled=not here) as connection:
         schema.require(connection, where)
         let_server_notice(connection, SILENCE)
         yield Desk(connection=connection, where=where, config=config)

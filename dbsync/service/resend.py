@@ -61,7 +61,7 @@ def resend(config: Config, name: TableName, keys: Sequence[Key], *, with_parents
         table = _shipped(found.registry, name)
         with translated("source"), connection.transaction():
             nodes.read(connection)
-            places = _find(connection, table, found.catalog, list(dict.fromkeys(keys)))
+            places = find_rows(connection, table, found.catalog, list(dict.fromkeys(keys)))
             wanted: dict[TableName, set[Place]] = {name: set(places.values())}
             if with_parents:
                 _add_parents(connection, found.registry, found.catalog, wanted)
@@ -103,6 +103,27 @@ class Repair:
                 self.rows[table] += capture.log(self.connection, self.registry.tables[table], self.catalog, bite)
 
 
+def find_rows(
+    connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog, keys: Sequence[Key]
+) -> dict[Key, Place]:
+    """Find the rows of a registered table with some natural keys, or say why values are no keys of it."""
+    leaves = table.key.leaves()
+    wrong = next((key for key in keys if len(key) != len(leaves)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"a key of {table.name} has {len(leaves)} values, not {len(wrong)}",
+            why=f"they are, in this order: {', '.join(leaves)}",
+            hint=f"dbsync tables --match {table.name}   shows it",
+        )
+    try:
+        return capture.find(connection, table, catalog, keys)
+    except psycopg.DataError as error:
+        raise UsageError(
+            f"that is no key of {table.name}",
+            why=f"{primary(error)}; the values are, in this order: {', '.join(leaves)}",
+        ) from error
+
+
 @contextmanager
 def repairing(config: Config) -> Iterator[Repair]:
     """Open a repair of the source."""
@@ -120,26 +141,6 @@ def _shipped(registry: Registry, name: TableName) -> RegisteredTable:
     if table is None or table.mode is not Mode.SHIP:
         raise UsageError(f"{name} is not shipped, so none of its rows can be resent", hint="dbsync tables --registered")
     return table
-
-
-def _find(
-    connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog, keys: Sequence[Key]
-) -> dict[Key, Place]:
-    leaves = table.key.leaves()
-    wrong = next((key for key in keys if len(key) != len(leaves)), None)
-    if wrong is not None:
-        raise UsageError(
-            f"a key of {table.name} has {len(leaves)} values, not {len(wrong)}",
-            why=f"they are, in this order: {', '.join(leaves)}",
-            hint=f"dbsync tables --match {table.name}   shows it",
-        )
-    try:
-        return capture.find(connection, table, catalog, keys)
-    except psycopg.DataError as error:
-        raise UsageError(
-            f"that is no key of {table.name}",
-            why=f"{primary(error)}; the values are, in this order: {', '.join(leaves)}",
-        ) from error
 
 
 def _add_parents(

@@ -21,6 +21,7 @@ from dbsync.identity.registry import Role
 from dbsync.postgres import connect, translated
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.line import Line
+from dbsync.transport.trust import Trust
 
 PATH = "/v1/rotate"
 
@@ -30,7 +31,7 @@ class Place:
     """Somebody who knows this node by its key."""
 
     url: str
-    ca: str | None
+    trust: Trust
     keys: PublicKeys
 
 
@@ -69,11 +70,11 @@ def _places(config: Config, source: psycopg.Connection) -> Iterator[Place]:
     for relay in config.relays:
         peer = registry.pinned(source, relay.label, Role.RELAY)
         if peer is not None and peer.keys is not None:
-            yield Place(url=relay.url, ca=relay.ca, keys=peer.keys)
+            yield Place(url=relay.url, trust=Trust(ca=relay.ca, keys=peer.keys), keys=peer.keys)
     upstream = config.upstream
     peer = registry.pinned(source, upstream.label)
     if upstream.route is Route.HTTPS and peer is not None and peer.keys is not None:
-        yield Place(url=upstream.url, ca=upstream.ca, keys=peer.keys)
+        yield Place(url=upstream.url, trust=Trust(ca=upstream.ca), keys=peer.keys)
 
 
 def _find(config: Config, place: Place, old: Keys, new: Keys) -> None:
@@ -101,5 +102,5 @@ def _tell(config: Config, place: Place, old: Keys, new: Keys) -> None:
 
 @contextmanager
 def _line(config: Config, place: Place) -> Iterator[Line]:
-    with Line(place.url, silence=config.service.silence, ca=Path(place.ca) if place.ca else None) as line:
+    with Line(place.url, silence=config.service.silence, trust=place.trust) as line:
         yield line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import psycopg
 
@@ -14,16 +14,15 @@ from dbsync.apply.applier import Applier
 from dbsync.config.fields import Route
 from dbsync.config.models import Config
 from dbsync.errors import NotAdmitted, UsageError
-from dbsync.identity.keys import Keys, PublicKeys
-from dbsync.identity.registry import pinned
-from dbsync.postgres import connect, translated
+from dbsync.postgres import connect, let_server_notice, translated
 from dbsync.service.node import Node
-from dbsync.silence import let_server_notice
 from dbsync.transport.base import Transport
 from dbsync.transport.direct import Direct
-from dbsync.transport.exchange import Exchange
-from dbsync.transport.https import Https
-from dbsync.transport.line import Line
+
+if TYPE_CHECKING:
+    from dbsync.identity.keys import PublicKeys
+    from dbsync.transport.exchange import Exchange
+    from dbsync.transport.https import Https
 
 
 @contextmanager
@@ -38,8 +37,8 @@ def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterato
                 yield found
         case Route.FILE:
             raise UsageError("a stick is no line", where=config.upstream.url, hint="dbsync bundle export DIR")
-        case Route.NATS as later:
-            raise UsageError(f"the {later.value} route comes in a later version")
+        case Route.NATS:
+            raise UsageError("a broker is no line", where=config.upstream.url, why="it knows nothing of the upstream")
         case never:
             assert_never(never)
 
@@ -47,8 +46,9 @@ def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterato
 @contextmanager
 def _direct(config: Config, node: Node) -> Iterator[Transport]:
     silence = config.service.silence
+    application = f"dbsync {node.name}"
     with connect(
-        config.upstream.database, name="upstream", application=f"dbsync {node.name}", silence=silence
+        config.upstream.database, name="upstream", application=application, silence=silence, pooled=True
     ) as upstream:
         schema.require(upstream, "upstream")
         with translated("upstream"):
@@ -60,6 +60,21 @@ def _direct(config: Config, node: Node) -> Iterator[Transport]:
 @contextmanager
 def https(config: Config, source: psycopg.Connection) -> Iterator[tuple[Https, PublicKeys]]:
     """Open the https route, and give the keys that are pinned for it."""
+    from dbsync.transport.https import Https  # noqa: PLC0415 - HTTP takes long to import, and other routes need none
+
+    with exchange(config, source) as found:
+        yield Https(found), found.theirs
+
+
+@contextmanager
+def exchange(config: Config, source: psycopg.Connection) -> Iterator[Exchange]:
+    """Open a line to the upstream that this node was enrolled with."""
+    from dbsync.identity.keys import Keys  # noqa: PLC0415 - see https
+    from dbsync.identity.registry import pinned  # noqa: PLC0415
+    from dbsync.transport.exchange import Exchange  # noqa: PLC0415
+    from dbsync.transport.line import Line  # noqa: PLC0415
+    from dbsync.transport.trust import Trust  # noqa: PLC0415
+
     upstream = config.upstream
     with translated("source"):
         peer = pinned(source, upstream.label)
@@ -71,5 +86,5 @@ def https(config: Config, source: psycopg.Connection) -> Iterator[tuple[Https, P
             hint=f"dbsync enrol {upstream.url} CODE   (the code: dbsync nodes invite {config.node.name}, over there)",
         )
     keys = Keys.load(Path(config.node.keys))
-    with Line(upstream.url, silence=config.service.silence, ca=Path(upstream.ca) if upstream.ca else None) as line:
-        yield Https(Exchange(line=line, keys=keys, theirs=peer.keys)), peer.keys
+    with Line(upstream.url, silence=config.service.silence, trust=Trust(ca=upstream.ca)) as line:
+        yield Exchange(line=line, keys=keys, theirs=peer.keys)

@@ -10,6 +10,8 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from dbsync import schema
+from dbsync.alerts import kept as alerts
+from dbsync.alerts.kept import Kept
 from dbsync.capture import install as capture
 from dbsync.capture.install import TriggerState
 from dbsync.catalog.inspect import inspect
@@ -87,6 +89,8 @@ class Status:
     """What happened to this database or its upstream in the last days."""
     waiting_here: int = 0
     """Changes of other nodes that wait in this database's own quarantine."""
+    alerts: tuple[Kept, ...] = ()
+    """What stands, as somebody was told of it, where somebody is to be."""
 
     @property
     def pending(self) -> int:
@@ -110,17 +114,20 @@ def status(config: Config) -> Status:
     with connect(config.node.source, name="source") as connection:
         schema.require(connection, "source")
         with translated("source"):
-            node = nodes.read(connection)
-            link, held = _link(connection, config.upstream.label)
-            waiting = backlog(connection, config.upstream.label)
-            today = {
-                str(row[0]): int(str(row[1])) for row in _rows(connection, "retention", "shipped_today", link.name)
-            }
-            log = log_status(connection, link.name, config.retention)
-            states = _trigger_states(config, connection)
-            happened = events(connection, EVENT_DAYS)
-            here = connection.execute(statement("service", "waiting_here")).fetchone()
-            now = connection.execute("SELECT clock_timestamp()").fetchone()
+            return read(connection, config, trigger_states(config, connection))
+
+
+def read(connection: psycopg.Connection, config: Config, states: Mapping[TableName, str]) -> Status:
+    """Gather the status in a session of the node's own database; ``states`` are those of the triggers, which take longest to tell."""
+    node = nodes.read(connection)
+    link, held = _link(connection, config.upstream.label)
+    waiting = backlog(connection, config.upstream.label)
+    today = {str(row[0]): int(str(row[1])) for row in _rows(connection, "retention", "shipped_today", link.name)}
+    log = log_status(connection, link.name, config.retention)
+    happened = events(connection, EVENT_DAYS)
+    here = connection.execute(statement("service", "waiting_here")).fetchone()
+    standing = alerts.kept(connection) if config.alerts.hooks else ()
+    now = connection.execute("SELECT clock_timestamp()").fetchone()
     names = {qualified(table): table for table in states}
     names.update({relation: _name(relation) for relation in (*waiting.tables, *held) if relation not in names})
     return Status(
@@ -142,6 +149,7 @@ def status(config: Config) -> Status:
         now=now[0] if now else datetime.now(UTC),
         events=happened,
         waiting_here=here[0] if here else 0,
+        alerts=standing,
     )
 
 
@@ -177,7 +185,7 @@ def _rows(connection: psycopg.Connection, file: str, name: str, link: str) -> li
         return list(cursor.execute(statement(file, name), {"link": link}).fetchall())
 
 
-def _trigger_states(config: Config, connection: psycopg.Connection) -> dict[TableName, str]:
+def trigger_states(config: Config, connection: psycopg.Connection) -> dict[TableName, str]:
     """Compare the triggers with the configuration; with a configuration that no longer fits, show them all the same."""
     catalog = inspect(connection)
     registry, _ = register(config, catalog)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from dbsync.bundle import files
-from dbsync.bundle.names import receipts_name
+from dbsync.bundle import files, sealed
+from dbsync.bundle.names import Kind, lists_name, receipts_name
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, Exhausted, Interrupted
 from dbsync.identity.keys import Keys
+from dbsync.postgres import translated
+from dbsync.service.comparison import Store
 from dbsync.service.export import Export, Exported
 from dbsync.service.held import HeldLink
 from dbsync.service.link import LinkState
+from dbsync.service.way import Seen
+from dbsync.tally import count_carried
 from dbsync.verify.words import counted
 
 LOOK = 1.0
@@ -25,20 +30,6 @@ AGAIN = 60.0
 """Seconds between two writings onto a stick that stays: each makes files of its own."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a look came to, in words for ``status``."""
-
-    state: LinkState
-    reason: str | None = None
-    changes: int = 0
-    """Written now."""
-    acknowledged: int = 0
-    """Batches whose receipts were there."""
-    trouble: DbsyncError | None = None
-    """What is wrong with the stick."""
 
 
 @dataclass(kw_only=True)
@@ -51,6 +42,8 @@ class Sticks:
     """Batches without a receipt, when a stick was last here."""
     _files: dict[object, bool] = field(default_factory=dict)
     _receipts: object = None
+    _wish: datetime | None = None
+    """The comparison that was to be begun at the last look."""
     _next: float = 0.0
     _visit: float = 0.0
     _seen: Seen | None = None
@@ -95,9 +88,11 @@ class Sticks:
 
     def look(self, held: HeldLink) -> Seen:
         """Take receipts and write what is new, unless that was done a moment ago. Trouble of the stick is no error here."""
-        receipts = self._stamp(held)
-        if self._seen is not None and receipts == self._receipts and time.monotonic() < self._next:
+        receipts, wish = self._stamp(held), self._wished(held)
+        new = receipts != self._receipts or wish not in (None, self._wish)
+        if self._seen is not None and not new and time.monotonic() < self._next:
             return self._seen
+        self._wish = wish
         keys = Keys.load(Path(self.config.node.keys))
         try:
             done = Export(folder=self.folder, keys=keys, held=held, seen=self._files, stop=self.stop).make(self.config)
@@ -133,12 +128,16 @@ class Sticks:
 
     def _done(self, done: Exported) -> Seen:
         link = self.config.upstream.label
-        if not done.waiting:
+        batches = done.waiting and counted(done.waiting, "batch", "batches")
+        lists = done.lists and counted(done.lists, "list of a checked box", "lists of checked boxes")
+        receipts = " and ".join(found for found in (batches, lists) if found)
+        outstanding = [f"receipt outstanding for {receipts}"] if receipts else []
+        outstanding += ["answer outstanding to a comparison"] if done.asked else []
+        if not outstanding:
             return Seen(state=LinkState.UP_TO_DATE, acknowledged=done.acknowledged)
-        batches = counted(done.waiting, "batch", "batches")
         return Seen(
             state=LinkState.WRITTEN,
-            reason=f"receipt outstanding for {batches}: take the stick to {link}, and bring it back",
+            reason=f"{', '.join(outstanding)}: take the stick to {link}, and bring it back",
             changes=done.changes,
             acknowledged=done.acknowledged,
         )
@@ -147,18 +146,34 @@ class Sticks:
         link = self.config.upstream.label
         if done.acknowledged:
             log.info("receipts_taken", link=link, batches=done.acknowledged)
+        if done.arrived:
+            log.info("lists_arrived", link=link, lists=done.arrived)
         if done.files:
+            count_carried(self.config.node.name, link, "stick", done.changes)
             log.info("stick_written", link=link, batches=done.batches, changes=done.changes)
         for left in done.left:
             log.warning("receipts_refused", link=link, file=left.name, reason=left.why, hint=left.hint)
 
     def _stamp(self, held: HeldLink) -> object:
-        """Say which receipts are there, without reading them."""
+        """Say which papers of the upstream are there, without reading them."""
+        node = held.node.name
         try:
-            found = (self.folder / receipts_name(held.node.name)).stat(follow_symlinks=False)
-        except OSError:  # none, or none that can be read: that is found out
-            return None
-        return found.st_size, found.st_mtime_ns
+            answers = [name.file() for name in sealed.found(self.folder, Kind.ANSWER, node)]
+        except DbsyncError:  # as below
+            answers = []
+        return tuple((name, _stamp(self.folder / name)) for name in (receipts_name(node), lists_name(node), *answers))
+
+    def _wished(self, held: HeldLink) -> datetime | None:
+        with translated("source"):
+            return Store(connection=held.reader.connection, link=held.name).wish()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat(follow_symlinks=False)
+    except OSError:  # none, or none that can be read: that is found out
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _full(error: Exhausted) -> str:

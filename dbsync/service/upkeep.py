@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import psycopg
@@ -11,7 +12,7 @@ from dbsync import schema
 from dbsync.changelog.compact import compact, prepare
 from dbsync.changelog.purge import Purge, is_at_home, live, size
 from dbsync.config.models import Config, RetentionConfig
-from dbsync.errors import Interrupted
+from dbsync.errors import DbsyncError, Interrupted
 from dbsync.postgres import connect, translated
 
 BUSY = 1.0
@@ -89,6 +90,19 @@ class Upkeep:
             return
         self._left = live(connection, link).waiting_bytes
         log.info("backlog_compacted", link=link, before=done.changes_before, after=done.changes_after)
+
+
+def keep_small(config: Config, ended: threading.Event) -> None:
+    """Do what a service does for the log beside shipping, where none is at work; what is in the way is told once."""
+    upkeep, told = Upkeep(), ""
+    while not ended.wait(BUSY):
+        try:
+            upkeep.tidy(config)
+            told = ""
+        except DbsyncError as error:
+            if str(error) != told:
+                told = str(error)
+                log.warning("log_not_tidied", reason=told)
 
 
 def _purge(connection: psycopg.Connection, retention: RetentionConfig) -> Purge:

@@ -61,7 +61,7 @@ def install(config: Config, *, here: bool = False) -> Installed:
     ``here`` means this node's own database, as the upstream of those who bring it their changes.
     """
     database = _database(config, here=here)
-    with connect(database, name="upstream") as connection:
+    with connect(database, name="upstream", pooled=not here) as connection:
         changed = schema.upgrade(database, "upstream")
         with translated("upstream"):
             before = missing(connection, config)
@@ -75,7 +75,7 @@ def install(config: Config, *, here: bool = False) -> Installed:
 def plan(config: Config, *, here: bool = False) -> Iterator[str]:
     """Give the SQL that :func:`install` would run, and run none of it to stay."""
     with (
-        connect(_database(config, here=here), name="upstream") as connection,
+        connect(_database(config, here=here), name="upstream", pooled=not here) as connection,
         translated("upstream"),
         connection.transaction(force_rollback=True),
     ):

@@ -14,6 +14,7 @@ from dbsync.errors import (
     Interrupted,
     LinkHalted,
     NotAdmitted,
+    OtherVersion,
     Refusal,
     Unreachable,
 )
@@ -65,6 +66,8 @@ def refusal(came: Came, where: str) -> DbsyncError:
         why=plain(said, "why"),
         hint=plain(said, "hint") or (_ASK if kind is NotAdmitted else ""),
     )
+    if isinstance(error, NotAdmitted):
+        error.revoked = word == "revoked"
     if isinstance(error, LinkHalted):
         error.waits_for_row = said.get("waits_for_row") is True
     return _with_pause(error, came)
@@ -107,7 +110,7 @@ def hearsay(came: Came, where: str) -> DbsyncError:
 def _other(came: Came, where: str) -> DbsyncError:
     status = came.answer.status_code
     if status in {404, 405}:
-        return Unreachable(
+        return OtherVersion(
             "the upstream's dbsync is of another version", where=where, why=f"status {status}", hint="upgrade the older"
         )
     return _with_pause(Unreachable("the upstream cannot answer now", where=where, why=f"status {status}"), came)

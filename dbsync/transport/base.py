@@ -1,13 +1,17 @@
-"""What every transport can do, and what it delivers to."""
+"""What every line can do, and what it delivers to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from dbsync.model.batch import Batch, Receipt
+from dbsync.model.greeting import Greeting
+
+if TYPE_CHECKING:
+    from dbsync.identity.keys import Signed
 
 
 class Memory(Protocol):
@@ -22,7 +26,7 @@ class Memory(Protocol):
 
 
 class Transport(Memory, Protocol):
-    """A route to an upstream."""
+    """A line to an upstream: each batch is answered by its receipt. What carries otherwise is a :class:`dbsync.service.way.Way`."""
 
     def deliver(self, batch: Batch) -> Receipt:
         """Bring a batch there and its receipt back. A batch that is there already gives its old receipt.
@@ -36,12 +40,20 @@ class Transport(Memory, Protocol):
         """Compare the clocks: give by how many seconds ``now`` is ahead of the other side, which remembers it."""
         ...
 
+    def greet(self, node: str, greeting: Greeting) -> None:
+        """Tell how this node is. Raises OtherVersion where the other side does not listen to that."""
+        ...
+
     def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
         """Say up to which batch of one life of a node each tier above has everything; None where it cannot be told."""
         ...
 
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Let what waits in quarantine be tried again; give how many changes of a node wait still, by table."""
+        ...
+
+    def bring_list(self, signed: Signed) -> None:
+        """Bring a box that was checked here; bringing it again changes nothing."""
         ...
 
 
@@ -63,10 +75,18 @@ class Destination(Protocol):
         """Tell the time there."""
         ...
 
+    def keep_greeting(self, node: str, greeting: Greeting) -> None:
+        """Keep how a node is, as it says."""
+        ...
+
     def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
         """Say up to which batch of one life of a node each tier above has everything; None where it cannot be told."""
         ...
 
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Try again what may go now; give the changes of a node that wait still, by table."""
+        ...
+
+    def keep_list(self, signed: Signed) -> None:
+        """Keep a box that was checked at a node."""
         ...

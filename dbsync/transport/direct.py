@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dbsync.model.batch import Batch, Receipt
+from dbsync.model.greeting import Greeting
 from dbsync.postgres import translated
 from dbsync.transport.base import Destination
+
+if TYPE_CHECKING:
+    from dbsync.identity.keys import Signed
 
 
 class Direct:
@@ -37,6 +42,11 @@ class Direct:
         self._destination.clock_off = off
         return off
 
+    def greet(self, node: str, greeting: Greeting) -> None:
+        """Let the destination keep it."""
+        with translated("upstream"):
+            self._destination.keep_greeting(node, greeting)
+
     def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:
         """Ask the destination what the tiers above it have."""
         with translated("upstream"):
@@ -46,3 +56,8 @@ class Direct:
         """Let the destination tend its quarantine."""
         with translated("upstream"):
             return self._destination.tend(lineage)
+
+    def bring_list(self, signed: Signed) -> None:
+        """Let the destination keep it."""
+        with translated("upstream"):
+            self._destination.keep_list(signed)

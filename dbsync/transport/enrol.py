@@ -13,11 +13,14 @@ import orjson
 from dbsync.errors import DbsyncError, FormatError, Refusal
 from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.messages import Request, sign_request, verify_answer
+from dbsync.identity.rotation import Succession
 from dbsync.transport.answers import hearsay, members, plain
 from dbsync.transport.exchange import JSON, their_time
 from dbsync.transport.line import Came, Line
+from dbsync.transport.trust import Trust
 
 PATH = "/v1/enrol"
+KEYS_PATH = "/v1/keys"
 _NEW_CODE = "ask the upstream's operator for a new code: dbsync nodes invite NAME"
 
 
@@ -31,13 +34,14 @@ class Met:
 
 
 def enrol(line: Line, keys: Keys, *, name: str, secret: bytes, head: bytes) -> Met:
-    """Hand over the secret half of a code and our keys; believe the answer only by the keys of the other half.
+    """Hand over the secret half of a code, sealed for the keys of its other half, and our keys; believe nobody else's answer.
 
     Raises Unreachable without a route, and Refusal where the code is not taken or somebody else answers.
     """
+    theirs = _asked_keys(line, head)
     said = {
         "name": name,
-        "code": base64.b32encode(secret).decode("ascii"),
+        "code": base64.b64encode(theirs.seal(secret)).decode("ascii"),
         "signing": keys.public.signing,
         "sealing": keys.public.sealing,
     }
@@ -47,6 +51,44 @@ def enrol(line: Line, keys: Keys, *, name: str, secret: bytes, head: bytes) -> M
     if there is not None:
         came = _ask(line, keys, body, to, there - line.now())
     return _met(came, head, line.url)
+
+
+def public_keys(url: str, *, silence: float, head: bytes) -> PublicKeys:
+    """Ask whoever is there for his public keys, and believe them if they are those that a code stands for.
+
+    Nothing secret is said, so that whoever else is there learns nothing.
+    """
+    with Line(url, silence=silence, trust=Trust(anybody=True)) as line:
+        return _asked_keys(line, head)
+
+
+def own_keys(line: Line) -> PublicKeys:
+    """Ask whoever is there for his public keys. Nobody has proved anything: they are good for looking up who it may be."""
+    came = line.send(Request(method="GET", url=f"{line.url}{KEYS_PATH}"), b"")
+    found = _their_keys(members(came.body))
+    if found is None:
+        raise hearsay(came, line.url)
+    return found
+
+
+def own_successions(line: Line) -> list[Succession]:
+    """Ask whoever is there which keys of before his own have taken the place of. Nothing of it is believed yet."""
+    came = line.send(Request(method="GET", url=f"{line.url}{KEYS_PATH}/before"), b"")
+    try:
+        return [
+            Succession(
+                old=one["old"], signature=base64.b64decode(one["signature"]), proof=base64.b64decode(one["proof"])
+            )
+            for one in members(came.body)["successions"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        return []  # he is older than this
+
+
+def _asked_keys(line: Line, head: bytes) -> PublicKeys:
+    found = own_keys(line)
+    _refuse_other(found, head, line.url)
+    return found
 
 
 def _ask(line: Line, keys: Keys, body: bytes, to: str, ahead: timedelta) -> Came:
@@ -63,6 +105,15 @@ def _met(came: Came, head: bytes, where: str) -> Met:
     found = _their_keys(said)
     if found is None:
         raise hearsay(came, where)
+    _refuse_other(found, head, where)
+    try:
+        verify_answer(came.answer, came.body, found)
+    except FormatError:
+        raise hearsay(came, where) from None
+    return Met(name=plain(said, "name"), keys=found)
+
+
+def _refuse_other(found: PublicKeys, head: bytes, where: str) -> None:
     if found.fingerprint[: len(head)] != head:
         raise Refusal(
             "somebody else answers at this address",
@@ -70,11 +121,6 @@ def _met(came: Came, head: bytes, where: str) -> Met:
             why="its keys are not those that the code stands for: the code is another server's, or the line is tapped",
             hint=f"look at the address and the code; {_NEW_CODE}",
         )
-    try:
-        verify_answer(came.answer, came.body, found)
-    except FormatError:
-        raise hearsay(came, where) from None
-    return Met(name=plain(said, "name"), keys=found)
 
 
 def _their_keys(said: Mapping[str, Any]) -> PublicKeys | None:

@@ -43,13 +43,11 @@ class Exchange:
         patience: float | None = None,
     ) -> Mapping[str, Any]:
         """Ask, and give the JSON of the answer. Raises what stands in the way, or what the upstream says against it."""
-        url = f"{self.line.url}{path}{'?' + urlencode(query) if query else ''}"
-        came = self._once(method, url, body, kind, patience)
-        if self._set_clock(came):
-            came = self._once(method, url, body, kind, patience)
-        if not 200 <= came.answer.status_code < 300:  # noqa: PLR2004 - success, as HTTP has it
-            raise refusal(came, self.line.url)
-        return members(came.body)
+        return members(self._answered(method, _address(path, query), body, kind, patience))
+
+    def fetch(self, path: str, *, query: Mapping[str, str] | None = None) -> bytes:
+        """Ask for something that is no JSON, and give its bytes. Raises as :meth:`ask` does."""
+        return self._answered("GET", _address(path, query), b"", JSON, None)
 
     def signed(self, said: Mapping[str, Any]) -> Signed | None:
         """Read an answer that holds something signed: None where there is nothing yet. Nothing of it is believed yet."""
@@ -61,6 +59,15 @@ class Exchange:
             raise Unreachable(
                 "the answer makes no sense", where=self.line.url, why="it does not give what it signed"
             ) from None
+
+    def _answered(self, method: str, address: str, body: bytes, kind: str, patience: float | None) -> bytes:
+        url = self.line.url + address
+        came = self._once(method, url, body, kind, patience)
+        if self._set_clock(came):
+            came = self._once(method, url, body, kind, patience)
+        if not 200 <= came.answer.status_code < 300:  # noqa: PLR2004 - success, as HTTP has it
+            raise refusal(came, self.line.url)
+        return came.body
 
     def _once(self, method: str, url: str, body: bytes, kind: str, patience: float | None) -> Came:
         request = Request(method=method, url=url, headers=folded({"Content-Type": kind}))
@@ -79,6 +86,10 @@ class Exchange:
             return False
         self.ahead = there - self.line.now()
         return True
+
+
+def _address(path: str, query: Mapping[str, str] | None) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def their_time(came: Came) -> datetime | None:

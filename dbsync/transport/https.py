@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,9 @@ from dbsync.batch.codec import encode
 from dbsync.batch.header import HASH_BYTES
 from dbsync.errors import Interrupted, Unreachable
 from dbsync.identity.keys import Signed
+from dbsync.identity.lists import seal_list
 from dbsync.model.batch import Batch, Header, Receipt
+from dbsync.model.greeting import Greeting
 from dbsync.transport.exchange import Exchange, moment
 from dbsync.transport.parts import Parts
 
@@ -75,6 +78,22 @@ class Https:
         self._exchange.ask("POST", "/v1/clock", orjson.dumps({"off": off}))
         return off
 
+    def greet(self, node: str, greeting: Greeting) -> None:  # noqa: ARG002 - told by the key
+        """Tell it; the upstream knows by the key of which node."""
+        carried = [
+            {"relay": one.relay, "changes": one.changes, "since": one.since.isoformat()} for one in greeting.carried
+        ]
+        said = {
+            "program": greeting.program,
+            "schema": greeting.schema,
+            "clock_off": greeting.clock_off,
+            "pending": greeting.pending,
+            "exact": greeting.exact,
+            "oldest": None if greeting.oldest is None else greeting.oldest.isoformat(),
+            "carried": carried,
+        }
+        self._exchange.ask("POST", "/v1/greeting", orjson.dumps(said))
+
     def above(self, node: str, incarnation: UUID, link: str) -> Mapping[str, int | None]:  # noqa: ARG002 - told by the key
         """Ask the upstream what the tiers above it have; it knows by the key which node asks."""
         asked = {"incarnation": str(incarnation), "link": link}
@@ -95,6 +114,10 @@ class Https:
         """Ask for a certificate of what is there of one life of this node; None before its first batch."""
         asked = {"incarnation": str(incarnation), "link": link}
         return self._exchange.signed(self._exchange.ask("GET", "/v1/certificate", query=asked))
+
+    def bring_list(self, signed: Signed) -> None:
+        """Bring it sealed, as a relay does."""
+        bring_list(self._exchange, seal_list(signed, self._exchange.theirs))
 
     @property
     def _patience(self) -> float:
@@ -153,6 +176,11 @@ class Https:
             why=why,
             hint="dbsync of both ends may have to be of one version",
         )
+
+
+def bring_list(exchange: Exchange, sealed: bytes) -> None:
+    """Bring a sealed list to the upstream that it was sealed for."""
+    exchange.ask("POST", "/v1/lists", orjson.dumps({"sealed": base64.b64encode(sealed).decode("ascii")}))
 
 
 def _answers(receipt: Receipt, header: Header, digest: bytes) -> bool:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -16,10 +15,11 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from dbsync import __version__
+from dbsync import __version__, certificates
 from dbsync.errors import ConfigError
 from dbsync.identity.messages import Answer, Request, folded
-from dbsync.transport.trouble import endless, explain
+from dbsync.transport.trouble import endless, explain, is_of_certificate
+from dbsync.transport.trust import AUTHORITIES, Trust
 
 CONNECT = 15.0
 """Seconds until a connection stands; then nobody is there."""
@@ -45,37 +45,42 @@ class Came:
 class Line:
     """The way to one server; honours HTTPS_PROXY, NO_PROXY and the system's certificate authorities. Close it after use.
 
-    ``silence`` is how many seconds no byte may come or go, ``ca`` a file with certificate authorities to believe instead.
+    ``silence`` is how many seconds no byte may come or go, ``connect`` how many until somebody is there. ``trust`` says whose
+    certificates are believed.
     """
 
     def __init__(
-        self, url: str, *, silence: float, ca: Path | None = None, now: Callable[[], datetime] = utc_now
+        self,
+        url: str,
+        *,
+        silence: float,
+        trust: Trust = AUTHORITIES,
+        connect: float = CONNECT,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.url = url.rstrip("/")
         self.now = now
         self.silence = silence
+        self._connect = connect
+        self._looked = False
         self._proxy = _proxy_for(self.url)
-        self._client = httpx2.Client(
-            transport=self._transport(ca),
-            follow_redirects=False,
-            trust_env=False,
-            headers={"User-Agent": f"dbsync/{__version__}", "Accept-Encoding": "identity"},
-        )
+        self._contexts = trust.contexts()
+        self._client = self._made(next(self._contexts))
 
     def send(self, request: Request, body: bytes, *, patience: float | None = None) -> Came:
         """Send a request and wait for its answer. Raises Unreachable, saying in a person's words what is in the way.
 
         ``patience`` is for answers that take longer than the usual silence.
         """
-        timeout = httpx2.Timeout(self.silence, connect=CONNECT, read=patience or self.silence)
         try:
-            with self._client.stream(
-                request.method, request.url, content=body, headers=dict(request.headers), timeout=timeout
-            ) as response:
-                answer = Answer(status_code=response.status_code, request=request, headers=folded(response.headers))
-                return Came(answer=answer, body=b"".join(self._bounded(response)))
+            return self._sent(request, body, patience)
         except httpx2.HTTPError as error:
-            raise explain(error, where=self.url, proxy=_place(self._proxy), now=self.now()) from error
+            context = next(self._contexts, None) if is_of_certificate(error) else None
+            if context is None:
+                raise explain(error, where=self.url, proxy=_place(self._proxy), now=self.now()) from error
+        self._client.close()
+        self._client = self._made(context)
+        return self.send(request, body, patience=patience)
 
     def close(self) -> None:
         """Close the connection."""
@@ -89,6 +94,15 @@ class Line:
     ) -> None:
         self.close()
 
+    def _sent(self, request: Request, body: bytes, patience: float | None) -> Came:
+        timeout = httpx2.Timeout(self.silence, connect=self._connect, read=patience or self.silence)
+        with self._client.stream(
+            request.method, request.url, content=body, headers=dict(request.headers), timeout=timeout
+        ) as response:
+            self._look_at_certificate(response)
+            answer = Answer(status_code=response.status_code, request=request, headers=folded(response.headers))
+            return Came(answer=answer, body=b"".join(self._bounded(response)))
+
     def _bounded(self, response: httpx2.Response) -> Iterator[bytes]:
         """Read an answer, unless it is without end in bytes or in time."""
         left, end = LARGEST, time.monotonic() + self.silence
@@ -98,22 +112,33 @@ class Line:
                 raise endless(self.url)
             yield chunk
 
-    def _transport(self, ca: Path | None) -> httpx2.HTTPTransport:
+    def _look_at_certificate(self, response: httpx2.Response) -> None:
+        """Note when the server's certificate ends, once a line."""
+        if self._looked:
+            return
+        self._looked = True
+        stream = response.extensions.get("network_stream")
+        secured = None if stream is None else stream.get_extra_info("ssl_object")
+        if secured is not None:
+            certificates.note_shown(urlsplit(self.url).netloc, secured)
+
+    def _made(self, context: ssl.SSLContext | bool) -> httpx2.Client:
+        return httpx2.Client(
+            transport=self._transport(context),
+            follow_redirects=False,
+            trust_env=False,
+            headers={"User-Agent": f"dbsync/{__version__}", "Accept-Encoding": "identity"},
+        )
+
+    def _transport(self, context: ssl.SSLContext | bool) -> httpx2.HTTPTransport:
         limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP)
         try:
             return httpx2.HTTPTransport(
-                verify=True if ca is None else ssl.create_default_context(cafile=str(ca)),
+                verify=context,
                 limits=limits,
                 proxy=self._proxy,
                 socket_options=_noticing(self.silence),
             )
-        except OSError as error:
-            raise ConfigError(
-                "the certificate authorities cannot be read",
-                where=str(ca or "system"),
-                why=(error.strerror or str(error)).lower(),
-                hint="upstream.ca names a file of certificates in PEM",
-            ) from None
         except (ValueError, ImportError, httpx2.InvalidURL):
             raise ConfigError(
                 "the proxy's address cannot be used",

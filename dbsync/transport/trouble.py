@@ -44,6 +44,11 @@ def explain(error: httpx2.HTTPError, *, where: str, proxy: str, now: datetime) -
     return Interrupted("the line broke", where=where, why=_plain(str(error)) or type(error).__name__, hint=_WAITS)
 
 
+def is_of_certificate(error: httpx2.HTTPError) -> bool:
+    """Say whether it was the server's certificate that did not pass: then nothing was sent."""
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
+
+
 def endless(where: str) -> Unreachable:
     """Say that an answer does not end."""
     return _trouble("somebody else answers in the upstream's place", where, LOG_IN)

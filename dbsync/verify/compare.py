@@ -1,10 +1,12 @@
 """Find the rows in which two sides differ, in bounded memory, whatever lies between the sides. Pure.
 
 Each side cuts a table's rows into ``2 ** bits`` buckets by the leading bits of a hash of the natural key, and gives a
-digest of each bucket. Only buckets that differ are looked into: a large one is cut finer, the rows of a small one are
-fetched as key and digests and matched here. What travels is thus in proportion to the number of buckets and to the
-number of differences, not to the table; what is held here is one bucket of each side. It is a Merkle tree with a wide
-root, the way of anti-entropy repair in Cassandra and of pt-table-checksum.
+digest of each bucket. Only buckets that differ are looked into: a large one is cut finer, of a small one the upstream is
+given the source's rows as key and digests, and matches them with its own. What travels is thus in proportion to the
+number of buckets and to the number of differences, not to the table; what is held is one bucket of each side. It is a
+Merkle tree with a wide root, the way of anti-entropy repair in Cassandra and of pt-table-checksum.
+
+The rows of the upstream stay where they are, for they may be other nodes'.
 
 A *loose* reference is one that nothing in the database holds: soft, or generic. Its target may be gone at the source,
 and another row may have its key since; upstream it then names the row that has this key now, and that is no difference.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, repeat
 from operator import itemgetter
@@ -28,14 +30,13 @@ UNKEYED = -1
 """The bucket of the rows whose key cannot be said."""
 
 ROWS_PER_BUCKET = 1_000
-MAX_FETCHED = 4 * ROWS_PER_BUCKET
-"""A differing bucket of at most so many rows is fetched, a larger one is cut."""
-MAX_BUCKET_BITS = 16
-"""One question is answered by at most about 65,000 buckets."""
+MAX_MATCHED = 4 * ROWS_PER_BUCKET
+"""A differing bucket of more rows, on either side, is cut rather than matched."""
 MAX_BITS = 48
 """Finer than this nobody cuts: what is still together has one key."""
 
 Content = tuple[str | None, ...]
+Columns = tuple[ColumnDifference, ...]
 _Seen = tuple[str, tuple[str | None, ...]]
 
 
@@ -76,17 +77,49 @@ class Cut:
 EVERYTHING = Cut(bits=0, numbers=(UNKEYED, 0))
 
 
-class Side(Protocol):
-    """One of the two databases, however it is reached. Both must hash and render alike."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grain:
+    """How finely tables are cut, by what it costs to bring rows to where they are matched."""
 
-    def buckets(self, table: TableName, bits: int, within: Cut) -> Iterable[Bucket]:
+    matched: int = MAX_MATCHED
+    """A differing bucket with more of the source's rows is cut rather than matched."""
+    rows: int = ROWS_PER_BUCKET
+    """Rows that a bucket which had to be cut should have afterwards."""
+    bits: int = 16
+    """One question is answered by at most ``2 ** bits`` buckets."""
+
+
+class Side(Protocol):
+    """A table as one of the two databases has it. Both must hash and render alike."""
+
+    def buckets(self, bits: int, within: Cut) -> Iterable[Bucket]:
         """Cut the rows of ``within`` into ``2 ** bits`` and sum up each bucket that has rows; in any order."""
 
-    def rows(self, table: TableName, cut: Cut) -> Iterator[Row]:
+    def rows(self, cut: Cut) -> Iterator[Row]:
         """Give the rows of some buckets, ordered by bucket; an UNKEYED row by its primary key."""
 
-    def contents(self, table: TableName, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
+    def contents(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
         """Give the compared columns of the rows with these keys, in any order."""
+
+    def digests(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
+        """Give the same, a digest in each value's place; null stays null, and GONE stays GONE."""
+
+
+class Upstream(Protocol):
+    """A table as the upstream has it, however that is reached: it answers, and its rows stay with it."""
+
+    @property
+    def grain(self) -> Grain:
+        """Say how finely its tables are cut."""
+
+    def buckets(self, bits: int, within: Cut) -> Iterable[Bucket]:
+        """Cut its rows as :class:`Side` does."""
+
+    def matched(self, table: TableName, cut: Cut, rows: Iterator[Row]) -> Iterator[Difference]:
+        """Match the source's rows of some buckets, ordered by bucket, with its own; see :func:`match`."""
+
+    def differing(self, source: Side, keys: Sequence[Key]) -> Mapping[Key, Columns]:
+        """Name the columns in which rows with these keys differ; see :func:`named`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +132,24 @@ class Survey:
     upstream_rows: int
     not_captured: int
     other_origin: int
-    differing: tuple[tuple[int, int], ...]
-    """Number of the bucket, and its rows on the side that has more."""
+    differing: tuple[Differing, ...]
 
 
-def compare(source: Side, upstream: Side, table: TableName, *, estimate: int = 0) -> Iterator[Difference]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differing:
+    """A bucket that is not the same on both sides."""
+
+    number: int
+    source_rows: int
+    upstream_rows: int
+
+    @property
+    def rows(self) -> int:
+        """Count the rows of the side that has more."""
+        return max(self.source_rows, self.upstream_rows)
+
+
+def compare(source: Side, upstream: Upstream, table: TableName, *, estimate: int = 0) -> Iterator[Difference]:
     """Give every row in which the sides differ, in no particular order.
 
     A key that stands for several rows is compared as a multiset: equal rows cancel, the rest pairs off as DIFFERENT,
@@ -112,15 +158,15 @@ def compare(source: Side, upstream: Side, table: TableName, *, estimate: int = 0
     return differences(source, upstream, survey(source, upstream, table, estimate=estimate))
 
 
-def survey(source: Side, upstream: Side, table: TableName, *, estimate: int = 0) -> Survey:
+def survey(source: Side, upstream: Upstream, table: TableName, *, estimate: int = 0) -> Survey:
     """Look at every row once, on either side. A wrong estimate costs another look, never the answer.
 
     Upstream rows whose key cannot be said are of other origin: no batch brought them, so they answer to no row of the
     source. Rows of the source whose key cannot be said were not captured yet.
     """
-    bits = bits_for(estimate)
-    here = _by_number(source.buckets(table, bits, EVERYTHING))
-    there = _by_number(upstream.buckets(table, bits, EVERYTHING))
+    bits = bits_for(estimate, ROWS_PER_BUCKET, upstream.grain.bits)
+    here = _by_number(source.buckets(bits, EVERYTHING))
+    there = _by_number(upstream.buckets(bits, EVERYTHING))
     unkeyed, foreign = here.pop(UNKEYED, None), there.pop(UNKEYED, None)
     not_captured = unkeyed.rows if unkeyed else 0
     return Survey(
@@ -134,42 +180,47 @@ def survey(source: Side, upstream: Side, table: TableName, *, estimate: int = 0)
     )
 
 
-def differences(source: Side, upstream: Side, found: Survey) -> Iterator[Difference]:
+def differences(source: Side, upstream: Upstream, found: Survey) -> Iterator[Difference]:
     """Descend into the buckets that differ and give each row in which they do."""
     if found.not_captured:
-        for row in source.rows(found.table, Cut(bits=0, numbers=(UNKEYED,))):
+        for row in source.rows(Cut(bits=0, numbers=(UNKEYED,))):
             yield Difference(table=found.table, kind=Kind.MISSING, key=row.key, captured=False, places=_places([row]))
     yield from _Descent(source=source, upstream=upstream, table=found.table).into(found.bits, found.differing)
 
 
-def explain(
-    source: Side, upstream: Side, found: Sequence[Difference], columns: Sequence[str], loose: Sequence[str] = ()
-) -> list[Difference]:
-    """Name the columns, with both values, in which DIFFERENT rows of one table differ; leave the others as they are.
+def explain(source: Side, upstream: Upstream, found: Sequence[Difference]) -> list[Difference]:
+    """Name the columns, with both values where they may be seen, in which DIFFERENT rows of one table differ.
 
-    ``loose`` names the loose references, which come behind the columns. It asks each side once, whatever the number of
-    rows; so it is meant for those that are shown.
+    It asks each side once, whatever the number of rows; so it is meant for those that are shown.
     """
     keys = list(dict.fromkeys(d.key for d in found if d.kind is Kind.DIFFERENT))
     if not keys:
         return list(found)
-    table = found[0].table
-    here, there = _by_key(source.contents(table, keys)), _by_key(upstream.contents(table, keys))
-    return [
-        replace(d, columns=tuple(_named(here.get(d.key, []), there.get(d.key, []), columns, loose)))
-        if d.kind is Kind.DIFFERENT
-        else d
-        for d in found
-    ]
+    columns = upstream.differing(source, keys)
+    return [replace(d, columns=columns.get(d.key, ())) if d.kind is Kind.DIFFERENT else d for d in found]
 
 
-def bits_for(rows: int) -> int:
-    """Say how finely to cut so that a bucket has about ROWS_PER_BUCKET rows.
+def named(
+    source: Iterable[tuple[Key, Content]],
+    upstream: Iterable[tuple[Key, Content]],
+    columns: Sequence[str],
+    loose: Sequence[str] = (),
+) -> dict[Key, Columns]:
+    """Name the columns in which rows of one key differ, by their contents or by digests of them.
 
-    >>> [bits_for(n) for n in (0, 1_000, 1_001, 100_000, 10**12)]
+    ``loose`` names the loose references, which come behind the columns.
+    """
+    here, there = _by_key(source), _by_key(upstream)
+    return {key: tuple(_named(ours, there.get(key, []), columns, loose)) for key, ours in here.items()}
+
+
+def bits_for(rows: int, size: int, most: int) -> int:
+    """Say how finely to cut so that a bucket has about ``size`` rows.
+
+    >>> [bits_for(n, 1_000, 16) for n in (0, 1_000, 1_001, 100_000, 10**12)]
     [0, 0, 1, 7, 16]
     """
-    return min(MAX_BUCKET_BITS, (max(1, -(-rows // ROWS_PER_BUCKET)) - 1).bit_length())
+    return min(most, (max(1, -(-rows // size)) - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,28 +228,32 @@ class _Descent:
     """The way down into the differing buckets of one table."""
 
     source: Side
-    upstream: Side
+    upstream: Upstream
     table: TableName
 
-    def into(self, bits: int, differing: Sequence[tuple[int, int]]) -> Iterator[Difference]:
-        """Fetch the small buckets, cut the large ones."""
-        small = [number for number, rows in differing if rows <= MAX_FETCHED or bits >= MAX_BITS]
+    def into(self, bits: int, differing: Sequence[Differing]) -> Iterator[Difference]:
+        """Have the small buckets matched, cut the large ones."""
+        small = [bucket.number for bucket in differing if bits >= MAX_BITS or self._is_small(bucket)]
         if small:
             cut = Cut(bits=bits, numbers=tuple(sorted(small)))
-            yield from match(self.table, self.source.rows(self.table, cut), self.upstream.rows(self.table, cut))
-        fetched = set(small)
-        large = [(number, rows) for number, rows in differing if number not in fetched]
+            yield from self.upstream.matched(self.table, cut, self.source.rows(cut))
+        settled = set(small)
+        large = [bucket for bucket in differing if bucket.number not in settled]
         if large:
             yield from self._deeper(bits, large)
 
-    def _deeper(self, bits: int, large: Sequence[tuple[int, int]]) -> Iterator[Difference]:
+    def _is_small(self, bucket: Differing) -> bool:
+        return bucket.source_rows <= self.upstream.grain.matched and bucket.upstream_rows <= MAX_MATCHED
+
+    def _deeper(self, bits: int, large: Sequence[Differing]) -> Iterator[Difference]:
         """Cut large buckets, so many at a time that one answer stays small."""
-        deeper = min(MAX_BITS, bits + bits_for(max(rows for _, rows in large)))
-        step = max(1, 2 ** (MAX_BUCKET_BITS - (deeper - bits)))
+        grain = self.upstream.grain
+        deeper = min(MAX_BITS, bits + max(1, bits_for(max(b.rows for b in large), grain.rows, grain.bits)))
+        step = max(1, 2 ** (grain.bits - (deeper - bits)))
         for start in range(0, len(large), step):
-            within = Cut(bits=bits, numbers=tuple(sorted(number for number, _ in large[start : start + step])))
-            here = _by_number(self.source.buckets(self.table, deeper, within))
-            there = _by_number(self.upstream.buckets(self.table, deeper, within))
+            within = Cut(bits=bits, numbers=tuple(sorted(bucket.number for bucket in large[start : start + step])))
+            here = _by_number(self.source.buckets(deeper, within))
+            there = _by_number(self.upstream.buckets(deeper, within))
             yield from self.into(deeper, _differing(here, there))
 
 
@@ -263,12 +318,15 @@ def _by_number(buckets: Iterable[Bucket]) -> dict[int, Bucket]:
     return {bucket.number: bucket for bucket in buckets}
 
 
-def _differing(here: dict[int, Bucket], there: dict[int, Bucket]) -> tuple[tuple[int, int], ...]:
+def _differing(here: Mapping[int, Bucket], there: Mapping[int, Bucket]) -> tuple[Differing, ...]:
     numbers = sorted(number for number in here.keys() | there.keys() if here.get(number) != there.get(number))
-    return tuple((number, max(_rows(here, number), _rows(there, number))) for number in numbers)
+    return tuple(
+        Differing(number=number, source_rows=_rows(here, number), upstream_rows=_rows(there, number))
+        for number in numbers
+    )
 
 
-def _rows(buckets: dict[int, Bucket], number: int) -> int:
+def _rows(buckets: Mapping[int, Bucket], number: int) -> int:
     bucket = buckets.get(number)
     return bucket.rows if bucket else 0
 

@@ -46,6 +46,7 @@ class Difference:
     table: TableName
     kind: Kind
     key: Key
+    """Empty for an EXTRA row that the upstream does not name."""
     captured: bool = True
     """False for a row of the source that has no key yet: it, or a row its key runs through, was never captured.
     ``key`` is then the row's primary key in the source."""
@@ -66,6 +67,8 @@ class TableReport:
     """Those not captured yet included."""
     extra: int = 0
     different: int = 0
+    unnamed: int = 0
+    """Of the extra rows, those that the upstream does not name."""
     not_captured: int = 0
     other_origin: int = 0
     """Upstream rows without a key of dbsync's: no node ever shipped them, so they were not compared."""
@@ -133,6 +136,7 @@ def _table_json(table: TableReport) -> dict[str, Any]:
         "missing": table.missing,
         "extra": table.extra,
         "different": table.different,
+        "unnamed": table.unnamed,
         "not_captured": table.not_captured,
         "other_origin": table.other_origin,
         "missing_columns": list(table.missing_columns),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -52,6 +54,20 @@ class Parts:
         """Name the references that nothing holds, in their order."""
         soft = (", ".join(reference.columns) for reference in self.references if reference.soft)
         return (*soft, *(generic.id_column for generic in self.generics))
+
+
+def spelled(parts: Parts) -> str:
+    """Stand for what is compared and how each value is spelled for it, in 64 hexadecimal digits.
+
+    Two that come to the same without having seen each other's databases say equal rows alike.
+    """
+    canonical, exact = parts.views.canonical, parts.views.exact
+    trees = [parts.registered.key, *(reference.target for reference in parts.references)]
+    trees += [tree for generic in parts.generics for _, tree in sorted(generic.targets.items())]
+    leaves = [canonical(*leaf) if leaf else "" for tree in trees for leaf in _leaf_columns(tree)]
+    values = [exact(parts.registered.name, column) for column in parts.values]
+    said = json.dumps([parts.names(), parts.loose_names(), leaves, values])
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def row_sql(parts: Parts, view: View) -> RowSql:

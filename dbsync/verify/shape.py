@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dbsync.model.names import TableName
 from dbsync.model.registration import GenericReference, KeyColumn, KeyReference, KeyTree, RegisteredTable
-from dbsync.verify.rows import Parts, RowSql, row_sql, type_reference
+from dbsync.verify.rows import Parts, type_reference
 from dbsync.verify.views import View, Views
 
 Needs = Sequence[tuple[TableName, str]]
@@ -21,13 +21,13 @@ class Shape:
     columns: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
     """The references that nothing holds; they come behind the columns."""
-    source: RowSql | None = None
-    upstream: RowSql | None = None
+    parts: Parts | None = None
+    """What each side says its rows by: :func:`~dbsync.verify.rows.row_sql`."""
     estimate: int = 0
     missing_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problem: str = ""
-    """Why it cannot be compared; then there is no SQL."""
+    """Why it cannot be compared; then there are no parts."""
 
 
 def shape(registered: RegisteredTable, views: Views) -> Shape:
@@ -45,8 +45,7 @@ def shape(registered: RegisteredTable, views: Views) -> Shape:
         table=registered.name,
         columns=parts.names(),
         loose=parts.loose_names(),
-        source=row_sql(parts, views.source),
-        upstream=row_sql(parts, views.upstream),
+        parts=parts,
         estimate=max(table.estimated_rows for table in sides),
         missing_columns=tuple(_left_out(registered, parts)),
         notes=tuple(_notes(registered.name, parts, views)),

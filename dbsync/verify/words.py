@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from datetime import datetime
 
 from dbsync.model.names import TableName
 from dbsync.verify.report import Difference, Key, Kind, Report, TableReport, only_extras
@@ -48,7 +49,8 @@ def listing(report: Report) -> Iterator[str]:
     """Name the rows that differ, one a line, and how many are not listed."""
     for difference in report.differences:
         yield f"{difference.table} {shown_key(difference.key)}   {_how(difference)}"
-    unlisted = report.total - len(report.differences)
+    unnamed = sum(table.unnamed for table in report.tables)
+    unlisted = report.total - unnamed - len(report.differences)
     if unlisted and report.differences:
         yield f"... and {counted(unlisted, 'row')} more (--limit)"
 
@@ -60,13 +62,15 @@ def remarks(report: Report) -> Iterator[str]:
             yield f"{table.table}: not compared, {table.problem}"
         if table.missing_columns:
             yield f"{table.table}: only one side has {'; '.join(table.missing_columns)}, so it was not compared"
+        if table.unnamed:
+            yield f"{table.table}: {counted(table.unnamed, 'extra row')} upstream; over this route it does not name them"
         if table.other_origin:
             yield f"{table.table}: {counted(table.other_origin, 'row')} upstream of other origin, left out"
         yield from (f"{table.table}: {note}" for note in table.notes)
 
 
-def remedies(report: Report, *, pending: int | None = None) -> Iterator[str]:
-    """Say what to type next, once for each kind of difference."""
+def remedies(report: Report, *, pending: int | None = None, way: str = "") -> Iterator[str]:
+    """Say what to type next, once for each kind of difference; ``way`` is the option that led to the upstream, if one did."""
     if pending:
         yield "Try    dbsync run --once   ships what waits; then compare again"
     if any(table.problem or table.missing_columns for table in report.tables):
@@ -74,7 +78,7 @@ def remedies(report: Report, *, pending: int | None = None) -> Iterator[str]:
     behind = [t.table for t in report.tables if t.missing or t.different]
     if behind:
         names = " ".join(_word(name) for name in behind[:_NAMED]) + (" ..." if len(behind) > _NAMED else "")
-        yield f"Try    dbsync verify --repair {names}   sends these rows again"
+        yield f"Try    dbsync verify {way}{way and ' '}--repair {names}   sends these rows again"
     if any(table.extra for table in report.tables):
         yield "Extra  Rows of other nodes? Compare with --ignore-extra."
         yield "       Deleted at the source while capture was off? Delete them upstream too."
@@ -106,6 +110,37 @@ def closing(report: Report, *, ignore_extra: bool = False, pending: int | None =
             yield "Upstream only has more than the source. If other nodes ship to it too: dbsync verify --ignore-extra"
     if pending:
         yield f"{counted(pending, 'change')} {'is' if pending == 1 else 'are'} not shipped yet."
+
+
+def moments(asked: datetime | None, answered: datetime | None) -> Iterator[str]:
+    """Say of what moment a comparison by stick is.
+
+    >>> list(moments(datetime(2026, 11, 24, 10, 12), datetime(2026, 11, 26, 8, 5)))
+    ['As it was on 2026-11-24 10:12 UTC; upstream answered on 2026-11-26 08:05 UTC. What changed since is not in it.']
+    """
+    if asked is not None and answered is not None:
+        yield (
+            f"As it was on {asked:%Y-%m-%d %H:%M} UTC; upstream answered on {answered:%Y-%m-%d %H:%M} UTC."
+            " What changed since is not in it."
+        )
+
+
+def under_way(*, tables: int, rows: int, again: int) -> Iterator[str]:
+    """Say what is asked where no line goes.
+
+    >>> list(under_way(tables=17, rows=1204, again=0))
+    ['17 tables, 1,204 rows: asked about by the question under way.']
+    >>> list(under_way(tables=1, rows=1204, again=2))
+    ['2 rows have changed since they were asked about: they are asked about once more, by the question under way.']
+    """
+    if again:
+        verb = "has" if again == 1 else "have"
+        yield (
+            f"{counted(again, 'row')} {verb} changed since {'it was' if again == 1 else 'they were'} asked about:"
+            f" {'it is' if again == 1 else 'they are'} asked about once more, by the question under way."
+        )
+    else:
+        yield f"{counted(tables, 'table')}, {counted(rows, 'row')}: asked about by the question under way."
 
 
 def _disagreements(report: Report) -> Iterator[str]:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import psycopg
 from anyio import CapacityLimiter
-from psycopg_pool import ConnectionPool, PoolTimeout
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from dbsync.config.models import Config
-from dbsync.errors import Unreachable
 from dbsync.identity.keys import Keys
 from dbsync.identity.messages import Request
 from dbsync.identity.registry import Peer
-from dbsync.postgres import ALIVE, CONNECT_TIMEOUT, SETTINGS, translated
-from dbsync.silence import WatchedConnection
+from dbsync.service.lending import Lending
+from dbsync.verify.answers import QUESTIONS
 from dbsync.web.appliers import QUEUE, Appliers
+from dbsync.web.comparisons import Comparisons
 from dbsync.web.dock import Dock
-from dbsync.web.door import Door, Registered, Said
-from dbsync.web.edge import PART, Edge
+from dbsync.web.door import Door, Registered, Said, about
+from dbsync.web.edge import Edge
 from dbsync.web.nodes import Desk
+from dbsync.web.operations import UPSTREAM
 
 CONNECTIONS = 8
 """To the database, beside those of batches that are applied."""
-WAIT = 5.0
-"""Seconds in which a connection to the database may come free."""
 
 
 @dataclass(kw_only=True)
@@ -40,22 +34,24 @@ class Server:
     keys: Keys
 
     def __post_init__(self) -> None:
-        settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(self.config.node.source)
-        self._settings = {"application_name": "dbsync serve", "connect_timeout": CONNECT_TIMEOUT, **ALIVE, **settings}
-        self._pool = ConnectionPool(
-            connection_class=WatchedConnection,
-            kwargs={**self._settings, "autocommit": True},
-            min_size=1,
-            max_size=CONNECTIONS + self.config.serve.appliers,
-            timeout=WAIT,
-            configure=self._settled,
-            check=ConnectionPool.check_connection,
-            open=False,
+        self._lending = Lending(
+            self.config.node.source,
+            where="upstream",
+            application="dbsync serve",
+            most=CONNECTIONS + self.config.serve.appliers,
+            silence=self.config.service.silence,
         )
+        connections = self._lending.one
         self._appliers = Appliers(config=self.config)
-        self._desk = Desk(config=self.config, keys=self.keys, appliers=self._appliers, connections=self._connection)
-        self._dock = Dock(config=self.config, keys=self.keys, appliers=self._appliers, connections=self._connection)
-
+        self._desk = Desk(config=self.config, keys=self.keys, appliers=self._appliers, connections=connections)
+        self._comparisons = Comparisons(connections=connections)
+        self._dock = Dock(
+            config=self.config,
+            keys=self.keys,
+            appliers=self._appliers,
+            comparisons=self._comparisons,
+            connections=connections,
+        )
         self._edge = Edge(
             door=Door(keys=self.keys),
             silence=self.config.service.silence,
@@ -67,55 +63,46 @@ class Server:
 
     def app(self) -> Starlette:
         """Give the application."""
-        signed, desk, dock = self._edge.signed, self._desk, self._dock
+        desk, dock, verify = self._desk, self._dock, self._comparisons.answer
         return self._edge.app(
-            [
-                Route("/v1/health", self._edge.health),
-                Route("/v1/enrol", self._edge.newcomer, methods=["POST"]),
-                Route("/v1/time", signed(desk.time)),
-                Route("/v1/clock", signed(desk.clock), methods=["POST"]),
-                Route("/v1/receipts/last", signed(desk.last_receipt)),
-                Route("/v1/receipts/above", signed(desk.above)),
-                Route("/v1/certificate", signed(desk.certificate)),
-                Route("/v1/rotate", signed(desk.rotate), methods=["POST"]),
-                Route("/v1/tend", signed(desk.tend), methods=["POST"]),
-                Route("/v1/batches/{id}", signed(desk.kept), methods=["GET"]),
-                Route("/v1/batches/{id}", signed(desk.part, PART), methods=["PATCH"]),
-                Route("/v1/batches/{id}", signed(desk.forget), methods=["DELETE"]),
-                Route("/v1/bundles/{file}", signed(dock.kept), methods=["GET"]),
-                Route("/v1/bundles/{file}", signed(dock.part, PART), methods=["PATCH"]),
-                Route("/v1/bundles/{file}", signed(dock.forget), methods=["DELETE"]),
-                Route("/v1/bundles/{file}", signed(dock.finish), methods=["PUT"]),
-                Route("/v1/bundles/{node}/receipts", signed(dock.receipts)),
-            ]
+            UPSTREAM,
+            {
+                "time": desk.time,
+                "about": about,
+                "rotate": desk.rotate,
+                "clock": desk.clock,
+                "greet": desk.greet,
+                "last_receipt": desk.last_receipt,
+                "above": desk.above,
+                "certificate": desk.certificate,
+                "tend": desk.tend,
+                "keep_list": desk.keep_list,
+                "batch_kept": desk.kept,
+                "batch_part": desk.part,
+                "batch_forget": desk.forget,
+                **{f"verify_{asks}": partial(verify, asks) for asks in QUESTIONS},
+                "bundle_kept": dock.kept,
+                "bundle_part": dock.part,
+                "bundle_forget": dock.forget,
+                "bundle_finish": dock.finish,
+                "receipts": dock.receipts,
+                "carried_certificate": dock.certificate,
+            },
         )
 
     def open(self) -> None:
         """Connect to the database, as far as it is there."""
-        self._pool.open()
+        self._lending.open()
 
     def close(self) -> None:
         """Give every connection back."""
         self._appliers.close()
-        self._pool.close()
-
-    @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection]:
-        try:
-            with translated("upstream"), self._pool.connection() as connection:
-                yield connection
-        except PoolTimeout as error:
-            raise Unreachable("the database is away or busy", where="upstream") from error
+        self._lending.close()
 
     def _check(self, request: Request, body: bytes) -> Peer | Said:
-        with self._connection() as connection:
+        with self._lending.one() as connection:
             return self._edge.door.check(Registered(connection), request, body)
 
     def _alive(self) -> None:
-        with self._connection() as connection:
+        with self._lending.one() as connection:
             connection.execute("SELECT 1")
-
-    def _settled(self, connection: WatchedConnection) -> None:
-        for name, value in SETTINGS.items():
-            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
-        connection.watch(self._settings, connection.info.backend_pid, self.config.service.silence)

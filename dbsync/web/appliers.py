@@ -13,8 +13,7 @@ from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.config.models import Config
 from dbsync.errors import Unreachable
-from dbsync.postgres import connect, translated
-from dbsync.silence import let_server_notice
+from dbsync.postgres import connect, let_server_notice, translated
 
 PATIENCE = 5.0
 """Seconds in which one of them may come free."""

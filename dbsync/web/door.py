@@ -14,6 +14,7 @@ import psycopg
 import structlog
 from http_message_signatures import HTTPMessageSignaturesException
 
+from dbsync import __version__
 from dbsync.errors import FormatError
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys, PublicKeys, Signed
@@ -33,12 +34,14 @@ class Said:
 
     status: int
     body: Mapping[str, Any] | None = None
+    raw: bytes = b""
+    """What is answered without a body in JSON; its kind stands in the headers."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bytes(self) -> bytes:
-        """Give the body as JSON."""
-        return b"" if self.body is None else orjson.dumps(self.body)
+        """Give the body as it is sent."""
+        return self.raw if self.body is None else orjson.dumps(self.body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,12 @@ class Visit:
 def problem(status: int, error: str, what: str, *, why: str = "", hint: str = "", **more: object) -> Said:
     """Say an error."""
     return Said(status=status, body={"error": error, "what": what, "why": why, "hint": hint, **more})
+
+
+def about(visit: Visit) -> Said:
+    """Say which program answers, and which database it takes whoever asks for; None before the first batch."""
+    lineage = visit.peer.lineage
+    return Said(status=200, body={"program": __version__, "lineage": None if lineage is None else str(lineage)})
 
 
 def paper(signed: Signed | None) -> Said:
@@ -102,6 +111,8 @@ class Door:
     """Lets in whoever signed his request, and signs what he is told."""
 
     keys: Keys
+    remedy: str = "dbsync nodes invite NAME"
+    """What a stranger is told to have typed."""
 
     def signed(self, request: Request, said: Said) -> Mapping[str, str]:
         """Sign an answer; give all its headers. One to a request that is not signed as ours are stays unsigned."""
@@ -147,7 +158,7 @@ class Door:
         except FormatError as error:
             if found:
                 return problem(400, "malformed", error.what, why=error.why)
-            return problem(401, "unknown", "this key is not known here", hint="dbsync nodes invite NAME")
+            return problem(401, "unknown", "this key is not known here", hint=self.remedy)
         if len(sender.nonce) > _NONCE:
             return problem(400, "malformed", "the nonce is too long")
         peer = found[sender.key_id]

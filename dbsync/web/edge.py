@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import base64
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, assert_never
 
 import structlog
-from anyio import CapacityLimiter, fail_after
+from anyio import CapacityLimiter, current_time, fail_after
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Asked
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 
-from dbsync.errors import DbsyncError, FormatError
+from dbsync.errors import DbsyncError, FormatError, place_of
 from dbsync.identity.code import HALF
-from dbsync.identity.keys import PublicKeys
+from dbsync.identity.keys import Keys, PublicKeys
 from dbsync.identity.messages import Request, Stale, verify_request
 from dbsync.identity.registry import Peer
 from dbsync.identity.rotation import verify_proof
+from dbsync.tally import count_request
 from dbsync.web.door import Door, Said, Visit, problem
-from dbsync.web.says import BUG, Malformed, explained, hinted, members, word
+from dbsync.web.operations import OWN_KEYS, SMALL, Access, Operation
+from dbsync.web.patience import allowed
+from dbsync.web.says import BUG, Malformed, explained, hinted, members, octets, word
 
 VERSION = 1
-SMALL = 1 << 16
-"""Bytes that are read of a request which brings no batch."""
-PART = 1 << 20
-"""Bytes of a part of a batch or a bundle at most."""
 
 log = structlog.get_logger()
 
@@ -60,16 +58,33 @@ class Edge:
     threads: CapacityLimiter
     check: Callable[[Request, bytes], Peer | Said]
     """Says who asks, or what is answered to somebody who is not let in."""
-    enrol: Callable[[Newcomer], Said]
-    """Lets a newcomer in whose request was signed with the keys he brings."""
     alive: Callable[[], None]
     """Raises where nothing could be answered now."""
+    enrol: Callable[[Newcomer], Said] | None = None
+    """Lets a newcomer in whose request was signed with the keys he brings; None where no operation is for newcomers."""
+    public: Mapping[str, Said] = field(default_factory=dict)
+    """What anybody is answered, by operation, beside how this server is and which keys it has."""
 
-    def app(self, routes: list[BaseRoute]) -> Starlette:
-        """Give an application of these routes."""
+    def app(self, operations: Sequence[Operation], answers: Mapping[str, Answer]) -> Starlette:
+        """Give an application of these operations, each answered by the one of its name."""
+        routes = [
+            Route(operation.path, _counted(operation, self._handler(operation, answers)), methods=[operation.method])
+            for operation in operations
+        ]
         return Starlette(routes=routes, exception_handlers={HTTPException: self._no_such})
 
-    def signed(self, answer: Answer, largest: int = SMALL) -> Handler:
+    def _handler(self, operation: Operation, answers: Mapping[str, Answer]) -> Handler:
+        match operation.access:
+            case Access.ANYBODY:
+                return self._open(partial(self._for_anybody, operation.name))
+            case Access.NEWCOMER:
+                return self.newcomer
+            case Access.KNOWN:
+                return self._signed(answers[operation.name], operation.largest)
+            case never:
+                assert_never(never)
+
+    def _signed(self, answer: Answer, largest: int) -> Handler:
         """Make the handler of requests that are signed."""
 
         async def handle(asked: Asked) -> Response:
@@ -87,9 +102,13 @@ class Edge:
             return _response(body)
         return await run_sync(self._let_in, request, body, limiter=self.threads)
 
-    async def health(self, _asked: Asked) -> Response:
-        """Say whether requests can be answered; to anybody, unsigned."""
-        return await run_sync(self._look, limiter=self.threads)
+    def _open(self, answer: Callable[[], Response]) -> Handler:
+        """Make the handler of what anybody may ask; nobody could check a signature there."""
+
+        async def handle(_asked: Asked) -> Response:
+            return await run_sync(answer, limiter=self.threads)
+
+        return handle
 
     def _greet(self, asked: Asked, request: Request, body: bytes, answer: Answer) -> Response:
         found = self._safely(lambda: self.check(request, body), hinted)
@@ -108,7 +127,7 @@ class Edge:
         """Check a request by the very keys it brings; they prove only that whoever brings them has their secret half."""
         own = self.door.keys.public.fingerprint[:HALF].hex().upper()
         try:
-            newcomer = _read_newcomer(body)
+            newcomer = _read_newcomer(body, self.door.keys)
             keys = newcomer.keys
             known = {keys.key_id: keys}
             verify_request(request, body, known.get, own=own, now=datetime.now(UTC))
@@ -119,9 +138,22 @@ class Edge:
         except FormatError:
             hint = "look at the code and the address; or ask for a new code: dbsync nodes invite NAME"
             return _response(problem(403, "not_yours", "the code is mistyped, or another server's", hint=hint))
-        return self._sealed(request, self._safely(lambda: self.enrol(newcomer), hinted))
+        assert self.enrol is not None, "there is an operation for newcomers"
+        enrol = self.enrol
+        return self._sealed(request, self._safely(lambda: enrol(newcomer), hinted))
+
+    def _for_anybody(self, asks: str) -> Response:
+        if asks in self.public:
+            return _response(self.public[asks])
+        return self._own_keys() if asks == OWN_KEYS.name else self._look()
+
+    def _own_keys(self) -> Response:
+        keys = self.door.keys.public
+        return _response(Said(status=200, body={"signing": keys.signing, "sealing": keys.sealing}))
 
     def _look(self) -> Response:
+        """Say whether requests can be answered."""
+
         def look() -> Said:
             self.alive()
             return Said(status=200, body={"status": "ok", "version": VERSION})
@@ -133,10 +165,11 @@ class Edge:
         too_large = problem(413, "too_large", "the request is too large", why=f"{largest:,} bytes are taken")
         if int(asked.headers.get("content-length", "0") or 0) > largest:
             return too_large
-        body, stream = bytearray(), asked.stream()
+        body, stream, begun = bytearray(), asked.stream(), current_time()
         try:
             while len(body) <= largest:
-                with fail_after(self.silence):
+                left = begun + allowed(self.silence, len(body)) - current_time()
+                with fail_after(min(self.silence, left)):
                     chunk = await anext(stream, None)
                 if chunk is None:
                     return bytes(body)
@@ -149,6 +182,7 @@ class Edge:
         """Answer what is no path or method of this version."""
         assert isinstance(error, HTTPException)
         said = problem(error.status_code, "path", "there is no such thing here", why=f"version {VERSION} is spoken")
+        count_request("none", error.status_code)
         return self._sealed(_request(asked), replace(said, headers=dict(error.headers or {})))
 
     def _sealed(self, request: Request, said: Said) -> Response:
@@ -168,20 +202,27 @@ class Edge:
                 log.warning("request_refused", node=node, reason=str(error))
             return said
         except Exception as error:  # the last edge
-            log.error("request_failed", node=node, error=type(error).__name__, place=_place(error))
+            log.error("request_failed", node=node, error=type(error).__name__, place=place_of(error))
             return problem(BUG, "bug", "a bug in this server's dbsync", why=type(error).__name__)
+
+
+def _counted(operation: Operation, handler: Handler) -> Handler:
+    """Count what a handler answers."""
+
+    async def handle(asked: Asked) -> Response:
+        response = await handler(asked)
+        count_request(operation.name, response.status_code)
+        return response
+
+    return handle
 
 
 def rotation_of(visit: Visit) -> PublicKeys:
     """Read the keys that a node wants to have from now on; it must prove that they are its own. Raises FormatError."""
     said = members(visit.body, {"signing", "sealing", "proof"})
     keys = PublicKeys(signing=word(said, "signing"), sealing=word(said, "sealing"))
-    try:
-        proof = base64.b64decode(said["proof"])
-    except (ValueError, TypeError):
-        raise Malformed("the proof is not in base64", where="request") from None
     assert visit.peer.keys is not None
-    verify_proof(visit.peer.keys, keys, proof)
+    verify_proof(visit.peer.keys, keys, octets(said, "proof"))
     return keys
 
 
@@ -190,14 +231,10 @@ def taken_in(name: str, keys: PublicKeys) -> Said:
     return Said(status=200, body={"name": name, "signing": keys.signing, "sealing": keys.sealing})
 
 
-def _read_newcomer(body: bytes) -> Newcomer:
+def _read_newcomer(body: bytes, own: Keys) -> Newcomer:
     said: Mapping[str, Any] = members(body, {"name", "code", "signing", "sealing"})
     keys = PublicKeys(signing=word(said, "signing"), sealing=word(said, "sealing"))
-    try:
-        secret = base64.b32decode(word(said, "code"))
-    except ValueError:
-        raise Malformed("the code is not in base32", where="request") from None
-    return Newcomer(name=word(said, "name"), secret=secret, keys=keys)
+    return Newcomer(name=word(said, "name"), secret=own.open(octets(said, "code")), keys=keys)
 
 
 def _request(asked: Asked) -> Request:
@@ -211,11 +248,6 @@ def _request(asked: Asked) -> Request:
 
 def _response(said: Said) -> Response:
     return Response(said.bytes, said.status, {"content-type": "application/json", **said.headers})
-
-
-def _place(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
 
 
 def _now() -> str:

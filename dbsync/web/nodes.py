@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from dbsync.apply import receipts
+from dbsync.apply import greetings, receipts
 from dbsync.batch.codec import Limits, decode
 from dbsync.config.models import Config
 from dbsync.errors import (
@@ -21,9 +22,13 @@ from dbsync.errors import (
 )
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
+from dbsync.identity.lists import open_list
 from dbsync.model.batch import Receipt
 from dbsync.service.admission import admit
 from dbsync.service.certificate import issue
+from dbsync.service.lists import take
+from dbsync.tally import note_clock
+from dbsync.web import greeted
 from dbsync.web.appliers import Appliers
 from dbsync.web.door import Said, Visit, paper
 from dbsync.web.edge import Newcomer, rotation_of, taken_in
@@ -57,7 +62,15 @@ class Desk:
         off = members(visit.body, {"off"})["off"]
         if type(off) not in (int, float):
             raise Malformed("off is no number of seconds", where="request")
+        note_clock(visit.peer.name, float(off))
         log.info("clock_told", node=visit.peer.name, off=round(float(off), 3))
+        return Said(status=200, body={})
+
+    def greet(self, visit: Visit) -> Said:
+        """Hear how a node is."""
+        greeting = greeted.read(visit.body)
+        with self.connections() as connection:
+            greetings.keep(connection, visit.peer.name, greeting)
         return Said(status=200, body={})
 
     def last_receipt(self, visit: Visit) -> Said:
@@ -103,6 +116,17 @@ class Desk:
             if not registry.owns_lineage(hand.connection, visit.peer.name, lineage):
                 raise NotAdmitted(f"{visit.peer.name} asks about another's database", where=visit.peer.name)
             return Said(status=200, body={"waiting": dict(hand.applier.tend(lineage))})
+
+    def keep_list(self, visit: Visit) -> Said:
+        """Keep a box that was checked at a node or a relay."""
+        try:
+            sealed = base64.b64decode(members(visit.body, {"sealed"})["sealed"], validate=True)
+        except (ValueError, TypeError):
+            raise Malformed("what is sealed is not in base64", where="request") from None
+        with self.connections() as connection:
+            found = take(connection, open_list(sealed, self.keys), visit.peer)
+        log.info("list_kept", node=visit.peer.name, by=found.by, list=str(found.id))
+        return Said(status=200, body={})
 
     def kept(self, visit: Visit) -> Said:
         """Say how much of a batch is here."""
@@ -150,7 +174,7 @@ class Desk:
 
     def _apply(self, visit: Visit, opened: Callable[[], AbstractContextManager[Iterable[bytes]]]) -> Receipt:
         """Apply a batch. It is opened when an applier is free, for nobody is to hold a connection while he waits."""
-        limits = Limits(payload=self.config.serve.payload_bytes)
+        limits = Limits(payload=self.config.serve.payload_bytes, changes=self.config.serve.max_changes)
         with self.appliers.one() as hand, opened() as chunks:
             batch = decode(chunks, limits=limits)
             header, peer = batch.header, visit.peer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from dbsync.errors import (
     SchemaVersionError,
     Unreachable,
 )
-from dbsync.service.bundles import NotYet
+from dbsync.service.admission import NotYet
 from dbsync.web.appliers import AGAIN
 from dbsync.web.door import Said
 from dbsync.web.uploads import Misplaced, TooLarge
@@ -65,7 +66,7 @@ def hinted(error: DbsyncError) -> Said:
     """Say an error to somebody who is not let in yet: how the database behind this server is, is not for everybody."""
     if isinstance(error, (Malformed, NotAdmitted)):
         return explained(error)
-    return explained(Unreachable("the upstream's database is away or busy", hint="come again"))
+    return explained(Unreachable("the database here is away or busy", hint="come again"))
 
 
 def members(body: bytes, wanted: set[str]) -> Mapping[str, Any]:
@@ -87,6 +88,19 @@ def word(said: Mapping[str, Any], name: str) -> str:
     if not isinstance(found, str) or not 0 < len(found) <= _TEXT or not found.isprintable():
         raise Malformed(f"{name} is missing, or no text that belongs here", where="request")
     return found
+
+
+def octets(said: Mapping[str, Any], name: str) -> bytes:
+    """Read bytes that are written in base64."""
+    try:
+        return base64.b64decode(said.get(name, ""), validate=True)
+    except (TypeError, ValueError):
+        raise Malformed(f"{name} is not in base64", where="request") from None
+
+
+def base64_text(data: bytes) -> str:
+    """Write bytes in base64, as :func:`octets` reads them."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def uuid(said: Mapping[str, Any], name: str) -> UUID:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -14,14 +15,21 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
-from dbsync import schema
-from dbsync.config.models import Config, ServeConfig
+from dbsync import certificates, posix, schema
+from dbsync.config.listening import Listening
+from dbsync.config.models import Config
+from dbsync.dashboard.app import Dashboard
 from dbsync.errors import ConfigError
+from dbsync.identity import tls
 from dbsync.identity.keys import Keys
+from dbsync.model.program import Program
 from dbsync.postgres import connect
+from dbsync.pulse import PULSE
 from dbsync.service.intake import taking_in
 from dbsync.service.notify import notify
+from dbsync.service.watch import watched
 from dbsync.web.app import Server
+from dbsync.web.patience import Patient
 
 BACKLOG = 2048
 GRACE = 100
@@ -29,8 +37,10 @@ GRACE = 100
 systemd waits a little longer, see packaging/systemd/dbsync.service."""
 IDLE = 10
 """Seconds that a connection is kept which nobody uses."""
-CROWD = 500
-"""Requests at the same time; more are told to come again."""
+CROWD = 8000
+"""Connections at the same time, most of them idle: each node that is in reach keeps one. More are told to come again."""
+OTHERS = 200
+"""Open files that are no such connections: the database's, a stick's, what Python has."""
 
 log = structlog.get_logger()
 
@@ -42,37 +52,80 @@ def serve(config: Config) -> None:
     with connect(config.node.source, name="upstream") as connection:
         schema.require(connection, "upstream")
     server = Server(config=config, keys=keys)
-    with ready(server.app(), config.serve) as run:
+    with ExitStack() as stack:
+        app, at_end = server.app(), None
+        if config.web.path is not None:
+            pages = Dashboard(config=config, listening=config.serve, root=config.web.path)
+            app.mount(config.web.path, stack.enter_context(pages.opened()))
+            at_end = pages.live.stop
+        serving = stack.enter_context(ready(app, config.serve, at_end=at_end))
         server.open()
-        try:
-            with taking_in(config):
-                run()
-        finally:
-            server.close()
+        stack.callback(server.close)
+        stack.enter_context(watched(config, Program.SERVE))
+        stack.enter_context(taking_in(config))
+        serving.run()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that listens."""
+
+    server: uvicorn.Server
+    listening: socket.socket
+
+    def run(self) -> None:
+        """Answer until told to stop."""
+        self.server.run(sockets=[self.listening])
+
+    @property
+    def tls(self) -> bool:
+        """Say whether it speaks TLS itself."""
+        return self.server.config.ssl is not None
+
+    def stop(self) -> None:
+        """Tell it to stop, from any thread."""
+        self.server.should_exit = True
 
 
 @contextmanager
-def ready(app: Starlette, config: ServeConfig) -> Iterator[Callable[[], None]]:
-    """Listen, and give what answers until told to stop. Raises ConfigError where nodes would not be safe."""
-    refuse_in_the_clear(config)
-    settings = _settings(app, config)
+def ready(
+    app: Starlette,
+    config: Listening,
+    keys: Keys | None = None,
+    *,
+    at_end: Callable[[], None] | None = None,
+    alone: bool = True,
+) -> Iterator[Serving]:
+    """Listen, and give what answers. Raises ConfigError where strangers could listen too.
+
+    With ``keys``, who comes knows them: where there is no other certificate, they sign one. ``at_end`` is called when it is told
+    to stop, before it waits for the answers that are under way. One that is not ``alone`` is not the
+    whole program: what systemd is told, and what signals do, is others' business.
+    """
+    own = keys if _needs_tls(config) else None
+    if own is None:
+        refuse_in_the_clear(config)
+    settings = _settings(app, config, own)
+    if config.certificate is not None:
+        certificates.note_own(Path(config.certificate))
     with _listening(config) as listening:
-        yield lambda: _Announced(settings).run(sockets=[listening])
+        yield Serving(_Announced(settings, at_end) if alone else uvicorn.Server(settings), listening)
 
 
-def _settings(app: Starlette, config: ServeConfig) -> uvicorn.Config:
+def _settings(app: Starlette, config: Listening, keys: Keys | None) -> uvicorn.Config:
     """Make uvicorn's settings. Raises ConfigError where the certificate cannot be used."""
     made = uvicorn.Config(
         app,
         host=config.host,
         port=config.port,
-        http="h11",
+        http=Patient,
         ws="none",
         ssl_certfile=config.certificate,
         ssl_keyfile=config.key,
+        ssl_context_factory=None if keys is None else lambda _config, _usual: tls.serving(keys),
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
-        limit_concurrency=CROWD,
+        limit_concurrency=posix.raise_open_files(CROWD + OTHERS) - OTHERS,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -84,14 +137,14 @@ def _settings(app: Starlette, config: ServeConfig) -> uvicorn.Config:
     except OSError as error:
         raise ConfigError(
             "the certificate or its key cannot be used",
-            where="[serve]",
+            where=config.title,
             why=(error.strerror or str(error)).lower(),
             hint="certificate and key name two files in PEM that belong together, the key without a passphrase",
         ) from None
     return made
 
 
-def _listening(config: ServeConfig) -> socket.socket:
+def _listening(config: Listening) -> socket.socket:
     """Listen, so that whoever is in the way is told of by name. Raises ConfigError."""
     try:
         family, *_, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
@@ -99,7 +152,7 @@ def _listening(config: ServeConfig) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"{config.listen} cannot be listened at",
-            where="[serve]",
+            where=config.title,
             why=(error.strerror or str(error)).lower(),
             hint='write listen = "HOST:PORT", with an address of this computer and a port that is free',
         ) from None
@@ -108,14 +161,25 @@ def _listening(config: ServeConfig) -> socket.socket:
 class _Announced(uvicorn.Server):
     """Says when it is ready, and when it ends; ends as a program that was asked to."""
 
+    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._at_end = at_end
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             notify("READY=1")
-            log.info("serving", host=self.config.host, port=self.config.port, tls=self.config.is_ssl)
+            log.info("serving", host=self.config.host, port=self.config.port, tls=self.config.ssl is not None)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Give a sign of life with each turn of the loop."""
+        PULSE.beat()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         notify("STOPPING=1")
+        if self._at_end is not None:
+            self._at_end()
         await super().shutdown(sockets)
         log.info("stopped")
 
@@ -125,20 +189,28 @@ class _Announced(uvicorn.Server):
         self.should_exit = True
 
 
-def refuse_in_the_clear(config: ServeConfig) -> None:
+def refuse_in_the_clear(config: Listening) -> None:
     """Raise ConfigError for a server that strangers could listen to."""
     if (config.certificate is None) != (config.key is None):
         raise ConfigError(
-            "TLS needs a certificate and its key", where="[serve]", why="only one of them is there", hint="write both"
+            "TLS needs a certificate and its key",
+            where=config.title,
+            why="only one of them is there",
+            hint="write both",
         )
-    if config.certificate or config.behind_proxy or _is_here(config.host):
+    if not _needs_tls(config):
         return
     raise ConfigError(
         f"{config.listen} would be served without TLS",
-        where="[serve]",
-        why="what nodes bring could be read on the way",
+        where=config.title,
+        why=f"{config.at_stake} could be read on the way",
         hint='write certificate = "..." and key = "...", or behind_proxy = true where a proxy in front ends TLS',
     )
+
+
+def _needs_tls(config: Listening) -> bool:
+    """Say whether strangers could listen, and nothing keeps them from it."""
+    return not (config.certificate or config.key or config.behind_proxy or _is_here(config.host))
 
 
 def _is_here(host: str) -> bool:

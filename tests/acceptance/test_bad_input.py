@@ -13,7 +13,6 @@ from psycopg import conninfo, sql
 
 from dbsync.demo.server import Cluster
 from tests.acceptance.places import TABLES, Place, parts, place
-from tests.integration.pooler import TransactionPooler
 from tests.support.databases import Database, Databases
 from tests.support.servers import own_cluster
 
@@ -203,15 +202,6 @@ def follow(primary: Cluster, standby: Cluster) -> None:
     with (standby.data / "postgresql.auto.conf").open("a") as file:
         file.write(f"\nunix_socket_directories = '{standby.directory}'\n")
     standby.start()
-
-
-def test_a_transaction_pooler_in_front_of_the_upstream_is_refused(here: Place, tmp_path: Path) -> None:
-    with own_cluster(15) as cluster:
-        (tmp_path / "socket").mkdir()
-        with TransactionPooler(str(cluster.directory), tmp_path / "socket") as pooler:
-            text = (here.folder / "dbsync.toml").read_text()
-            (here.folder / "dbsync.toml").write_text(text.replace(here.upstream.dsn, pooler.dsn))
-            assert "transaction_pooler" in [finding["code"] for finding in errors(here)]
 
 
 def test_uninstall_refuses_while_changes_wait_and_says_how_many(here: Place) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyrage
 import pytest
 
 from dbsync import schema
@@ -106,9 +107,15 @@ def stick(tmp_path: Path, name: str) -> str:
 
 
 def test_a_lost_stick_costs_nothing_and_receipts_come_home(field: Field, tmp_path: Path) -> None:
-    laptop, server = field.laptops[0], field.server
+    laptop, server, safe = field.laptops[0], field.server, Keys.generate()
+    config = laptop.folder / "dbsync.toml"
+    config.write_text(config.read_text().replace("[upstream]", f'[upstream]\nrecovery = ["{safe.public.sealing}"]'))
     laptop.insert("a", "b", "c")
     laptop.must("bundle", "export", stick(tmp_path, "lost"))
+    (written,) = (tmp_path / "lost").glob("*.dbsync")
+    assert pyrage.decrypt(written.read_bytes(), [safe.sealing]), "the key in the safe opens it too"
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(written.read_bytes(), [laptop.keys.sealing])
     laptop.insert("d")
     second = stick(tmp_path, "second")
     exported = json.loads(laptop.must("bundle", "export", second, "--json"))
@@ -253,7 +260,7 @@ def test_a_stick_and_the_line_bring_every_change_once(field: Field, tmp_path: Pa
     laptop.must("bundle", "export", by_hand)
     server.must("bundle", "import", by_hand)
     laptop.insert("d")
-    assert laptop.ship() == "1 changes shipped to community\n"
+    assert laptop.ship() == "1 change shipped to community\n"
     assert laptop.waiting() == 0
     assert "restored" not in laptop.must("status")
     assert int(server.database.value("SELECT count(*) FROM dbsync.receipt")) == 3
@@ -290,6 +297,23 @@ def test_what_strangers_revoked_nodes_and_copies_for_others_bring_stays_outside(
         shutil.copy(file, forged / file.name.replace("field-01", "field-02"))
     assert field.server.type("bundle", "import", str(forged)).code == 1
     assert field.server.sites() == set()
+
+
+def test_a_batch_that_unpacks_to_more_than_is_taken_stays_outside(field: Field, tmp_path: Path) -> None:
+    laptop, server, box = field.laptops[0], field.server, stick(tmp_path, "box")
+    laptop.database.sql(
+        "INSERT INTO site (code, name) SELECT i::text, repeat('x', 1000) FROM generate_series(1, 200) i"
+    )
+    laptop.must("bundle", "export", box)
+    assert sum(path.stat().st_size for path in Path(box).iterdir()) < 50_000
+    config = server.folder / "dbsync.toml"
+    as_it_was = config.read_text()
+    config.write_text(f'{as_it_was}[serve]\nmax_payload = "100kB"\n')
+    refused = server.type("bundle", "import", box)
+    assert (refused.code, "too large" in refused.out, server.sites()) == (1, True, set())
+    config.write_text(as_it_was)
+    server.must("bundle", "import", box)
+    assert len(server.sites()) == 200
 
 
 def test_a_file_that_cannot_be_read_stays_and_the_others_come_in(

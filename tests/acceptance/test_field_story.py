@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from dbsync.config.load import load, load_relay
 from dbsync.config.models import Config
+from dbsync.errors import Unreachable
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Role
@@ -22,6 +23,7 @@ from dbsync.service.status import status
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
+from tests.support.proxy import Fault, Proxy, Way
 from tests.support.relayed import Relay
 from tests.support.served import admit, free_port
 from tests.support.service import ServiceProcess
@@ -116,19 +118,20 @@ class Node:
 class Field:
     """Three laptops, a driver, a community server and the centre. Nobody serves unless it is said."""
 
-    def __init__(self, folder: Path, pair: Pair, databases: Databases) -> None:
+    def __init__(self, folder: Path, pair: Pair, databases: Databases, stack: ExitStack) -> None:
         self.folder, self._databases = folder, databases
         first, second, third = (prepared(databases, pair, SCHEMA) for _ in range(3))
         self.central = Node(folder, "central", first.upstream, free_port(), "", 0)
         self.community = Node(folder, "community", second.upstream, free_port(), "central", self.central.port)
+        self.line = stack.enter_context(Proxy(self.community.port))
         self.laptops = [
-            Node(folder, f"field-0{number}", database, free_port(), "community", self.community.port)
+            Node(folder, f"field-0{number}", database, free_port(), "community", self.line.port)
             for number, database in enumerate((first.source, second.source, third.source), start=1)
         ]
         self._capture(self.community, self.central)
         self.community.knows(self.central, passes_on=True)
         self.driver = Relay(folder)
-        self.driver.upstream_is(f"http://127.0.0.1:{self.community.port}", self.community.keys.public)
+        self.driver.upstream_is(f"http://127.0.0.1:{self.line.port}", self.community.keys.public)
         admit(self.community.database, "driver", Keys.load(self.driver.folder / "keys"), role=Role.RELAY)
         for laptop in self.laptops:
             self._capture(laptop, self.community)
@@ -148,6 +151,14 @@ class Field:
         with process:
             process.wait_for("serving", before + 1)
             yield
+
+    def cut(self, way: Way, work: Callable[[], object]) -> None:
+        """Have the line to the community cut in the middle of something, which gets over it or says so."""
+        broken = self.line.broken
+        self.line.arm(Fault.CUT, way, 1_000 if way is Way.DOWN else 6_000)
+        with suppress(Unreachable):
+            work()
+        assert self.line.broken == broken + 1
 
     def driver_visits(self, *laptops: Node) -> None:
         """Let the driver meet laptops on the local network."""
@@ -175,8 +186,9 @@ class Field:
 
 
 @pytest.fixture
-def field(pair: Pair, databases: Databases, tmp_path: Path) -> Field:
-    return Field(tmp_path, pair, databases)
+def field(pair: Pair, databases: Databases, tmp_path: Path) -> Iterator[Field]:
+    with ExitStack() as stack:
+        yield Field(tmp_path, pair, databases, stack)
 
 
 def test_everything_goes_wrong_and_all_tiers_end_equal(field: Field) -> None:
@@ -185,9 +197,12 @@ def test_everything_goes_wrong_and_all_tiers_end_equal(field: Field) -> None:
     for laptop in field.laptops:
         laptop.works(1, 2)
 
-    # One has a line, one meets the driver, one writes a stick that is lost on the way.
+    # One has a line that breaks, one meets the driver, one writes a stick that is lost on the way.
     with field.line_to(community):
-        assert first.ship() > 0
+        field.cut(Way.UP, first.ship)
+        field.cut(Way.DOWN, first.ship)
+        first.ship()
+    assert first.waiting() == 0
     field.driver_visits(second)
     shutil.rmtree(third.export(folder / "lost"))
     third.works(3)
@@ -199,6 +214,7 @@ def test_everything_goes_wrong_and_all_tiers_end_equal(field: Field) -> None:
     second.works(3)
     with field.line_to(community):
         second.ship()
+        field.cut(Way.UP, field.driver_comes_home)
         field.driver_comes_home()
     third.export(stick)
     assert (first.waiting(), second.waiting(), third.waiting()) == (0, 0, 0)
@@ -211,6 +227,12 @@ def test_everything_goes_wrong_and_all_tiers_end_equal(field: Field) -> None:
     assert central.bring_in(up) == []
     community.export(up)
     assert community.waiting() == 0
+    assert community.bring_in(stick) == []
+    third.export(stick)
+    on_stick = certificate.ask(third.config, stick)
+    assert on_stick.complete
+    assert on_stick.certificate is not None
+    assert status(third.config).link.above == {"central": on_stick.certificate.number}
 
     # A laptop's disk is copied, and both go on working under one name; the driver has met one of them.
     twin = field.clone(third)

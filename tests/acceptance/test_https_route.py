@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import LiteralString
 
+import orjson
 import pytest
 
+from dbsync.config.load import load
+from dbsync.identity.code import read_code
 from dbsync.identity.keys import Keys
+from dbsync.service.post import Post
+from dbsync.service.run import Service
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import Done, dbsync
+from tests.support import clock
 from tests.support.certificates import DAY, Authority, Certificate
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -53,9 +62,15 @@ class Laptop:
         with serving(self.server, self.both.upstream, keys=self._keys, port=self.port, tls=chosen) as (_, url):
             yield url
 
-    def type(self, *words: str) -> Done:
+    @contextmanager
+    def serving_plainly(self) -> Iterator[str]:
+        """Serve its upstream as behind a proxy that ends TLS."""
+        with serving(self.server, self.both.upstream, keys=self._keys, port=self.port) as (_, url):
+            yield url
+
+    def type(self, *words: str, environ: Mapping[str, str] | None = None) -> Done:
         """Type a command on the laptop."""
-        return dbsync(self.folder, *words)
+        return dbsync(self.folder, *words, environ=environ)
 
     def operator(self, *words: str) -> Done:
         """Type a command on the server."""
@@ -77,6 +92,10 @@ class Laptop:
     def arrived(self) -> int:
         """Count the sites upstream."""
         return int(self.both.upstream.value("SELECT count(*) FROM site"))
+
+    def log(self) -> str:
+        """Read what the server wrote."""
+        return "".join(path.read_text() for path in self.server.glob("*.log"))
 
     def reason(self) -> str:
         """Read what status says is in the way."""
@@ -100,7 +119,7 @@ def test_a_laptop_is_enrolled_works_offline_and_ships_when_the_server_is_there(l
         done = laptop.enrol(url)
         assert (done.code, done.out.split(" (")[0]) == (0, "field-01 is enrolled with community"), done.err
         shipped = laptop.type("run", "--once")
-        assert (shipped.code, shipped.out) == (0, "1 changes shipped to community\n"), shipped.err
+        assert (shipped.code, shipped.out) == (0, "1 change shipped to community\n"), shipped.err
     laptop.insert("two", "three")
     away = laptop.type("run", "--once")
     assert away.code == 69
@@ -130,6 +149,28 @@ def test_a_code_is_good_once_and_for_the_server_that_gave_it(laptop: Laptop) -> 
         again = laptop.type("enrol", url, code)
         assert again.code == 1
         assert "nodes invite" in again.err
+
+
+def test_somebody_in_the_servers_place_learns_nothing_that_would_let_him_in(laptop: Laptop) -> None:
+    with laptop.serving():
+        code = laptop.operator("nodes", "invite", "field-01").out.strip()
+    secret = read_code(code).secret
+    impostor = Keys.generate().public
+    told = orjson.dumps({"signing": impostor.signing, "sealing": impostor.sealing})
+    with answering(told) as (port, heard):
+        refused = laptop.type("enrol", f"http://127.0.0.1:{port}", code)
+    assert refused.code == 1
+    assert "somebody else answers at this address" in refused.err
+    assert [request.split()[:2] for request in heard] == [[b"GET", b"/v1/keys"]]
+    own = Keys.load(laptop.server / "keys").public
+    told = orjson.dumps({"signing": own.signing, "sealing": own.sealing})
+    with answering(told) as (port, heard):  # it may hand out the server's keys, for they are no secret
+        assert laptop.type("enrol", f"http://127.0.0.1:{port}", code).code != 0
+    assert any(request.startswith(b"POST /v1/enrol") for request in heard)
+    for way in (bytes, base64.b64encode, base64.b32encode, lambda said: said.hex().encode()):
+        assert not any(way(secret) in request for request in heard)
+    with laptop.serving() as url:
+        assert laptop.type("enrol", url, code).code == 0
 
 
 def test_a_revoked_laptop_stops_says_why_and_goes_on_when_it_is_invited_again(laptop: Laptop) -> None:
@@ -166,6 +207,20 @@ def test_a_certificate_out_of_its_time_asks_whether_the_clock_is_right(
     assert "by this computer's clock" in refused.err
 
 
+@pytest.mark.skipif(not clock.available(), reason="libfaketime is not installed")
+@pytest.mark.parametrize("years", [11, -11])
+def test_where_a_proxy_ends_tls_the_laptop_goes_by_the_servers_clock_when_its_own_is_years_wrong(
+    laptop: Laptop, years: int
+) -> None:
+    laptop.insert("one")
+    with laptop.serving_plainly() as url:
+        laptop.configure(url)
+        assert laptop.enrol(url).code == 0
+        shipped = laptop.type("run", "--once", environ=clock.wrong_by(years))
+        assert (shipped.code, shipped.out) == (0, "1 change shipped to community\n"), shipped.err
+    assert laptop.arrived() == 1
+
+
 def test_a_laptop_behind_a_proxy_ships_through_it_or_says_what_the_proxy_says(laptop: Laptop) -> None:
     def ship(environ: dict[str, str]) -> Done:
         return dbsync(laptop.folder, "run", "--once", environ=environ)
@@ -175,7 +230,7 @@ def test_a_laptop_behind_a_proxy_ships_through_it_or_says_what_the_proxy_says(la
         assert laptop.enrol(url).code == 0
         with proxy() as through:
             shipped = ship(through.environ)
-            assert (shipped.code, shipped.out) == (0, "1 changes shipped to community\n"), shipped.err
+            assert (shipped.code, shipped.out) == (0, "1 change shipped to community\n"), shipped.err
             assert set(through.asked) == {f"127.0.0.1:{laptop.port}"}
             went = len(through.asked)
             assert ship(through.environ | {"NO_PROXY": "127.0.0.1"}).code == 0
@@ -221,22 +276,124 @@ def test_a_login_page_in_the_servers_place_is_told_as_one(laptop: Laptop) -> Non
     assert laptop.both.source.value("SELECT count(*) FROM dbsync.change") == 1
 
 
+def test_a_server_that_wants_to_be_left_alone_is_until_then(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    def sleep(post: Post, seconds: float) -> None:
+        slept.append(seconds)
+        post.stop.set()
+
+    monkeypatch.setattr(Post, "sleep", sleep)
+    laptop.insert("one")
+    with laptop.serving() as url:
+        assert laptop.enrol(url).code == 0
+    with answering(b"too many at once", status=503, after="1234") as (port, heard):
+        laptop.configure(f"http://127.0.0.1:{port}")
+        Service(config=load(laptop.folder / "dbsync.toml", {})).run()
+    assert slept == [1234.0]
+    assert len(heard) == 1
+    assert "the server is busy or away" in laptop.reason()
+
+
 @contextmanager
 def login_page() -> Iterator[int]:
     """Answer everything as a public network does before somebody has logged in."""
+    with answering(b"<html><form>Welcome to the airport. Room number?</form></html>") as (port, _):
+        yield port
+
+
+@contextmanager
+def answering(page: bytes, at: int = 0, *, status: int = 200, after: str = "0") -> Iterator[tuple[int, list[bytes]]]:
+    """Answer everything with one page, at a port; give the port, and the requests as they come."""
+    heard: list[bytes] = []
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            page = b"<html><form>Welcome to the airport. Room number?</form></html>"
-            self.send_response(200)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            heard.append(f"{self.requestline}\r\n{self.headers}".encode() + body)
+            self.send_response(status)
+            self.send_header("Retry-After", after)
             self.send_header("Content-Length", str(len(page)))
             self.end_headers()
             self.wfile.write(page)
 
+        def do_POST(self) -> None:
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", at), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
+        yield server.server_address[1], heard
         server.shutdown()
+
+
+def test_verify_asks_the_server_names_what_the_laptop_has_and_repairs_it(laptop: Laptop) -> None:
+    with laptop.serving() as url:
+        laptop.enrol(url)
+        laptop.insert("one", "two", "three")
+        assert laptop.type("run", "--once").code == 0
+        agreed = laptop.type("verify")
+        assert (agreed.code, agreed.out.splitlines()[-1]) == (0, "17 tables, 3 rows: source and upstream agree."), (
+            agreed.err
+        )
+        laptop.both.upstream.script(
+            "DELETE FROM site WHERE code = 'one'; UPDATE site SET name = 'x' WHERE code = 'two';"
+            " INSERT INTO site (code) VALUES ('typed in there')"
+        )
+        differs = laptop.type("verify")
+        assert differs.code == 1
+        assert "site (one)   missing\n" in differs.out
+        assert "site (two)   different: name\n" in differs.out
+        assert "site: 1 extra row upstream; over this route it does not name them\n" in differs.out
+        assert "typed in there" not in differs.out
+        refused = laptop.type("verify", "--show-values")
+        assert (refused.code, "direct connection" in refused.err) == (2, True)
+        repaired = laptop.type("verify", "--repair", "--json")
+        assert json.loads(repaired.out)["repaired"] == 2, repaired.err
+        assert laptop.type("run", "--once").code == 0
+        assert laptop.type("verify").code == 1
+        assert laptop.type("verify", "--ignore-extra").code == 0
+
+
+def test_two_who_compare_at_once_take_turns(laptop: Laptop) -> None:
+    laptop.insert("one")
+    with laptop.serving() as url, ThreadPoolExecutor(2) as both:
+        laptop.enrol(url)
+        assert laptop.type("run", "--once").code == 0
+        with laptop.both.upstream.connect() as session, session.transaction():
+            session.execute("LOCK TABLE site IN ACCESS EXCLUSIVE MODE")
+            done = [both.submit(laptop.type, "verify", "site") for _ in range(2)]
+            until(lambda: "another comparison is under way" in laptop.log(), "nobody was sent away")
+        assert [one.result().code for one in done] == [0, 0]
+
+
+def test_a_million_rows_are_compared_and_two_hundred_mended_for_less_than_a_megabyte(laptop: Laptop) -> None:
+    table: LiteralString = (
+        "CREATE TABLE requisition (id serial PRIMARY KEY, identifier text NOT NULL UNIQUE, kind text, taken date)"
+        " WITH (autovacuum_enabled = off);"
+    )
+    laptop.both.source.script(table)
+    laptop.both.upstream.script(table)
+    for database, first in ((laptop.both.source, 0), (laptop.both.upstream, 5_000_000)):
+        database.sql(
+            "INSERT INTO requisition SELECT %s + n, 'REQ-' || n, 'serum', date '2026-01-01' + n %% 300"
+            " FROM generate_series(1, 1000000) n",
+            [first],
+        )
+    laptop.both.upstream.script("DELETE FROM requisition WHERE identifier LIKE 'REQ-77__77'")
+    laptop.both.source.script("UPDATE requisition SET kind = 'plasma' WHERE identifier LIKE 'REQ-33__33'")
+    laptop.both.upstream.script("ANALYZE requisition")
+    with (laptop.folder / "dbsync.toml").open("a") as config:
+        config.write('[[tables]]\nname = "requisition"\n')
+    with laptop.serving() as url, proxy() as way:
+        laptop.enrol(url)
+        found = laptop.type("verify", "requisition", "--repair", "--json", environ=way.environ)
+        report = json.loads(found.out)
+        (compared,) = report["tables"]
+        assert (compared["source_rows"], compared["missing"], compared["different"]) == (1_000_000, 100, 100)
+        assert report["repaired"] == 200
+        assert 0 < way.carried < 1_000_000
+        assert laptop.type("run", "--once").code == 0
+        assert laptop.type("verify", "requisition").code == 0

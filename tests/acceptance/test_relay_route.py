@@ -2,102 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyrage
 import pytest
 
-from dbsync.identity import registry
+from dbsync.errors import NotAdmitted
 from dbsync.identity.keys import Keys
-from dbsync.identity.registry import Role
-from tests.integration.clinic_schema import SCHEMA, TABLES
-from tests.integration.commands import Done, dbsync
-from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from dbsync.transport.carry import Carry
+from dbsync.transport.exchange import Exchange
+from dbsync.transport.line import Line
+from tests.integration.commands import dbsync
+from tests.support.carried import Field
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.relayed import Relay
-from tests.support.served import admit, free_port, serving
 
 pytestmark = ONE_MIXTURE
-
-
-class Laptop:
-    """A laptop whose upstream is on the web and seldom in reach, and which knows a driver."""
-
-    def __init__(self, folder: Path, name: str, source: Database, port: int) -> None:
-        self.folder, self.name, self.source = folder / name, name, source
-        self.folder.mkdir()
-        self.keys = Keys.generate()
-        self.keys.save(self.folder / "keys")
-        (self.folder / "dbsync.toml").write_text(
-            f'[node]\nname = "{name}"\nsource = "{source.dsn}"\n'
-            f'[upstream]\nurl = "http://127.0.0.1:{port}"\nname = "community"\n[batch]\nmax_changes = 2\n{TABLES}'
-        )
-
-    def run(self) -> Done:
-        """Ship what can go."""
-        return dbsync(self.folder, "run", "--once")
-
-    def knows(self, relay: Relay, more: str = "") -> None:
-        """Know a driver and be known to him, as if it had enrolled."""
-        with (self.folder / "dbsync.toml").open("a") as file:
-            file.write(f'[[relays]]\nurl = "{relay.url}"\nname = "{relay.name}"\n{more}\n')
-        with self.source.connect() as connection:
-            registry.pin(connection, relay.name, relay.admit(self.name, self.keys), role=Role.RELAY)
-
-    def insert(self, *codes: str) -> None:
-        """Make sites, a transaction each."""
-        with self.source.connect() as session:
-            for code in codes:
-                session.execute("INSERT INTO site (code) VALUES (%s)", (code,))
-
-    def waiting(self) -> int:
-        """Count the batches that have left and have no receipt."""
-        return int(self.source.value("SELECT count(*) FROM dbsync.sent WHERE acknowledged_at IS NULL"))
-
-    def custody(self) -> list[tuple[str, int]]:
-        """Say what status tells of middlemen: who has how many changes."""
-        link = dbsync(self.folder, "status", "--json").json["link"]
-        return [(one["relay"], one["changes"]) for one in link["custody"]]
-
-
-class Field:
-    """Two laptops, a driver and a community server; no line goes from the laptops to the server unless it serves."""
-
-    def __init__(self, folder: Path, pair: Pair, databases: Databases, stack: ExitStack) -> None:
-        self.folder = folder
-        both = prepared(databases, pair, SCHEMA)
-        other = prepared(databases, pair, SCHEMA).source
-        self.upstream, self._keys, self._port = both.upstream, Keys.generate(), free_port()
-        self.relay = Relay(folder)
-        self.laptops = []
-        for name, source in (("field-01", both.source), ("field-02", other)):
-            stack.enter_context(Pipeline(source, both.upstream, TABLES, node=name))
-            laptop = Laptop(folder, name, source, self._port)
-            admit(both.upstream, name, laptop.keys)
-            with source.connect() as connection:
-                registry.pin(connection, "community", self._keys.public)
-            self.laptops.append(laptop)
-        self.relay.upstream_is(f"http://127.0.0.1:{self._port}", self._keys.public)
-        admit(both.upstream, "driver", Keys.load(self.relay.folder / "keys"), role=Role.RELAY)
-        for laptop in self.laptops:
-            laptop.knows(self.relay)
-
-    @contextmanager
-    def serving(self) -> Iterator[str]:
-        """Let the community server be in reach."""
-        with serving(self.folder / "server", self.upstream, keys=self._keys, port=self._port) as (_, url):
-            yield url
-
-    def sites(self) -> set[str]:
-        """List the sites upstream."""
-        return {code for (code,) in self.upstream.sql("SELECT code FROM site")}
-
-    def batches(self) -> int:
-        """Count the receipts upstream."""
-        return int(self.upstream.value("SELECT count(*) FROM dbsync.receipt"))
 
 
 @pytest.fixture
@@ -122,6 +48,24 @@ def test_a_driver_is_enrolled_by_codes(field: Field) -> None:
     with field.serving():
         assert other.must("run", "--once") == "1 bundle delivered\n"
     assert field.sites() == {"a"}
+
+
+def test_on_the_local_network_the_line_is_tls_and_nobody_made_a_certificate(field: Field) -> None:
+    other, stranger = Relay(field.folder, "other", tls=True), Relay(field.folder, "stranger")
+    laptop = field.laptops[0]
+    laptop.insert("a")
+    with other.open() as process:
+        code = other.must("invite", "field-01").strip()
+        wrong = dbsync(laptop.folder, "enrol", "--relay", other.url, stranger.must("invite", "field-01").strip())
+        assert (wrong.code, "somebody else answers" in wrong.err) == (1, True), wrong.err
+        done = dbsync(laptop.folder, "enrol", "--relay", other.url, code)
+        assert done.code == 0, done.err
+        assert "other" in laptop.run().out
+        assert process.said("serving")[0]["tls"]
+    with other.open():  # with another certificate
+        laptop.insert("b")
+        assert "handed to other: 1 batch, 1 change" in laptop.run().out
+    assert laptop.custody() == [("other", 2)]
 
 
 def test_a_driver_takes_bundles_and_brings_receipts_home(field: Field) -> None:
@@ -204,3 +148,58 @@ def test_a_trusted_driver_may_read(field: Field) -> None:
     with field.serving():
         assert field.relay.must("run", "--once") == "1 bundle delivered\n"
     assert field.sites() == {"an open code"}
+
+
+def test_a_driver_brings_the_certificate_home_and_what_the_tier_above_has(field: Field) -> None:
+    laptop = field.laptops[0]
+    laptop.insert("a", "b", "c")
+    assert dbsync(laptop.folder, "certificate").code == 69
+    with field.relay.open():
+        laptop.run()
+        assert dbsync(laptop.folder, "certificate").code == 69
+    with field.serving():
+        field.relay.must("run", "--once")
+    with field.relay.open():
+        before = dbsync(laptop.folder, "certificate")
+        assert (before.code, "3 changes captured here are missing there" in before.out) == (1, True), before.err
+        laptop.run()
+        done = dbsync(laptop.folder, "certificate", "--json")
+        assert (done.code, done.json["certificate"]["number"], done.json["stale"]) == (0, 2, False), done.err
+        laptop.insert("d")
+        laptop.run()
+    with field.serving():
+        field.relay.must("run", "--once")
+        assert laptop.run().code == 0
+    with field.relay.open():
+        assert dbsync(laptop.folder, "certificate", "--json").json["certificate"]["number"] == 3
+
+
+def test_a_driver_hands_out_nobody_elses_certificate(field: Field) -> None:
+    first, second = field.laptops
+    first.insert("a")
+    with field.relay.open():
+        first.run()
+    with field.serving():
+        field.relay.must("run", "--once")
+    with field.relay.open(), Line(field.relay.url, silence=5.0) as line:
+        carry = Carry(
+            exchange=Exchange(line=line, keys=second.keys, theirs=Keys.load(field.relay.folder / "keys").public)
+        )
+        assert carry.certificate("field-02") is None
+        with pytest.raises(NotAdmitted):
+            carry.certificate("field-01")
+
+
+def test_a_bug_while_pushing_on_ends_the_service(field: Field) -> None:
+    broken = (
+        "from dbsync.relay.middleman import Middleman; from dbsync.cli.main import run\n"
+        "Middleman.visit = lambda self: 1 / 0\n"
+        "run()"
+    )
+    command = [sys.executable, "-c", broken, "relay", "run"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        command, cwd=field.relay.folder, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 70, done.stderr
+    assert "ZeroDivisionError" in done.stderr

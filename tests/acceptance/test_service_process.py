@@ -78,6 +78,17 @@ def test_systemd_hears_when_the_service_is_ready_and_when_it_stops(here: Place, 
         assert systemd.receive() == "STOPPING=1"
 
 
+def test_systemds_watchdog_hears_that_the_service_is_alive(here: Place, tmp_path: Path) -> None:
+    with (
+        NotifySocket(tmp_path / "notify") as systemd,
+        here.service({**systemd.environ, "WATCHDOG_USEC": "200000"}) as service,
+    ):
+        heard = [systemd.receive() for _ in range(5)]
+        assert heard.count("WATCHDOG=1") >= 3
+        assert set(heard) == {"WATCHDOG=1", "READY=1"}
+        assert service.terminate() == 0
+
+
 def test_a_table_added_to_the_file_is_captured_after_sighup(here: Place) -> None:
     with here.service() as service:
         service.wait_for("link_connected")
@@ -156,7 +167,7 @@ def test_a_table_added_while_the_upstream_is_away_is_captured_at_once(lonely: Pl
 def test_run_once_exits_0_when_all_is_shipped_and_when_nothing_was_pending(here: Place) -> None:
     insert(here, "S-1")
     assert here.status()["pending"] == 1
-    assert here.must("run", "--once").out == "1 changes shipped to community\n"
+    assert here.must("run", "--once").out == "1 change shipped to community\n"
     assert here.must("run", "--once").out == "nothing was pending\n"
 
 
@@ -196,7 +207,7 @@ def test_paused_shipping_keeps_what_is_captured_until_it_is_resumed(here: Place)
         until(lambda: here.status()["link"]["state"] == "paused", "not paused")
         insert(here, "S-1")
         assert here.status()["node"]["paused_since"] is not None
-        assert "1 changes wait safely in the source" in here.must("status").out
+        assert "1 change waits safely in the source" in here.must("status").out
         assert service.terminate() == 0
     refused = here.run("run", "--once")
     assert (refused.code, parts(refused)["try"]) == (1, "dbsync resume")

@@ -7,19 +7,37 @@ import sys
 from pathlib import Path
 
 from dbsync.demo.processes import Stopped, ended_by_signals
-from tests.benchmarks import backfill, capture, curve, drain, ground, idle, latency, load, report, slow, wire
+from tests.benchmarks import (
+    backfill,
+    capture,
+    curve,
+    drain,
+    flat,
+    fleet,
+    ground,
+    growth,
+    idle,
+    latency,
+    load,
+    report,
+    slow,
+    wire,
+)
 from tests.benchmarks.stage import Stage
 
 PARTS = {
     "capture": capture.run,
+    "flat": flat.run,
     "drain": drain.run,
     "latency": latency.run,
     "idle": idle.run,
     "load": load.run,
     "curve": curve.run,
+    "growth": growth.run,
     "wire": wire.run,
     "backfill": backfill.run,
     "slow": slow.run,
+    "fleet": fleet.run,
 }
 
 

@@ -46,13 +46,17 @@ _TAIL = 2000
 class Node:
     """One source, one upstream, and the folder with the configuration that links them."""
 
-    def __init__(self, folder: Path, *, source: str, upstream: str, max_changes: int = MAX_CHANGES) -> None:
+    def __init__(
+        self, folder: Path, *, source: str, upstream: str, max_changes: int = MAX_CHANGES, pattern: str = ""
+    ) -> None:
         self.max_changes = max_changes
         self._folder = folder
         self._log = folder / "run.log"
         self._service: subprocess.Popen[bytes] | None = None
         folder.mkdir()
         config = _CONFIG.format(source=_toml(source), upstream=_toml(upstream), max_changes=max_changes)
+        if pattern:
+            config += f'\n[[tables]]\nname = "{pattern}"\n'
         (folder / "dbsync.toml").write_text(config, encoding="utf-8")
 
     def prepare(self, *words: str) -> None:

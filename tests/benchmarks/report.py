@@ -25,6 +25,11 @@ Drain: from starting the replicator (the process, or enabling the subscription) 
 tables have equal checksums by natural key. dbsync gives rows other ids upstream and has foreign keys checked;
 PostgreSQL's logical replication copies the ids and checks no foreign key. Memory is that of the replicator's
 processes without shared pages.
+
+Fleet: real batches of forty row changes, made from one database's log, each under the name and with the keys of a laptop
+of its own, brought over HTTPS through a balancer to two `dbsync serve`, or over a NATS broker to two `dbsync apply`. At most
+24 laptops speak at a time, for this machine is all of them and the upstream's side too. A morning brings six tenths of what
+a rush did; a batch's time is from when its laptop has it until it is committed with its receipt.
 """
 
 

@@ -83,15 +83,15 @@ _CONTENT: dict[str, LiteralString] = {
 """Each table as it reads without ids: equal upstream, whatever the ids there."""
 
 
-def checksums(database: Database) -> dict[str, Row]:
-    """Give count and checksum of every table by natural key, all as of one moment."""
+def checksums(database: Database, *, of: str = "") -> dict[str, Row]:
+    """Give count and checksum of every table by natural key, all as of one moment; ``of`` begins the keys that count."""
     found: dict[str, Row] = {}
     with database.connect() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for table, query in _CONTENT.items():
-            digest = sql.SQL("SELECT count(*), sum(hashtextextended(q::text, 0))::text FROM ({}) q").format(
-                sql.SQL(query)
-            )
+            digest = sql.SQL(
+                "SELECT count(*), sum(hashtextextended(q::text, 0))::text FROM ({}) q WHERE starts_with(q::text, {})"
+            ).format(sql.SQL(query), sql.Literal(f"({of}"))
             (found[table],) = connection.execute(digest).fetchall()
     return found
 

@@ -1,4 +1,4 @@
-"""Bytes that one change takes on its way: dbsync's batches, as they are and compressed, beside logical replication's."""
+"""Bytes that one change takes in the log and on its way: dbsync's batches, as they are and compressed, beside logical replication's."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _RAW: dict[str, LiteralString] = {
 }
 """The rows that were changed, as they stand in the tables."""
 _UPDATE: LiteralString = "UPDATE crf SET weight = weight + 1, modified = now()"
+_LOG: LiteralString = "SELECT pg_total_relation_size('dbsync.change')"
 _MAKE_SLOT: LiteralString = "SELECT pg_create_logical_replication_slot('wire', 'pgoutput')"
 _DROP_SLOT: LiteralString = "SELECT pg_drop_replication_slot('wire')"
 _STREAMED: LiteralString = """
@@ -50,6 +51,7 @@ class Bytes:
     work: str
     changes: int
     raw: int
+    logged: int
     payload: int
     compressed: int
     stream: int
@@ -81,12 +83,15 @@ def _measure(source: Database, visits: int) -> Iterator[Bytes]:
 
 
 def _bytes(source: Database, reader: Reader, work: str, make: Callable[[], int]) -> Bytes:
+    before = source.value(_LOG)
     changes = make()
+    logged = source.value(_LOG) - before
     payload, compressed = _batches(reader)
     return Bytes(
         work=work,
         changes=changes,
         raw=source.value(_RAW[work]),
+        logged=logged,
         payload=payload,
         compressed=compressed,
         stream=source.value(_STREAMED),
@@ -157,6 +162,7 @@ def _rows(found: list[Bytes]) -> list[Result]:
 
     return [
         size("raw", "the row in its table", [one.raw for one in found]),
+        size("logged", "in the change log, with its indexes", [one.logged for one in found]),
         size("payload", "dbsync, directly", [one.payload for one in found]),
         size("compressed", "dbsync, compressed as for a file or HTTPS", [one.compressed for one in found]),
         size("stream", "logical replication", [one.stream for one in found]),

@@ -97,7 +97,7 @@ class Ground:
                 name=node.name.removeprefix("field-")[0],
                 pick=self._fork(),
                 size=self.wish.size,
-                refusable=node is self.a,  # a batch of which a part is held is passed on anew by a restored community
+                refusable=node is not self.community,
             )
             self.writers[node.name] = work.enter_context(BulkWriter(node.database, journal, self.pace))
         self.quarrels = [

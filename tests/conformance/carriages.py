@@ -1,159 +1,161 @@
-"""Routes on which somebody carries: a stick, and a driver's laptop. What is under way can be lost, doubled, kept and changed."""
+"""The routes on which somebody carries: a stick, and a driver's laptop. Receipts come on the way back."""
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import sqlite3
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import ExitStack
+from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from dbsync.bundle.names import SIGNATURE
+from dbsync.bundle.names import SIGNATURE, BundleName, read_name, receipts_name
 from dbsync.config.load import load, load_relay
+from dbsync.errors import Unreachable
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.registry import Role
-from dbsync.relay.middleman import opened
-from dbsync.service import bundles, export, relays
-from tests.integration.clinic_schema import SCHEMA, TABLES
-from tests.support.databases import Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from dbsync.relay import pulling
+from dbsync.relay.middleman import Middleman, opened
+from dbsync.service import bundles
+from dbsync.service.run import Service
+from tests.conformance.route import MIDDLE, NODE, SILENCE, Driver, Spoiled
+from tests.support.databases import Pair
+from tests.support.fetched import fetched, handing_out
+from tests.support.proxy import Fault, Proxy, Way
 from tests.support.relayed import Relay
-from tests.support.served import admit, free_port, serving
-
-NODE, SERVER = "field-01", "community"
+from tests.support.served import admit, answering, free_port
 
 
-class Carriage(ABC):
-    """A laptop and a server whose batches somebody carries."""
-
-    def __init__(self, folder: Path, pair: Pair, stack: ExitStack) -> None:
-        self._stack, self._serving = stack, False
-        self.folder, self.source, self.upstream = folder, pair.source, pair.upstream
-        self.port = free_port()
-        self.laptop, self.server = folder / "laptop", folder / "server"
-        self.keys, self.server_keys = Keys.generate(), Keys.generate()
-        for place, name, database, keys in (
-            (self.laptop, NODE, self.source, self.keys),
-            (self.server, SERVER, self.upstream, self.server_keys),
-        ):
-            place.mkdir()
-            keys.save(place / "keys")
-            (place / "dbsync.toml").write_text(f'[node]\nname = "{name}"\nsource = "{database.dsn}"\n')
-        with (self.laptop / "dbsync.toml").open("a") as file:
-            file.write(
-                f'[upstream]\nurl = "http://127.0.0.1:{self.port}"\nname = "{SERVER}"\n[batch]\nmax_changes = 1\n{TABLES}'
-            )
-        admit(self.upstream, NODE, self.keys)
-        with self.source.connect() as connection:
-            registry.pin(connection, SERVER, self.server_keys.public)
+class Carried(Driver):
+    """Bundles in somebody's folder. A parcel is a bundle, by its file's name."""
 
     @property
     @abstractmethod
     def under_way(self) -> Path:
-        """Give the folder of what is under way."""
-
-    @abstractmethod
-    def leave(self) -> None:
-        """Take along what the laptop has no receipt for, and give it the receipts that are here."""
-
-    @abstractmethod
-    def arrive(self) -> None:
-        """Bring what is under way to the server."""
-
-    def serve(self) -> None:
-        """Let the server be there from now on."""
-        if not self._serving:
-            self._stack.enter_context(serving(self.server, self.upstream, keys=self.server_keys, port=self.port))
-            self._serving = True
-
-    def home(self) -> None:
-        """Give the laptop its receipts."""
-        self.leave()
+        """Give the folder."""
 
     def round(self) -> None:
-        """Go there, and home again."""
+        """Go there, and come home again."""
         self.leave()
         self.arrive()
         self.home()
 
-    def parcels(self) -> list[Path]:
-        """Give the bundles under way, in the order of their numbers."""
-        return sorted(path for path in self.under_way.iterdir() if path.suffix == ".dbsync")
+    def home(self) -> None:
+        """Be there again."""
+        self.leave()
 
-    def remove(self, parcel: Path) -> None:
-        """Lose a bundle."""
-        parcel.unlink()
-        parcel.with_name(parcel.name + SIGNATURE).unlink()
+    def parcels(self) -> list[str]:
+        """Name the bundles."""
+        return sorted(path.name for path in self.under_way.iterdir() if path.suffix == ".dbsync")
 
-    def aside(self) -> Path:
-        """Copy all that is under way to some other place."""
-        place = self.folder / f"aside {len(list(self.folder.iterdir()))}"
-        shutil.copytree(self.under_way, place)
-        return place
+    def lose(self, parcel: str) -> None:
+        """Remove its files."""
+        for file in self._files(parcel):
+            file.unlink()
 
-    def back(self, place: Path) -> None:
-        """Put it back."""
-        shutil.copytree(place, self.under_way, dirs_exist_ok=True)
+    def copies(self) -> Mapping[str, object]:
+        """Read its files."""
+        return {parcel: tuple(file.read_bytes() for file in self._files(parcel)) for parcel in self.parcels()}
 
-    def insert(self, *codes: str) -> None:
-        """Make sites, a transaction each."""
-        with self.source.connect() as session:
-            for code in codes:
-                session.execute("INSERT INTO site (code) VALUES (%s)", (code,))
+    def put(self, copies: Mapping[str, object]) -> None:
+        """Write its files."""
+        for parcel, contents in copies.items():
+            for file, content in zip(self._files(parcel), cast(tuple[bytes, bytes], contents), strict=True):
+                file.write_bytes(content)
 
-    def sites(self) -> list[str]:
-        """List the sites upstream in the order in which they came."""
-        return [code for (code,) in self.upstream.sql("SELECT code FROM site ORDER BY id")]
+    def spoil(self, parcel: str, how: Spoiled) -> None:
+        """Change the bundle, and not its signature."""
+        bundle, _ = self._files(parcel)
+        bundle.write_bytes(how.of(bundle.read_bytes()))
 
-    def receipts(self) -> int:
-        """Count the batches applied upstream."""
-        return int(self.upstream.value("SELECT count(*) FROM dbsync.receipt"))
+    def _files(self, parcel: str) -> tuple[Path, Path]:
+        return self.under_way / parcel, self.under_way / f"{parcel}{SIGNATURE}"
 
-    def waiting(self) -> int:
-        """Count the batches that have left and have no receipt."""
-        return int(self.source.value("SELECT count(*) FROM dbsync.sent WHERE acknowledged_at IS NULL"))
+    def _ship(self) -> Service:
+        service = Service(config=self.config)
+        service.run_once()
+        return service
 
 
-class ByStick(Carriage):
-    """A stick: bundles of all that waits, in one file."""
+class ByStick(Carried):
+    """A stick: what is new at each leaving is in one bundle."""
+
+    def __init__(self, folder: Path, pair: Pair, stack: ExitStack) -> None:
+        super().__init__(folder, pair, stack)
+        self.under_way.mkdir()
+        self._write("dbsync.toml", f"file://{self.under_way}")
+        (self.server / "dbsync.toml").write_text(f'[node]\nname = "community"\nsource = "{self.upstream.dsn}"\n')
 
     @property
     def under_way(self) -> Path:
         """Give the stick."""
-        place = self.folder / "stick"
-        place.mkdir(exist_ok=True)
-        return place
+        return self.folder / "stick"
 
     def leave(self) -> None:
-        """Export."""
-        export.export(load(self.laptop / "dbsync.toml", {}), self.under_way, limit=1 << 30)
-
-    def home(self) -> None:
-        """Take the receipts."""
-        export.receive(load(self.laptop / "dbsync.toml", {}), self.under_way)
+        """Put it in at the laptop."""
+        self._ship()
 
     def arrive(self) -> None:
-        """Import."""
+        """Put it in at the server."""
         bundles.bring_in(load(self.server / "dbsync.toml", {}), self.under_way)
 
+    def away(self) -> None:
+        """Pull it out."""
+        self.under_way.rename(self.folder / "pocket")
 
-class ByRelay(Carriage):
-    """A driver's laptop: a bundle of each batch."""
+    def back(self) -> None:
+        """Put it in."""
+        (self.folder / "pocket").rename(self.under_way)
+
+    def cut(self, way: Way) -> None:
+        """Pull it out while it is written, and keep half of what was to be there."""
+        if way is Way.UP:
+            (parcel,) = self.parcels()
+            self._halve(self.under_way / parcel)
+        self.arrive()
+        if way is Way.DOWN:
+            self._halve(self._receipts)
+
+    def lose_receipts(self) -> None:
+        """Lose the file of receipts."""
+        self._receipts.unlink()
+
+    @property
+    def _receipts(self) -> Path:
+        return self.under_way / receipts_name(NODE)
+
+    @staticmethod
+    def _halve(file: Path) -> None:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+
+
+class ByRelay(Carried):
+    """A driver's laptop: a bundle for each batch. The laptop itself never reaches its upstream."""
 
     def __init__(self, folder: Path, pair: Pair, stack: ExitStack) -> None:
         super().__init__(folder, pair, stack)
+        port = free_port()
+        stack.enter_context(answering(self.upstream, keys=self.server_keys, port=port))
+        self.line = stack.enter_context(Proxy(port))
         self.relay = Relay(folder)
-        self.relay.upstream_is(f"http://127.0.0.1:{self.port}", self.server_keys.public)
+        self.relay.upstream_is(f"http://127.0.0.1:{self.line.port}", self.server_keys.public)
         admit(self.upstream, self.relay.name, Keys.load(self.relay.folder / "keys"), role=Role.RELAY)
         with self.source.connect() as connection:
-            keys = self.relay.admit(NODE, self.keys)
-            registry.pin(connection, self.relay.name, keys, role=Role.RELAY)
-        with (self.laptop / "dbsync.toml").open("a") as file:
-            file.write(f'[[relays]]\nurl = "{self.relay.url}"\nname = "{self.relay.name}"\n')
+            registry.pin(connection, self.relay.name, self.relay.admit(NODE, self.keys), role=Role.RELAY)
+        self.network = self._meet(stack)
+
+    def _meet(self, stack: ExitStack) -> Proxy:
+        """Have them meet on the local network."""
+        stack.enter_context(self.relay.within())
+        network = stack.enter_context(Proxy(self.relay.port))
+        more = f'[[relays]]\nurl = "http://127.0.0.1:{network.port}"\nname = "{self.relay.name}"\n'
+        self._write("dbsync.toml", f"http://127.0.0.1:{free_port()}", more)
+        return network
 
     @property
     def under_way(self) -> Path:
@@ -162,36 +164,71 @@ class ByRelay(Carriage):
 
     def leave(self) -> None:
         """Meet on the local network."""
-        with self.relay.within():
-            (met,) = relays.visit(load(self.laptop / "dbsync.toml", {}))
-        assert met.trouble is None, met.trouble
+        (met,) = self._ship().met
+        assert met.relay == self.relay.name
 
     def arrive(self) -> None:
         """Meet the server."""
-        self.serve()
-        with opened(load_relay(self.relay.folder / "relay.toml")) as relay:
+        with self._opened() as relay:
             relay.visit()
 
-    def remove(self, parcel: Path) -> None:
-        """Lose a bundle, and that it was ever there."""
-        super().remove(parcel)
-        self._note("DELETE FROM bundle WHERE file = ?", parcel.name)
+    def away(self) -> None:
+        """Be out of reach."""
+        self.network.deafen()
 
-    def back(self, place: Path) -> None:
-        """Put it back, in custody."""
-        super().back(place)
-        for path in place.glob("*.dbsync"):
-            self._note("UPDATE bundle SET delivered_at = NULL WHERE file = ?", path.name)
+    def back(self) -> None:
+        """Be near."""
+        self.network.mend()
 
-    def _note(self, query: str, file: str) -> None:
+    def cut(self, way: Way) -> None:
+        """Cut the driver's line to the server."""
+        self.line.arm(Fault.CUT, way, MIDDLE[way])
+        with pytest.raises(Unreachable):
+            self.arrive()
+        assert self.line.broken == 1
+
+    def lose_receipts(self) -> None:
+        """Lose what the server signed for the laptop."""
         with sqlite3.connect(self.relay.folder / "spool" / "relay.db") as connection:
-            connection.execute(query, (file,))
+            connection.execute("DELETE FROM paper")
+
+    def lose(self, parcel: str) -> None:
+        """Drop a bundle: it was never there."""
+        with self._opened() as relay:
+            relay.spool.drop(_name(parcel))
+
+    def put(self, copies: Mapping[str, object]) -> None:
+        """Have the files again, in custody."""
+        super().put(copies)
+        with self._opened() as relay:
+            for parcel in copies:
+                bundle, _ = self._files(parcel)
+                relay.records.take(
+                    _name(parcel), bundle.stat().st_size, hashlib.sha256(bundle.read_bytes()).hexdigest()
+                )
+
+    def _opened(self) -> AbstractContextManager[Middleman]:
+        return opened(load_relay(self.relay.folder / "relay.toml"))
 
 
-@pytest.fixture(params=[ByStick, ByRelay], ids=["stick", "relay"])
-def carriage(request: pytest.FixtureRequest, databases: Databases, pair: Pair, tmp_path: Path) -> Iterator[Carriage]:
-    """Give a laptop and its server, each way of carrying between them."""
-    both = prepared(databases, pair, SCHEMA)
-    with ExitStack() as stack:
-        stack.enter_context(Pipeline(both.source, both.upstream, TABLES, node=NODE))
-        yield request.param(tmp_path, both, stack)
+class ByPull(ByRelay):
+    """The same driver, who comes for the bundles himself: the laptop serves its outbox, and does nothing else."""
+
+    def _meet(self, stack: ExitStack) -> Proxy:
+        port = free_port()
+        self._write("dbsync.toml", f"http://127.0.0.1:{free_port()}", f'[outbox]\nlisten = "127.0.0.1:{port}"\n')
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(pulling, "SILENCE", SILENCE)
+        stack.enter_context(handing_out(self.laptop))
+        return stack.enter_context(Proxy(port))
+
+    def leave(self) -> None:
+        """Find the laptop without a line, and take what waits there."""
+        with pytest.raises(Unreachable):
+            self._ship()
+        fetched(self.relay, f"http://127.0.0.1:{self.network.port}")
+
+
+def _name(parcel: str) -> BundleName:
+    found = read_name(parcel)
+    assert found is not None
+    return found[0]

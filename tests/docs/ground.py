@@ -23,6 +23,15 @@ class Ground:
 
     pair: Pair
     folder: Path
+    programs: Path = Path(sys.executable).parent
+    """Where the program dbsync is."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Give the environment of a shell there: dbsync in PATH, nothing of this process's own settings."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBSYNC", "PG", "PYTHON"))}
+        path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
+        return {**kept, "PATH": path, "PGSERVICEFILE": str(self.folder / "pg_service.conf")}
 
     def name_services(self, **parameters: str) -> None:
         """Write pg_service.conf; parameters replace those of both services."""
@@ -33,13 +42,11 @@ class Ground:
         (self.folder / "pg_service.conf").write_text("\n".join(lines))
 
     def sh(self, script: str) -> str:
-        """Run lines of a document as a shell does, with dbsync in PATH; give what they print."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBSYNC", "PG"))}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        """Run lines of a document as a shell does; give what they print."""
         done = subprocess.run(
             ["sh", "-ec", script],
             cwd=self.folder,
-            env={**kept, "PATH": path, "PGSERVICEFILE": str(self.folder / "pg_service.conf")},
+            env=self.environ,
             capture_output=True,
             text=True,
             check=False,

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from dbsync.config.load import parse
+from dbsync.config.models import Config
 from tests.docs.ground import Ground, ground
-from tests.docs.manual import PAGE, ROOT, helps, names, page
+from tests.docs.manual import PAGE, ROOT, documents, expect_command, helps, names, page
 from tests.support.databases import ONE_MIXTURE
 
 __all__ = ["ground"]
 
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "guide.md"
-GROUPS = {"bundle", "conflicts", "nodes", "quarantine", "relay"}
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+APART = {"decisions", "reference", "benchmarks"}
+"""Folders of pages that are made by programs, or tell what was once."""
+TYPED_FROM = [page for page in DOCUMENTS if page.parent.name not in APART and page.name != "CHANGELOG.md"]
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 
@@ -30,10 +34,9 @@ def blocks(document: Path, language: str) -> list[str]:
 
 def commands(document: Path) -> list[list[str]]:
     """Give the dbsync commands that a document shows, in blocks and in running text, as words."""
-    text = document.read_text()
-    lines = [line.strip().removeprefix("$ ") for line in text.splitlines()]
-    shown = [line for line in lines if re.match(r"dbsync [a-z]", line) and not line.startswith("dbsync copies")]
-    shown += re.findall(r"`(dbsync [a-z][^`\n]*)`", text)
+    lines = [line.strip().removeprefix("$ ") for block in blocks(document, r"\w*") for line in block.splitlines()]
+    shown = [line for line in lines if re.match(r"dbsync [a-z]", line)]
+    shown += re.findall(r"`(dbsync [a-z][^`\n]*)`", document.read_text())
     return [shlex.split(re.split(r"  #|;|\s{3}", line)[0], comments=True) for line in shown]
 
 
@@ -54,20 +57,27 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
-@pytest.mark.parametrize("document", [README, GUIDE, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", TYPED_FROM, ids=lambda path: path.name)
 def test_commands_shown_exist_with_their_options(document: Path) -> None:
-    shown = [words[1:] for words in commands(document)]
-    known = names(helps()[0])
-    assert {words[0] for words in shown} <= set(known)
-    with_options = [words for words in shown if any(word.startswith("--") for word in words)]
-    meant = [words[0] if words[0] not in GROUPS else " ".join(words[:2]) for words in with_options]
-    for words, text in zip(with_options, helps(*meant)[1:], strict=True):
-        for option in (word for word in words[1:] if word.startswith("--")):
-            assert option in text, words
+    for _, *words in commands(document):
+        expect_command(words)
+
+
+def test_whole_configurations_that_are_shown_are_read() -> None:
+    shown = [block for page in TYPED_FROM for block in blocks(page, "toml") if "[node]" in block]
+    assert len(shown) >= 4
+    for text in shown:
+        assert isinstance(parse(text, path="dbsync.toml", environ={}), Config)
+
+
+def test_every_task_is_in_the_index_of_the_manual() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    tasks = {f"how-to/{page.name}" for page in (ROOT / "docs" / "how-to").glob("*.md")}
+    assert tasks - set(re.findall(r"\]\(([^)#]+)", index)) == set()
 
 
 def test_every_command_is_described() -> None:
-    known = set(names(helps()[0]))
+    known = set(names(helps()[""]))
     told = {words[1] for words in commands(README) + commands(GUIDE) + commands(ROOT / "CHANGELOG.md")}
     told |= set(re.findall(r"`([a-z-]+)`", (ROOT / "CHANGELOG.md").read_text()))
     assert known - told == set()
@@ -75,6 +85,10 @@ def test_every_command_is_described() -> None:
 
 def test_the_page_of_commands_is_what_the_program_says() -> None:
     assert PAGE.read_text() == page(), "python -m tests.docs.manual"
+
+
+def test_the_documents_of_the_servers_are_what_they_serve() -> None:
+    assert {path: path.read_text() for path in documents()} == documents(), "python -m tests.docs.manual"
 
 
 def test_the_two_commands_are_on_the_first_screen() -> None:
@@ -105,15 +119,6 @@ def test_every_decision_is_listed_and_numbered() -> None:
 
 
 @ONE_MIXTURE
-def test_the_quick_start_works_as_it_stands(ground: Ground) -> None:
-    (quick_start,) = blocks(README, "sh")
-    install, *rest = quick_start.splitlines()
-    assert install.startswith("pip install ")
-    assert "source and upstream agree" in ground.sh("\n".join(rest))
-    assert ground.pair.upstream.value("SELECT name FROM clinic_subject WHERE identifier = 'S-1001'") == "Neema"
-
-
-@ONE_MIXTURE
 def test_the_guides_way_in_and_out_works_as_it_stands(ground: Ground) -> None:
     apart = ("clinic_crf", "capture on", "pg_dump", "dbsync serve", "dbsync enrol")
     sections = [block for block in blocks(GUIDE, "sh") if not any(word in block for word in apart)]
@@ -125,9 +130,13 @@ def test_the_guides_way_in_and_out_works_as_it_stands(ground: Ground) -> None:
 
 
 @ONE_MIXTURE
-def test_the_rights_in_the_guide_are_enough_for_the_service(ground: Ground) -> None:
+def test_the_quick_start_works_as_it_stands_and_then_the_guides_rights_are_enough(ground: Ground) -> None:
+    (quick_start,) = blocks(README, "sh")
+    install, *rest = quick_start.splitlines()
+    assert install.startswith("pip install ")
+    assert "source and upstream agree" in ground.sh("\n".join(rest))
+    assert ground.pair.upstream.value("SELECT name FROM clinic_subject WHERE identifier = 'S-1001'") == "Neema"
     rights, old_sessions = blocks(GUIDE, "sql")
-    ground.sh("".join(blocks(README, "sh")[0].splitlines(keepends=True)[1:6]))
     sides = (ground.pair.source, ground.pair.upstream)
     try:
         for database in sides:
@@ -135,7 +144,7 @@ def test_the_rights_in_the_guide_are_enough_for_the_service(ground: Ground) -> N
                 connection.execute(rights.encode())
         ground.name_services(user="field_sync")
         ground.pair.source.script("INSERT INTO clinic_subject (identifier, name) VALUES ('S-1002', 'Zawadi')")
-        assert "2 changes shipped" in ground.sh("dbsync run --once")
+        assert "1 change shipped" in ground.sh("dbsync run --once")
         assert "nothing pending" in ground.sh("dbsync status")
         with ground.pair.source.connect() as connection:
             assert connection.execute(old_sessions.encode()).description is not None

@@ -148,8 +148,11 @@ class TestADiskThatIsFull:
 
 @contextmanager
 def no_connection_left(database: Database) -> Iterator[None]:
-    """Hold all the connections that a server gives."""
+    """Hold all the connections that a server gives, begun when nobody else has one that could come free."""
     with ExitStack() as stack:
+        first = stack.enter_context(database.connect())
+        others = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        until(lambda: first.execute(others).fetchone() is None, "somebody else stays connected")
         with pytest.raises(psycopg.OperationalError, match="clients"):
             while True:
                 stack.enter_context(database.connect())
@@ -172,8 +175,9 @@ class TestAServerThatHasNoConnectionLeft:
         with own(15, max_connections=12) as source:
             here = installed(tmp_path, source, databases.create(18, name="upstream"))
             write(here, 1, 5)
-            with here.service() as service:
+            with ExitStack() as later:
                 with no_connection_left(source):
+                    service = later.enter_context(here.service())
                     for command in (("status",), ("run", "--once")):
                         done = here.run(*command)
                         assert done.code == 69

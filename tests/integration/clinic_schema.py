@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.pipeline import Pipeline
+
 SCHEMA = """
 CREATE TABLE site (id serial PRIMARY KEY, code text NOT NULL UNIQUE, name text);
 CREATE TABLE subject (
@@ -69,3 +71,16 @@ truncate = "capture"
 name = "ignored"
 truncate = "ignore"
 """
+SEED = """
+INSERT INTO site (code, name) VALUES ('G', 'Gaborone'), ('M', 'Maun');
+INSERT INTO subject (identifier, initials, age, site_id) VALUES ('A', 'AA', 30, 1), ('B', 'BB', 40, 2), ('C', 'CC', 50, NULL);
+INSERT INTO visit (subject_id, code) VALUES (1, '1000'), (1, '2000'), (2, '1000');
+INSERT INTO crf (visit_id, answer) VALUES (1, 'yes'), (2, 'no'), (3, 'perhaps');
+"""
+
+
+def held(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """Give what waits in quarantine, and why."""
+    return [
+        *pipeline.upstream.sql("SELECT conflict, reason FROM dbsync.quarantine WHERE state = 'waiting' ORDER BY id")
+    ]

@@ -19,14 +19,18 @@ WORK = ("three", "one", "small", "update", "edits")
 ROUTES = ("dbsync", "logical")
 ENDS = ("source", "upstream")
 SIZES = (1000,)
-BYTES = ("raw", "payload", "compressed", "stream", "by_raw", "by_stream", "direct_by_stream")
+BYTES = ("raw", "logged", "payload", "compressed", "stream", "by_raw", "by_stream", "direct_by_stream")
+FLEET = ("p50", "p99", "beside_p50", "beside_p99", "memory", "deadlocks", "locks", "waiting", "turned_away")
 AIMS = {
+    *("flat_session", "flat_tables", "flat_log"),
     *("capture_bulk", "capture_single", "capture_single_after_bulk", "capture_update", "capture_small"),
     *(f"drain_{work}_{what}" for work in WORK for what in ("ratio", "memory")),
     *("latency_dbsync_p50", "latency_dbsync_p99"),
 }
 MAY_BE_ZERO = {"idle_dbsync_process"}
 FOR_INFORMATION = {
+    *("flat_session_us", "flat_tables_us", "flat_log_us"),
+    *(f"growth_{size}_{what}" for size in SIZES for what in ("inserts", "edits")),
     *("bulk_plain_us", "bulk_added_us"),
     *(f"{name}_{side}_us" for name in ("single", "single_after_bulk") for side in ("plain", "captured")),
     *(f"drain_{work}_{route}_rate" for work in WORK for route in ROUTES),
@@ -37,6 +41,7 @@ FOR_INFORMATION = {
     *(f"load_{route}_{what}" for route in ROUTES for what in ("p50", "p99", "seconds")),
     *(f"slow_{most}_{what}" for most in (20_000, 500) for what in ("seconds", "batches", "pause", "sent")),
     *("backfill_dbsync_rate", "backfill_log_rate", "backfill_dump_rate", "backfill_ratio"),
+    *(f"fleet_{way}_3_{what}" for way in ("https", "nats") for what in ("rate", *FLEET)),
     *(f"backfill_{when}_p{percent}" for when in ("before", "while") for percent in (50, 99)),
 }
 CHECKS = {
@@ -44,7 +49,9 @@ CHECKS = {
     "ids_differ": [True],
     "latency_all_seen": [True] * 2,
     "curve_checksums_equal": [True] * len(ROUTES) * (1 + len(SIZES)),
+    "growth_equal": [True] * len(SIZES),
     "backfill_equal": [True],
+    "fleet_equal": [True] * 2,
     "load_all_seen": [True] * 2,
     "slow_checksums_equal": [True] * 2,
 }

@@ -57,7 +57,7 @@ def triggers(of: Place) -> dict[str, str]:
 @contextmanager
 def running(of: Place) -> Iterator[None]:
     """Run the service, which looks after the triggers more often than it does in the field."""
-    service = Service(config=config(of), _care=Care(OFTEN))
+    service = Service(config=config(of), care=Care(OFTEN))
     thread = threading.Thread(target=service.run)
     thread.start()
     try:

@@ -71,6 +71,26 @@ def test_a_transaction_that_commits_late_is_not_missed(clinic: Pipeline) -> None
 
 
 @ONE_MIXTURE
+def test_an_idle_look_asks_once_and_sees_whatever_commits(clinic: Pipeline) -> None:
+    reader = clinic.reader
+    assert not reader.is_idle()
+    with clinic.source.connect() as slow:
+        with slow.transaction():
+            insert(slow, "late")
+            assert reader.next_cut(100) is None
+            assert reader.is_idle()
+            assert round_trips(reader.connection, reader.is_idle) == 1
+        assert not reader.is_idle()
+        clinic.agree()
+        assert not reader.is_idle()
+        assert reader.next_cut(100) is None
+        slow.execute("SELECT count(*) FROM site")
+        assert reader.is_idle()
+        slow.execute("UPDATE dbsync.node SET paused_since = now()")
+        assert not reader.is_idle()
+
+
+@ONE_MIXTURE
 def test_a_transaction_without_a_change_yet_holds_nothing_up_and_is_not_missed(clinic: Pipeline) -> None:
     with clinic.source.connect() as idle, idle.transaction():
         idle.execute("SELECT pg_current_xact_id()")

@@ -22,9 +22,10 @@ from dbsync.model.findings import Finding, Severity
 from dbsync.model.names import TableName
 from dbsync.postgres import connect
 from tests.integration.commands import dbsync, reachable_as
-from tests.integration.pooler import TransactionPooler
 from tests.support.databases import ONE_MIXTURE, Database, Pair
+from tests.support.pgbouncer import pgbouncer
 from tests.support.servers import own_cluster
+from tests.support.ward import recognises
 
 REVISION = schema.head()
 SCHEMA = """
@@ -67,8 +68,8 @@ def settings(source: str, upstream: str, tables: str = TABLES) -> Config:
 def check(source: str, upstream: str, tables: str = TABLES) -> list[Finding]:
     """Check two databases, and hold on to everything but what is fine or not installed yet."""
     config = settings(source, upstream, tables)
-    with connect(source, name="source") as here, connect(upstream, name="upstream") as there:
-        found = preflight(config, here, there, revision=REVISION)
+    with connect(source, name="source", pooled=True) as here, connect(upstream, name="upstream", pooled=True) as there:
+        found = preflight(config, here, there, revision=REVISION).findings()
     return [one for one in found if one.severity is not Severity.OK and one.code != "not_installed"]
 
 
@@ -198,11 +199,13 @@ def test_rights_on_many_tables_are_one_finding(pair: Pair, roles: tuple[str, str
     assert "ON ALL TABLES IN SCHEMA" in lacking.remedy
 
 
+@recognises("same_database")
 @ONE_MIXTURE
 def test_the_same_database_on_both_ends_is_an_error(both: Pair) -> None:
     assert codes(check(both.source.dsn, both.source.dsn + " application_name=x")) == ["same_database"]
 
 
+@recognises("read_only")
 @ONE_MIXTURE
 def test_a_read_only_database_is_an_error(both: Pair) -> None:
     both.source.sql(
@@ -216,10 +219,10 @@ def test_a_read_only_database_is_an_error(both: Pair) -> None:
 def test_a_side_out_of_reach_is_a_finding_and_the_other_is_checked_all_the_same(both: Pair) -> None:
     config = settings(both.source.dsn, both.upstream.dsn, '[[tables]]\nname = "subjekt"\n')
     with connect(both.source.dsn, name="source") as here:
-        found = preflight(config, here, Unreachable("no route", where="upstream"), revision=REVISION)
+        found = preflight(config, here, Unreachable("no route", where="upstream"), revision=REVISION).findings()
     assert [one.code for one in found if one.severity is Severity.ERROR] == ["unknown_table", "upstream_unreachable"]
     with connect(both.upstream.dsn, name="upstream") as there:
-        found = preflight(config, Unreachable("no route", where="source"), there, revision=REVISION)
+        found = preflight(config, Unreachable("no route", where="source"), there, revision=REVISION).findings()
     assert [one.code for one in found if one.severity is Severity.ERROR] == ["source_unreachable"]
 
 
@@ -228,7 +231,7 @@ def test_a_connection_that_breaks_in_the_middle_is_a_finding(both: Pair) -> None
     config = settings(both.source.dsn, both.upstream.dsn)
     with connect(both.source.dsn, name="source") as here, connect(both.upstream.dsn, name="upstream") as there:
         there.close()
-        found = preflight(config, here, there, revision=REVISION)
+        found = preflight(config, here, there, revision=REVISION).findings()
     assert [one.code for one in found if one.severity is Severity.ERROR] == ["upstream_unreachable"]
 
 
@@ -244,11 +247,8 @@ def test_the_state_of_the_triggers_is_asked_only_where_dbsync_is_installed(both:
     with connect(both.source.dsn, name="source") as here, connect(both.upstream.dsn, name="upstream") as there:
         preflight(config, here, there, revision=REVISION, trigger_states=states)
         assert asked == []
-        here.execute(
-            "CREATE SCHEMA dbsync; CREATE TABLE dbsync.alembic_version (version_num text);"
-            f"INSERT INTO dbsync.alembic_version VALUES ('{REVISION}')"
-        )
-        found = preflight(config, here, there, revision=REVISION, trigger_states=states)
+        schema.upgrade(both.source.dsn, "source")
+        found = preflight(config, here, there, revision=REVISION, trigger_states=states).findings()
     assert asked == [both.source.name]
     assert "trigger_disabled" in codes(found)
 
@@ -285,14 +285,18 @@ def test_a_server_too_old_is_told() -> None:
     assert codes(list(of_server("source", server(140012)))) == ["server_too_old"]
 
 
-def test_a_transaction_pooler_in_front_of_the_server_is_an_error(version: int, tmp_path: Path) -> None:
-    with own_cluster(version) as cluster, TransactionPooler(str(cluster.directory), tmp_path) as pooler:
+@recognises("transaction_pooler")
+@pytest.mark.parametrize("turns", ["0", "1"], ids=["last used first", "in turn"])
+@pytest.mark.parametrize("version", [15])
+def test_a_transaction_pooler_in_front_of_the_source_is_an_error(version: int, turns: str) -> None:
+    with own_cluster(version) as cluster, pgbouncer(cluster, pool_mode="transaction", server_round_robin=turns) as pool:
         cluster.create_database("up")
-        found = check(pooler.dsn, cluster.dsn("up"), "")
+        found = check(f"{pool} dbname=postgres", cluster.dsn("up"), "")
         assert codes(found) == ["transaction_pooler"]
         assert "pool_mode = session" in found[0].remedy
 
 
+@recognises("hot_standby")
 @pytest.mark.parametrize("version", [15])
 def test_a_hot_standby_is_an_error(version: int, tmp_path: Path) -> None:
     with own_cluster(version) as primary:
@@ -323,6 +327,7 @@ def _listen_in(settings_file: Path, directory: Path) -> None:
         file.write(f"\nunix_socket_directories = '{directory}'\n")
 
 
+@recognises("source_unreachable")
 def test_both_sides_out_of_reach_are_two_findings(tmp_path: Path) -> None:
     (tmp_path / "dbsync.toml").write_text(
         f'[node]\nname = "n"\nsource = "host={tmp_path} dbname=a"\n[upstream]\nurl = "host={tmp_path} dbname=b"\n'

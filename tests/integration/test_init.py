@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dbsync import __version__
 from dbsync.catalog.inspect import inspect
 from dbsync.config.load import load
+from dbsync.identity.keys import Keys
 from dbsync.keys.register import register
 from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
@@ -100,6 +102,10 @@ def test_init_overwrites_nothing_unless_told(clinic_pair: Pair, tmp_path: Path) 
     assert (tmp_path / "dbsync.toml").read_text() == "# mine\n"
     assert dbsync(tmp_path, "init", *dsns, "--force").code == 0
     assert "[[tables]]" in (tmp_path / "dbsync.toml").read_text()
+    made = Keys.load(tmp_path / "keys").public
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
+    assert dbsync(tmp_path, "init", *dsns, "--force").code == 0
+    assert Keys.load(tmp_path / "keys").public == made, "a node has its keys once"
 
 
 @ONE_MIXTURE
@@ -176,4 +182,4 @@ def test_tables_says_what_is_registered_and_how(clinic_pair: Pair, tmp_path: Pat
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
-    assert dbsync(tmp_path, "--version").out == "dbsync 0.1.0\n"
+    assert dbsync(tmp_path, "--version").out == f"dbsync {__version__}\n"

@@ -151,7 +151,7 @@ def peak_memory(here: Place) -> int:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     shipped, peak = ran.stdout.splitlines()
-    assert shipped == "1 changes shipped to community"
+    assert shipped == "1 change shipped to community"
     return int(peak.split()[1])
 
 

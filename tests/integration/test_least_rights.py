@@ -10,9 +10,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from tests.acceptance.places import Place, place
+from tests.acceptance.places import SCHEMA, Place, place
 from tests.integration.commands import Done, reachable_as
-from tests.support.databases import ONE_MIXTURE, Database, Pair
+from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.django import orm
 from tests.support.servers import own_cluster
 
@@ -29,7 +29,7 @@ def login(database: Database, word: str, *member_of: str, options: str = "") -> 
     finally:
         for step in ("REASSIGN OWNED BY {} TO CURRENT_USER", "DROP OWNED BY {}"):
             database.sql(sql.SQL(step).format(sql.Identifier(name)))
-        for group in ("dbsync", "dbsync_capture", "dbsync_replicator", "dbsync_reader"):
+        for group in ("dbsync", "dbsync_capture", "dbsync_replicator", "dbsync_reader", "dbsync_web"):
             database.sql(sql.SQL("REVOKE {} FROM {} CASCADE").format(sql.Identifier(group), sql.Identifier(name)))
         database.sql(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
@@ -82,6 +82,38 @@ def test_the_service_ships_the_clinic_with_no_right_but_dbsync_replicator(clinic
             "TRUNCATE clinic_visit", "DROP TABLE clinic_visit", "SET ROLE dbsync",
         )  # fmt: skip
         assert {attack: came_of(dba.upstream, there, attack) for attack in attacks} == dict.fromkeys(attacks, "42501")
+
+
+@ONE_MIXTURE
+def test_a_tier_between_takes_in_and_passes_on_with_no_right_but_dbsync_replicator(
+    pair: Pair, databases: Databases, tmp_path: Path
+) -> None:
+    """What the community notes of a batch that it passes on, that it won over what stood there among it, takes rights too."""
+    laptop = databases.create(pair.source.version, name="laptop")
+    low, high = tmp_path / "low", tmp_path / "high"
+    low.mkdir()
+    high.mkdir()
+    field = place(low, laptop, pair.source)
+    community = Place(folder=high, source=pair.source, upstream=pair.upstream)
+    pair.upstream.script(SCHEMA)
+    community.configure(node="community")
+    for there in (community, field):
+        there.install()
+    with (
+        login(laptop, "service", "dbsync_replicator") as at_the_laptop,
+        login(pair.source, "service", "dbsync_replicator") as at_the_community,
+        login(pair.upstream, "service", "dbsync_replicator") as at_the_centre,
+    ):
+        first = folder_as(field, tmp_path / "field", at_the_laptop, at_the_community)
+        second = folder_as(community, tmp_path / "community", at_the_community, at_the_centre)
+        laptop.sql("INSERT INTO subject (identifier, initials) VALUES ('a', 'AA'), ('b', 'AA')")
+        first.must("run", "--once")
+        pair.source.sql("UPDATE subject SET initials = 'XX' WHERE identifier = 'a'")
+        laptop.sql("UPDATE subject SET initials = 'BB'")
+        first.must("run", "--once")
+        second.must("run", "--once")
+        names = "SELECT identifier, initials FROM subject ORDER BY 1"
+        assert pair.source.sql(names) == pair.upstream.sql(names) == [("a", "BB"), ("b", "BB")]
 
 
 _HELD = """

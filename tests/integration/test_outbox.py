@@ -135,6 +135,17 @@ def test_a_payload_must_be_read_before_the_next_batch_is_asked_for(ten_sites: Pi
         next(batches)
 
 
+def test_who_leaves_off_behind_a_batch_finds_it_remembered(ten_sites: Pipeline) -> None:
+    batches = Outbox(ten_sites.reader).batches(3)
+    first = b"".join(encode(next(batches)))
+    del batches
+    ten_sites.restart()
+    rest = [b"".join(encode(batch)) for batch in Outbox(ten_sites.reader).batches(3, beside={1})]
+    assert numbers([first, *rest]) == [1, 2, 3, 4]
+    assert Outbox(ten_sites.reader).take_out(brought(ten_sites, [first, *rest])[-1]) == 4
+    ten_sites.agree()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_sticks_and_the_line_in_any_mixture_bring_every_change_once(clinic: Pipeline, seed: int) -> None:
     pick = random.Random(seed)

@@ -181,16 +181,30 @@ def test_nothing_is_granted_to_everybody_and_values_only_to_the_service(ground: 
     columns = ground.source.sql("""
         SELECT c.relname::text, a.attname::text, has_column_privilege('dbsync_reader', c.oid, a.attnum, 'SELECT'),
                has_column_privilege('dbsync_capture', c.oid, a.attnum, 'SELECT'),
-               has_column_privilege('dbsync_replicator', c.oid, a.attnum, 'SELECT')
+               has_column_privilege('dbsync_replicator', c.oid, a.attnum, 'SELECT'),
+               has_column_privilege('dbsync_web', c.oid, a.attnum, 'SELECT')
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relnamespace = 'dbsync'::regnamespace AND c.relkind IN ('r', 'v')
     """)
-    assert [(table, column) for table, column, reader, _, _ in columns if reader and column in VALUES] == []
-    hidden = {(table, column) for table, column, reader, _, _ in columns if not reader and column not in VALUES}
+    assert [(table, column) for table, column, reader, *_ in columns if reader and column in VALUES] == []
+    people = {(table, column) for table, column, *_ in columns if table in ("web_user", "web_session", "audit")}
+    hidden = {(table, column) for table, column, reader, *_ in columns if not reader and column not in VALUES} - people
     passing_through = {(table, column) for table, column in hidden if table in ("nonce", "upload", "upload_part")}
-    assert hidden - passing_through == {("row_key", "relation"), ("peer", "invite")}
-    assert [(table, column) for table, column, _, _, replicator in columns if not replicator] == []
-    assert {table for table, _, _, capture, _ in columns if capture} == {"node", "relation", "layout", "row_key"}
+    assert hidden - passing_through == {
+        ("row_key", "relation"),
+        ("peer", "invite"),
+        ("list", "paper"),
+        ("comparison", "paper"),
+        ("difference", "place"),
+        ("difference", "digest"),
+    }
+    assert {(table, column) for table, column, _, _, replicator, _ in columns if not replicator} == people
+    assert {table for table, _, _, capture, *_ in columns if capture} == {"node", "relation", "layout", "row_key"}
+    assert {(table, column) for table, column, *_, web in columns if web and column in VALUES} == {
+        ("quarantine", "key"), ("quarantine", "old_key"), ("quarantine", "awaits_key"), ("conflict", "key"),
+    }  # fmt: skip
+    seen = {(table, column) for table, column, *_, web in columns if web}
+    assert {(table, column) for table, column, reader, *_ in columns if reader} | people <= seen
 
 
 @ONE_MIXTURE

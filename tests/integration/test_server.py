@@ -26,9 +26,10 @@ def processes_in(directory: Path) -> list[int]:
     for process in psutil.process_iter():
         try:
             inside = Path(process.cwd()).is_relative_to(directory)
-        except psutil.Error:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:  # it has ended meanwhile
             continue
-        if inside and process.status() != psutil.STATUS_ZOMBIE:
+        if inside and alive:
             found.append(process.pid)
     return found
 

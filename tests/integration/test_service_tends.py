@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dbsync.config.load import load
-from dbsync.service import run, upkeep
+from dbsync.service import streaming, upkeep
 from dbsync.service.run import Service
 from tests.acceptance.places import place
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
@@ -30,7 +30,7 @@ def test_parked_changes_go_in_while_a_backlog_is_shipped(
     pair: Pair, databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "BUSY", 0.02)
-    monkeypatch.setattr(run, "TEND", 0.0)
+    monkeypatch.setattr(streaming, "TEND", 0.0)
     here = place(tmp_path, pair.source, pair.upstream, tables=TABLES)
     here.install()
     here.source.sql("INSERT INTO subject (identifier) VALUES ('before')")

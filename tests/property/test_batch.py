@@ -21,6 +21,7 @@ from dbsync.model.batch import Batch, Count, Header, Op, Passed
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
+from tests.property.layouts import names, references
 
 SITE = KeyTree(table=TableName("public", "site"), parts=(KeyColumn(column="code"),))
 SUBJECT = Layout(
@@ -53,20 +54,19 @@ HEADER = Header(
 )
 PAYLOAD = b"PGCOPY\n\xff\r\n\0" + bytes(range(256)) * 40
 
-names = st.text(min_size=1, max_size=12)
 tables = st.builds(TableName, names, names)
 columns = st.lists(names, min_size=1, max_size=3).map(tuple)
 bare_trees = st.builds(
     KeyTree, table=tables, parts=st.lists(st.builds(KeyColumn, column=names), min_size=1, max_size=2).map(tuple)
 ) | st.builds(KeyTree, table=tables, row_id=columns)
+
 trees = st.recursive(
     bare_trees,
     lambda inner: st.builds(
         KeyTree,
         table=tables,
         parts=st.lists(
-            st.builds(KeyColumn, column=names)
-            | st.builds(KeyReference, columns=columns, target_columns=columns, target=inner, soft=st.booleans()),
+            st.builds(KeyColumn, column=names) | references(inner),
             min_size=1,
             max_size=3,
         ).map(tuple),
@@ -78,9 +78,7 @@ layouts = st.builds(
     table=tables,
     columns=st.lists(st.tuples(names, names), max_size=5).map(tuple),
     insert_only=st.lists(names, max_size=2).map(tuple),
-    references=st.lists(
-        st.builds(KeyReference, columns=columns, target_columns=columns, target=trees, soft=st.booleans()), max_size=2
-    ).map(tuple),
+    references=st.lists(references(trees), max_size=2).map(tuple),
     generics=st.lists(
         st.builds(
             LayoutGeneric, type_column=names, id_column=names, targets=st.lists(bare_trees, max_size=2).map(tuple)
@@ -105,6 +103,7 @@ def headers(draw: st.DrawFn) -> Header:
     )
     number = draw(st.integers(1, 2**63 - 1))
     first, last = sorted(draw(st.lists(seqs, min_size=2, max_size=2, unique=True)))
+    told_of = draw(passed(first, last))
     return Header(
         node=draw(names),
         lineage=draw(st.uuids()),
@@ -122,7 +121,8 @@ def headers(draw: st.DrawFn) -> Header:
         ),
         previous_hash=b"" if number == 1 else draw(st.binary(min_size=32, max_size=32)),
         layouts=known,
-        passed=draw(passed(first, last)),
+        passed=told_of,
+        kept=draw(st.lists(st.integers(0, last), max_size=3, unique=True).map(sorted).map(tuple)) if told_of else (),
     )
 
 
@@ -266,15 +266,33 @@ def test_what_is_passed_on_stands_once() -> None:
         decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))
 
 
+@pytest.mark.parametrize("kept", [None, [], "17", [17], ["-1"], ["17", "17"], ["18", "17"], [str(2**62 + 1)], [["17"]]])
+def test_what_is_kept_stands_in_order_or_not_at_all(kept: object) -> None:
+    members = orjson.loads(write_header(HEADER)) | {"kept": kept}
+    with pytest.raises(FormatError):
+        decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))
+    members |= {"kept": ["3", "17"]}
+    assert decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))[0] == replace(HEADER, kept=(3, 17))
+    with pytest.raises(FormatError, match="nothing that is passed on"):
+        decoded(resealed(orjson.dumps(members | {"passed": []}, option=orjson.OPT_SORT_KEYS)))
+
+
+BARE = {"table": ["public", "site"], "row_id": [], "parts": ["code"]}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"surprise": 1}, {"key": {"table": ["public", "site"], "row_id": [], "parts": ["code"], "more": 0}},
         {"columns": [["a", "b", "c"]]}, {"columns": "ab"}, {"insert_only": "ab"}, {"table": "ab"}, {"table": ["a", 1]},
         {"references": [{"columns": ["a"], "target_columns": ["id"], "soft": 0, "target": None}]},
+        {"references": [{"columns": ["a"], "target_columns": [], "soft": False, "target": BARE}]},
+        {"references": [{"columns": [], "target_columns": [], "soft": False, "target": BARE}]},
+        {"key": {"table": ["public", "site"], "row_id": [], "parts": []}},
+        {"key": {"table": ["public", "site"], "row_id": ["id"], "parts": ["code"]}}, {"table": ["public", "a\0"]},
     ],
 )  # fmt: skip
-def test_a_layout_with_anything_unknown_is_refused(change: dict[str, object]) -> None:
+def test_a_layout_with_anything_unknown_or_that_does_not_hang_together_is_refused(change: dict[str, object]) -> None:
     members = orjson.loads(write_header(HEADER))
     members["layouts"][str(SUBJECT.identity)] |= change
     with pytest.raises(FormatError):

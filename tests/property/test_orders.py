@@ -13,13 +13,14 @@ from dbsync.model.catalog import Table
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree, Mode, RegisteredTable
+from tests.property.layouts import names as text
+from tests.property.layouts import references as key_references
 
 NAMES = [TableName("public", f"t{i}") for i in range(6)]
 Edges = frozenset[tuple[int, int, bool]]
 """From a table to another one, and whether the reference is required."""
 
 edges = st.frozensets(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=12)
-text = st.text(min_size=1, max_size=4)
 names = st.builds(TableName, text, text)
 words = st.lists(text, max_size=3, unique=True).map(tuple)
 
@@ -109,12 +110,6 @@ def trees(below: st.SearchStrategy[KeyTree]) -> st.SearchStrategy[KeyTree]:
     """Make keys that run through other keys."""
     parts = st.one_of(text.map(lambda name: KeyColumn(column=name)), key_references(below))
     return st.builds(KeyTree, table=names, parts=st.lists(parts, min_size=1, max_size=3).map(tuple))
-
-
-def key_references(targets: st.SearchStrategy[KeyTree]) -> st.SearchStrategy[KeyReference]:
-    """Make references, soft ones too."""
-    columns = words.filter(bool)
-    return st.builds(KeyReference, columns=columns, target_columns=columns, target=targets, soft=st.booleans())
 
 
 keys = st.recursive(

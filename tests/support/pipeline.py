@@ -22,7 +22,8 @@ from dbsync.model.findings import Finding, Severity
 from dbsync.model.registration import Registry
 from dbsync.postgres import connect
 from dbsync.service import node as nodes
-from dbsync.verify.direct import Options, verify
+from dbsync.verify.comparison import Options
+from dbsync.verify.direct import verify
 from dbsync.verify.report import Report
 from tests.support.databases import Database, Databases, Pair
 

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from dbsync.config.load import load_relay
 from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.model.findings import Finding, Severity
 from dbsync.relay.middleman import begin, opened
 from tests.integration.commands import Done, dbsync
-from tests.support.served import free_port
-from tests.support.service import ServiceProcess, until
+from tests.support.served import free_port, in_thread
+from tests.support.service import ServiceProcess
 
 
 class Relay:
-    """A relay's folder; it listens on this computer only while it is ``open``."""
+    """A relay's folder; it listens only while it is ``open``: to this computer, or to everybody over TLS."""
 
-    def __init__(self, folder: Path, name: str = "driver") -> None:
-        self.folder, self.name, self.port = folder / name, name, free_port()
-        begin(self.folder, name, f"127.0.0.1:{self.port}")
+    def __init__(self, folder: Path, name: str = "driver", *, tls: bool = False) -> None:
+        self.folder, self.name, self.port, self._tls = folder / name, name, free_port(), tls
+        begin(self.folder, name, f"{'0.0.0.0' if tls else '127.0.0.1'}:{self.port}")
 
     @property
     def url(self) -> str:
         """Give its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def bundles(self) -> Path:
@@ -60,6 +58,13 @@ class Relay:
         assert done.code == 0, done.err
         return done.out
 
+    def wrong(self) -> list[Finding]:
+        """Check it, and give what is not as it should be."""
+        done = self.type("check", "--json")
+        assert done.code in (0, 1), done.err
+        found = [Finding(**{**one, "severity": Severity(one["severity"])}) for one in done.json["findings"]]
+        return [one for one in found if one.severity is not Severity.OK]
+
     def held(self) -> list[str]:
         """List the bundles in custody."""
         found: Any = json.loads(self.must("status", "--json"))
@@ -68,17 +73,8 @@ class Relay:
     @contextmanager
     def within(self) -> Iterator[None]:
         """Let it take bundles without a process of its own, and bring nothing on."""
-        with opened(load_relay(self.folder / "relay.toml")) as relay:
-            settings = uvicorn.Config(relay.house().app(), port=self.port, log_config=None, lifespan="off")
-            server = uvicorn.Server(settings)
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            try:
-                until(lambda: server.started, "the relay does not start")
-                yield
-            finally:
-                server.should_exit = True
-                thread.join()
+        with opened(load_relay(self.folder / "relay.toml")) as relay, in_thread(relay.house().app(), self.port):
+            yield
 
     @contextmanager
     def open(self) -> Iterator[ServiceProcess]:

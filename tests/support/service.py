@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.program import Forked
+
 PATIENCE = 40.0
 """Seconds until what a test waits for must have happened, on a busy machine too."""
 _ROOT = Path(__file__).parent.parent.parent
@@ -40,6 +42,10 @@ class ServiceProcess:
 
     def __enter__(self) -> Self:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBSYNC", "PG"))}
+        self._process: Forked | subprocess.Popen[bytes]
+        if not self._environ:
+            self._process = Forked(self._folder, self._command, kept, self.log, self.log)
+            return self
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", "from dbsync.cli.main import run; run()", *self._command],
@@ -62,6 +68,11 @@ class ServiceProcess:
     def runs(self) -> bool:
         """Say whether the process is there."""
         return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Give its number."""
+        return self._process.pid
 
     def reload(self) -> None:
         """Tell it to read its configuration again."""

@@ -40,9 +40,10 @@ class Quality:
 class SlowLine(Proxy):
     """A proxy whose line has a quality; which packets are lost is told by a seed. It is never cut or silent."""
 
-    def __init__(self, database: Database, quality: Quality, seed: int = 0) -> None:
-        super().__init__(database)
-        self.dsn = make_conninfo(self.dsn, connect_timeout=CONNECTING)
+    def __init__(self, to: Database | int, quality: Quality, seed: int = 0) -> None:
+        super().__init__(to)
+        if self.dsn:
+            self.dsn = make_conninfo(self.dsn, connect_timeout=CONNECTING)
         self._quality = quality
         self._random = random.Random(seed)
         self._free = dict.fromkeys(Way, 0.0)

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 class Tunnels:
     """A proxy, and what went through it."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, *, refuses: bool) -> None:
+        self.port, self.refuses = port, refuses
         self.asked: list[str] = []
         """Where somebody wanted to go."""
+        self.carried = 0
+        """Bytes that went through, both ways."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -27,19 +29,20 @@ class Tunnels:
 @contextmanager
 def proxy(*, refuses: bool = False) -> Iterator[Tunnels]:
     """Run a proxy; one that ``refuses`` lets nothing through."""
-    tunnels = Tunnels(0)
+    tunnels = Tunnels(0, refuses=refuses)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_CONNECT(self) -> None:
             tunnels.asked.append(self.path)
-            if refuses:
+            if tunnels.refuses:
                 self.send_error(403, "Not in working hours")
                 return
             host, _, port = self.path.partition(":")
             with socket.create_connection((host, int(port))) as far:
                 self.send_response(200)
                 self.end_headers()
-                _join(self.connection, far)
+                for data in _join(self.connection, far):
+                    tunnels.carried += len(data)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -51,7 +54,8 @@ def proxy(*, refuses: bool = False) -> Iterator[Tunnels]:
         server.shutdown()
 
 
-def _join(near: socket.socket, far: socket.socket) -> None:
+def _join(near: socket.socket, far: socket.socket) -> Iterator[bytes]:
+    """Pass on what comes from either end, and give it."""
     other = {near: far, far: near}
     while True:
         ready, _, _ = select.select([near, far], [], [])
@@ -60,3 +64,4 @@ def _join(near: socket.socket, far: socket.socket) -> None:
             if not data:
                 return
             other[one].sendall(data)
+            yield data

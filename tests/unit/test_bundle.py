@@ -21,7 +21,7 @@ from dbsync.bundle.read import open_bundle
 from dbsync.bundle.receipts import Carried, read_receipts, write_receipts
 from dbsync.bundle.stream import Head, Stream, write_stream
 from dbsync.bundle.write import _Volumes, write_bundle
-from dbsync.errors import DbsyncError, Exhausted, FormatError, Unreachable
+from dbsync.errors import Exhausted, FormatError, Unreachable
 from dbsync.identity.keys import Keys
 from dbsync.model.batch import Receipt
 
@@ -159,30 +159,6 @@ def test_nothing_is_signed_that_the_stick_has_made_something_else_of(
 def test_no_batches_make_no_bundle(tmp_path: Path) -> None:
     assert write_bundle(tmp_path, HEAD, [], recipients=[SERVER.public.sealing], keys=NODE) == []
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace", "open", "unlink"])
-@pytest.mark.parametrize("turn", range(5))
-def test_a_stick_that_is_pulled_at_any_step_leaves_nothing_that_looks_finished_and_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, turn: int
-) -> None:
-    real, calls = getattr(os, call), iter(range(1000))
-
-    def pulled(*given: object, **named: object) -> object:
-        if next(calls) >= turn:
-            raise OSError(5, "Input/output error")
-        return real(*given, **named)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(os, call, pulled)
-        try:
-            written(tmp_path, limit=1_000_000)
-        except DbsyncError as error:
-            assert isinstance(error, Unreachable), error
-    for bundle in find_bundles(tmp_path).usable:
-        assert opened(bundle) == plain()
-    written(tmp_path, limit=1_000_000)
-    assert opened(only(tmp_path)) == plain()
 
 
 @pytest.mark.parametrize("limits", [(1_000_000, 2_000_000), (1_000_000, 1 << 30), (1 << 30, 1_000_000)])

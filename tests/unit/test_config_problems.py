@@ -194,9 +194,24 @@ def test_each_slip_in_a_section_has_its_words(text: str, message: str) -> None:
     assert only(text).message == message
 
 
-def test_a_later_route_is_named_as_such() -> None:
-    problem = only(HEAD.replace("dbname=community", "nats://relay:4222"))
-    assert problem.message.startswith("the nats route comes in a later version")
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nats://broker.example.org", "on this computer only"),
+        ("tls://", "not an address"),
+        ("tls://a.example.org,,b.example.org", "not an address"),
+        ("tls://us:er@a.example.org", "known by its key"),
+        ("tls://a.example.org/x", "nothing belongs behind"),
+    ],
+)
+def test_a_slip_in_the_address_of_a_broker_has_its_words(url: str, words: str) -> None:
+    problem = only(HEAD.replace('"dbname=community"', f'"{url}"\nname = "community"'))
+    assert words in problem.message
+
+
+def test_a_broker_does_not_say_whose_it_is() -> None:
+    problem = only(HEAD.replace("dbname=community", "tls://a.example.org,b.example.org:4333"))
+    assert problem.message == "a broker does not say whose it is: 'name' is missing"
 
 
 @pytest.mark.parametrize("url", ["file://media/stick", "file:///", "file:///a/../b", "file:///a?b", "file://[::1"])

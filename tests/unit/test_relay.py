@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,11 +16,12 @@ from uuid import uuid4
 
 import pytest
 
-from dbsync.bundle import files
+from dbsync.bundle import files, sealed
 from dbsync.bundle.custody import Note, read_note, write_note
-from dbsync.bundle.names import SIGNATURE, BundleName
+from dbsync.bundle.names import SIGNATURE, BundleName, Kind, SealedName
 from dbsync.bundle.stream import Head
 from dbsync.bundle.write import write_bundle
+from dbsync.config.load import load_relay
 from dbsync.config.models import RelayConfig
 from dbsync.errors import (
     ConfigError,
@@ -29,9 +34,10 @@ from dbsync.errors import (
     Unreachable,
 )
 from dbsync.identity.keys import Keys, Signed
-from dbsync.relay.forward import Forward
-from dbsync.relay.middleman import begin
-from dbsync.relay.records import Records
+from dbsync.relay.alerting import Way
+from dbsync.relay.forward import Delivered, Forward
+from dbsync.relay.middleman import begin, opened
+from dbsync.relay.records import Paper, Records
 from dbsync.relay.spool import Spool
 from dbsync.transport.carry import Carry
 from dbsync.transport.exchange import Exchange
@@ -110,6 +116,26 @@ def test_what_was_changed_cut_or_signed_by_another_is_not_taken(spool: Spool, tm
 def test_a_bundle_that_is_too_large_is_not_kept(spool: Spool) -> None:
     with pytest.raises(Exhausted):
         spool.add(BundleName.of("field-07", LIFE, 1, 1), 1 << 20, b"x")
+
+
+def test_what_came_in_part_and_was_never_gone_on_with_does_not_pile_up(spool: Spool) -> None:
+    names = [BundleName.of("field-07", LIFE, number, number) for number in range(1, 7)]
+    other = BundleName.of("field-08", LIFE, 1, 1)
+    for name in (other, *names[:2]):
+        spool.add(name, 0, b"a part")
+        os.utime(spool._partial(name), (0, time.time() - 3600))
+    pulled = spool.pulled()
+    pulled.go_on(other, b"its signature")
+    pulled.add(other, 0, b"a part")
+    for name in names[2:]:
+        spool.add(name, 0, b"a part")
+    assert [spool.kept(name)[0] for name in (other, *names)] == [6, 0, 0, 6, 6, 6, 6], "four of each node, the newest"
+    for path in spool.folder.iterdir():
+        os.utime(path, (0, time.time() - 90_000))
+    assert spool.add(names[5], 6, b", and the next") == 20
+    assert len(list(spool.folder.iterdir())) == 7
+    spool.tidy()
+    assert [path.name for path in spool.folder.iterdir()] == [f".{names[5].file()}.partial"], "for a day"
 
 
 def test_what_was_delivered_is_let_go_and_may_come_again(spool: Spool, tmp_path: Path) -> None:
@@ -256,20 +282,48 @@ def test_one_visits_the_upstream_at_a_time(records: Records, tmp_path: Path) -> 
 
 
 def test_a_full_disk_is_told_keeps_nothing_half_and_ends_with_room(records: Records) -> None:
-    (pages,) = records._connection.execute("PRAGMA page_count").fetchone()
-    records._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = records._database._connection.execute("PRAGMA page_count").fetchone()
+    records._database._connection.execute(f"PRAGMA max_page_count = {pages}")
     kept = []
     with pytest.raises(Exhausted, match="full"):
         for number in range(10_000):
             assert records.first_use("KEY", f"{number:0100}")
             kept.append(f"{number:0100}")
-    records._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    records._database._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
     assert not any(records.first_use("KEY", nonce) for nonce in kept)
     assert records.first_use("KEY", "another")
 
 
+def test_what_is_in_the_way_of_bringing_on_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path / "driver", "driver", "127.0.0.1:8443")
+    monkeypatch.setattr("dbsync.relay.middleman.PAUSE", 0.01)
+    monkeypatch.setattr("dbsync.relay.middleman.IDLE", 0.01)
+    stop, told = threading.Event(), list[str | None]()
+    with opened(load_relay(tmp_path / "driver" / "relay.toml")) as relay:
+        connection = relay.records._database._connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+
+        def visit(_: Forward) -> Delivered:
+            told.append(relay.standing().trouble)
+            connection.execute(f"PRAGMA max_page_count = {pages if len(told) == 1 else pages + 1000}")
+            for number in range(10_000 if len(told) == 1 else 1):
+                relay.records.first_use("KEY", f"{number:0100}")
+            if len(told) == 3:
+                stop.set()
+            return Delivered(bundles=0, troubled=0)
+
+        monkeypatch.setattr(Forward, "visit", visit)
+        relay._push_on(Way(), stop)
+        full = "the relay's records were not kept or read (database or disk is full)"
+        assert told == [None, f"{tmp_path / 'driver' / 'spool' / 'relay.db'}: {full}", None]
+        monkeypatch.setattr("dbsync.relay.middleman.FULL", 1 << 62)
+        assert str(relay.standing().trouble).endswith("is full"), "also where nothing could be noted"
+
+
 def test_another_who_writes_for_long_is_waited_for_and_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dbsync.relay.records._BUSY", 0.1)
+    monkeypatch.setattr("dbsync.relay.database._BUSY", 0.1)
     path = tmp_path / "relay.db"
     with closing(Records(path)) as waiting, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -279,13 +333,41 @@ def test_another_who_writes_for_long_is_waited_for_and_told_of(tmp_path: Path, m
         assert waiting.first_use("KEY", "nonce")
 
 
+def test_receipts_that_an_older_version_kept_are_carried_home(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    Records(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP TABLE paper; DROP TABLE list; DROP TABLE place; DROP TABLE alert;"
+            " DROP TABLE sealed; DROP TABLE visit;"
+            " CREATE TABLE receipts (node TEXT PRIMARY KEY, data BLOB NOT NULL, signature BLOB NOT NULL,"
+            " brought_at TEXT NOT NULL) STRICT; INSERT INTO receipts VALUES ('field-01', x'01', x'02', '2026-11-24');"
+            " PRAGMA user_version = 1"
+        )
+    with closing(Records(path)) as records:
+        assert records.paper("field-01", Paper.RECEIPTS) == Signed(data=b"\x01", signature=b"\x02")
+        assert records.paper("field-01", Paper.CERTIFICATE) is None
+
+
 def test_a_database_of_another_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     Records(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SchemaVersionError):
         Records(path)
+
+
+def test_a_relays_own_links_lead_to_its_spool(tmp_path: Path) -> None:
+    begin(tmp_path / "driver", "driver", "127.0.0.1:8443")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other_disk:
+        link = Path(other_disk) / "driver"
+        link.symlink_to(tmp_path / "driver")
+        name = SealedName(node="field-07", id=uuid4(), kind=Kind.QUESTION)
+        with opened(load_relay(link / "relay.toml")) as relay:
+            relay.spool.answer(name, sealed.seal(b"x", name, keys=UPSTREAM, theirs=NODE.public))
+            assert [one.name.kind for one in relay.records.papers.all()] == [Kind.ANSWER]
+    assert len(list((tmp_path / "driver" / "spool" / "bundles").glob("*.answer.age"))) == 1
 
 
 def test_a_relay_is_made_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -14,15 +14,20 @@ from hypothesis import strategies as st
 from dbsync.model.names import TableName
 from dbsync.verify import compare as module
 from dbsync.verify.compare import (
-    MAX_FETCHED,
+    MAX_MATCHED,
     ROWS_PER_BUCKET,
     UNKEYED,
     Bucket,
+    Columns,
     Content,
     Cut,
+    Grain,
     Row,
+    Side,
     compare,
     explain,
+    match,
+    named,
     survey,
 )
 from dbsync.verify.report import GONE, Difference, Key, Kind
@@ -42,11 +47,12 @@ class Memory:
     pairs: Pairs
     loose: int = 0
     """So many of the last columns are references that nothing holds."""
+    columns: Sequence[str] = ()
+    grain: Grain = field(default_factory=Grain)
     fetched: int = 0
     asked: list[Cut] = field(default_factory=list)
 
-    def buckets(self, table: TableName, bits: int, within: Cut) -> Iterable[Bucket]:
-        assert table == TABLE
+    def buckets(self, bits: int, within: Cut) -> Iterable[Bucket]:
         self.asked.append(within)
         gathered: dict[int, list[str]] = {}
         for key, content in self.pairs:
@@ -56,8 +62,7 @@ class Memory:
                 gathered.setdefault(self.number(key, bits), []).append(repr((key, settled)))
         return [Bucket(number=number, rows=len(rows), digest=repr(sorted(rows))) for number, rows in gathered.items()]
 
-    def rows(self, table: TableName, cut: Cut) -> Iterator[Row]:
-        assert table == TABLE
+    def rows(self, cut: Cut) -> Iterator[Row]:
         wanted = [
             Row(bucket=self.number(key, cut.bits), key=key or ("local",), digest=repr(firm), loose=loose)
             for key, (firm, loose) in ((key, self.split(content)) for key, content in self.pairs)
@@ -66,9 +71,19 @@ class Memory:
         self.fetched += len(wanted)
         yield from sorted(wanted, key=lambda row: row.bucket)
 
-    def contents(self, table: TableName, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
-        assert table == TABLE
+    def contents(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
         yield from ((key, content) for key, content in self.pairs if key is not None and key in keys)
+
+    def digests(self, keys: Sequence[Key]) -> Iterator[tuple[Key, Content]]:
+        for key, content in self.contents(keys):
+            yield key, tuple(value and (value if value == GONE else repr(hash(value))) for value in content)
+
+    def matched(self, table: TableName, cut: Cut, rows: Iterator[Row]) -> Iterator[Difference]:
+        return match(table, rows, self.rows(cut))
+
+    def differing(self, source: Side, keys: Sequence[Key]) -> Mapping[Key, Columns]:
+        names, here, there = self.columns, source.contents(keys), self.contents(keys)
+        return named(here, there, names[: len(names) - self.loose], names[len(names) - self.loose :])
 
     def split(self, content: Content) -> tuple[Content, Content]:
         return content[: len(content) - self.loose], content[len(content) - self.loose :]
@@ -109,10 +124,8 @@ def test_finds_exactly_the_rows_that_differ(common: Pairs, source: Pairs, upstre
 def test_finds_the_same_when_it_has_to_cut_again_and_again(common: Pairs, source: Pairs, upstream: Pairs) -> None:
     here, there = [*common, *source], [*upstream, *common]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_FETCHED", 2)
-        patch.setattr(module, "ROWS_PER_BUCKET", 1)
-        patch.setattr(module, "MAX_BUCKET_BITS", 2)
-        found = compare(Memory(here), Memory(there), TABLE)
+        patch.setattr(module, "MAX_MATCHED", 2)
+        found = compare(Memory(here), Memory(there, grain=Grain(matched=2, rows=1, bits=2)), TABLE)
         assert Counter((d.kind, d.key) for d in found) == naive(here, there)
 
 
@@ -137,7 +150,7 @@ def test_fetches_nothing_when_both_sides_agree() -> None:
 
 
 def test_one_key_on_very_many_rows_comes_to_an_end() -> None:
-    same: Pairs = [(("k",), (str(n),)) for n in range(MAX_FETCHED + 10)]
+    same: Pairs = [(("k",), (str(n),)) for n in range(MAX_MATCHED + 10)]
     found = list(compare(Memory(same), Memory(same[:-3]), TABLE))
     assert [(d.kind, d.key) for d in found] == [(Kind.MISSING, ("k",))] * 3
 
@@ -151,12 +164,12 @@ def test_survey_counts_uncaptured_rows_here_and_foreign_rows_there() -> None:
 
 def test_explain_names_the_columns_and_leaves_other_kinds_alone() -> None:
     source = Memory([(("a",), ("1", None, "x")), (("b",), ("1", "2", "3"))])
-    upstream = Memory([(("a",), ("1", "", "y"))])
+    upstream = Memory([(("a",), ("1", "", "y"))], columns=["one", "two", "three"])
     found = list(compare(source, upstream, TABLE))
-    explained = {d.kind: d for d in explain(source, upstream, found, ["one", "two", "three"])}
+    explained = {d.kind: d for d in explain(source, upstream, found)}
     assert explained[Kind.MISSING] == Difference(table=TABLE, kind=Kind.MISSING, key=("b",))
-    named = [(c.column, c.source, c.upstream) for c in explained[Kind.DIFFERENT].columns]
-    assert named == [("two", None, ""), ("three", "x", "y")]
+    columns = [(c.column, c.source, c.upstream) for c in explained[Kind.DIFFERENT].columns]
+    assert columns == [("two", None, ""), ("three", "x", "y")]
 
 
 GONE_AT_THE_SOURCE: Pairs = [(("a",), ("x", GONE, "1")), (("b",), ("x", "1", GONE)), (("c",), ("x", None, GONE))]
@@ -168,7 +181,7 @@ def test_reference_whose_target_is_gone_at_the_source_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("upstream", "named"),
+    ("upstream", "wrong"),
     [
         (("x", "9", "2"), ["second"]),
         (("y", "9", "1"), ["value"]),
@@ -176,12 +189,13 @@ def test_reference_whose_target_is_gone_at_the_source_is_not_compared() -> None:
         (("x", "9", GONE), ["second"]),
     ],
 )
-def test_what_else_differs_in_such_a_row_is_found_and_named(upstream: Content, named: list[str]) -> None:
+def test_what_else_differs_in_such_a_row_is_found_and_named(upstream: Content, wrong: list[str]) -> None:
     here, there = Memory(GONE_AT_THE_SOURCE[:1], loose=2), Memory([(("a",), upstream)], loose=2)
+    there.columns = ["value", "first", "second"]
     found = list(compare(here, there, TABLE))
     assert [(d.kind, d.key) for d in found] == [(Kind.DIFFERENT, ("a",))]
-    (explained,) = explain(here, there, found, ["value"], ["first", "second"])
-    assert [column.column for column in explained.columns] == named
+    (explained,) = explain(here, there, found)
+    assert [column.column for column in explained.columns] == wrong
 
 
 def test_reference_that_is_null_at_the_source_must_be_null_upstream() -> None:

@@ -55,6 +55,7 @@ def test_rows_are_listed_by_key_and_columns_by_name() -> None:
         "... and 4 rows more (--limit)",
     ]
     assert "Try    dbsync verify --repair visit 'lab.\"Box 7\"'   sends these rows again" in list(remedies(report))
+    assert any("dbsync verify --relay --repair visit" in line for line in remedies(report, way="--relay"))
 
 
 def test_what_was_not_compared_is_said_and_is_no_agreement() -> None:
@@ -85,6 +86,7 @@ def test_json_has_every_count_and_every_listed_row() -> None:
             "missing": 0,
             "extra": 0,
             "different": 1,
+            "unnamed": 0,
             "not_captured": 0,
             "other_origin": 0,
             "missing_columns": [],

@@ -1,0 +1,1 @@
+"""Telling somebody when a node is not as it should be, and when it is again."""

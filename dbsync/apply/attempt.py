@@ -1,0 +1,139 @@
+"""Writing what is staged: at once, and where that fails in parts.
+
+Where PostgreSQL only says that something is wrong, a span is halved, in the source's order, until the change that is wrong
+stands alone and goes aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg import sql
+
+from dbsync.apply.load import Load
+from dbsync.apply.quarantine import Quarantine
+from dbsync.apply.span import Span
+from dbsync.apply.writer import Unapplicable, Writer, count_staged
+from dbsync.model.batch import Count, Op
+from dbsync.model.policy import Conflict, OnError, Policies
+from dbsync.statements import statement
+
+ATTEMPTS = 3
+"""Times that the same is written when others may have been in the way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Writing one load: whole, and where that fails in parts."""
+
+    connection: psycopg.Connection
+    load: Load
+    policies: Policies
+    writer: Writer
+    quarantine: Quarantine
+
+    def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
+        """Write everything; when all is written, try once more what may only have come in the wrong order."""
+        whole = Span()
+        try:
+            self._write(whole, counts)
+        except Unapplicable as problem:
+            self.connection.execute(statement("apply", "index_stage"))
+            self._part(whole, problem.counts, problem)
+        else:
+            return
+        suspects = self.quarantine.suspects() if again else []
+        if suspects:
+            self._try_again(suspects)
+
+    def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
+        """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""
+        attempts = 0
+        while counts := counts if counts is not None else count_staged(self.connection, span):
+            try:
+                troubles = self.writer.write(self.load, span, counts)
+            except Unapplicable as problem:
+                attempts += 1
+                problem.counts = counts
+                if not problem.retry or attempts == ATTEMPTS:
+                    raise
+                self.writer.careful = True
+                continue
+            if not troubles:
+                return
+            self.quarantine.hold_troubles(troubles, span)
+            counts = None
+
+    def _part(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
+        """Write a span in two parts, down to the change that is the cause.
+
+        ``refused`` says that the whole of it was tried. A second part whose first one went in holds the cause: it is
+        parted at once (binary splitting, F. K. Hwang, A method for detecting all defective members, 1972).
+        """
+        changes = sum(count.changes for count in counts)
+        if changes <= 1 or self._is_one(span, counts):
+            self._single(span, counts, refused, whole=changes > 1)
+            return
+        middle = self._middle(span, (changes - 1) // 2)
+        second = replace(span, low=middle)
+        if self._goes_in(replace(span, high=middle)):
+            self._part(second, count_staged(self.connection, second), None)
+        else:
+            self._goes_in(second)
+
+    def _goes_in(self, span: Span) -> bool:
+        """Write a span, in parts where it is refused; say whether it went in at once."""
+        try:
+            self._write(span)
+        except Unapplicable as problem:
+            self._part(span, problem.counts, problem)
+            return False
+        return True
+
+    def _single(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None, *, whole: bool) -> None:
+        """Write what is not parted any more, or hold it."""
+        if refused is None:
+            try:
+                self._write(span, counts)
+            except Unapplicable as problem:
+                refused = problem
+        if refused is not None:
+            self.quarantine.hold_first(span, _kind(refused, counts), refused.reason, whole=whole)
+            self._write(span)
+
+    def _middle(self, span: Span, half: int) -> int:
+        query = statement("apply", "middle").format(range=span.condition(), half=sql.Literal(half))
+        row = self.connection.execute(query).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _is_one(self, span: Span, counts: Sequence[Count]) -> bool:
+        """Say whether a span is one transaction that is to stay whole.
+
+        A table's rule may say so. And a row must not be left with a key that it has only in passing (a swap).
+        """
+        tables = {self.load.layouts[count.layout].table for count in counts}
+        ruled = any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables)
+        if not ruled and not any(count.renames for count in counts):
+            return False
+        row = self.connection.execute(
+            sql.SQL("SELECT count(DISTINCT s.tx) FROM pg_temp.dbsync_stage s WHERE {}").format(span.condition())
+        ).fetchone()
+        return row is not None and row[0] == 1 and (ruled or self.quarantine.passes_through(span))
+
+    def _try_again(self, cases: Sequence[int]) -> None:
+        self.connection.execute(statement("aside", "empty_stage"))
+        self.connection.execute(statement("aside", "stage_again"), {"lineage": self.load.lineage, "cases": list(cases)})
+        quarantine = Quarantine(self.connection, self.load, self.policies, halts=False)
+        quarantine.hold_dependents()
+        replace(self, quarantine=quarantine).write_all(None, again=False)
+        self.connection.execute(statement("aside", "release"))
+
+
+def _kind(problem: Unapplicable, counts: Sequence[Count]) -> Conflict:
+    """Name the conflict; a foreign key that refuses a delete is held by the rows that refer to it."""
+    if problem.conflict is Conflict.REFERENCE_MISSING and {count.op for count in counts} == {Op.DELETE}:
+        return Conflict.STILL_REFERENCED
+    return problem.conflict

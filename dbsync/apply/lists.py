@@ -1,0 +1,24 @@
+"""Checked boxes as they are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from dbsync.statements import statement
+
+if TYPE_CHECKING:
+    from dbsync.identity.keys import Signed
+
+
+def keep(connection: psycopg.Connection, signed: Signed, *, own: bool, by: str | None = None) -> bool:
+    """Keep a list; say whether it was not here yet. Raises FormatError for what is none.
+
+    ``by`` is the name that its node has now, which may be another than it had when it signed.
+    """
+    from dbsync.identity.lists import told_list  # noqa: PLC0415 - it takes long to import, and few nodes check boxes
+
+    found = told_list(signed.data)
+    kept = {"id": found.id, "by": by or found.by, "at": found.at, "paper": signed.data, "signature": signed.signature}
+    return connection.execute(statement("lists", "keep"), {**kept, "own": own}).rowcount == 1

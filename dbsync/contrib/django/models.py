@@ -1,0 +1,1 @@
+"""None: but without this module Django sends the app no ``post_migrate``."""

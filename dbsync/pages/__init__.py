@@ -1,0 +1,1 @@
+"""What all pages of this program share: how they are rendered, what every browser is told with them, how they look."""

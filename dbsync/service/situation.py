@@ -1,0 +1,88 @@
+"""How a node stands, read from its own database: for whoever is to be told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psycopg
+
+from dbsync import certificates, schema
+from dbsync.alerts.conditions import Limits, Situation
+from dbsync.config.models import Config
+from dbsync.errors import DbsyncError, SchemaVersionError
+from dbsync.model.program import Program
+from dbsync.postgres import connect, translated
+from dbsync.service.backlog import backlog
+from dbsync.service.link import LinkState
+from dbsync.statements import statement
+
+COUNTED = 1_000
+"""Pending changes that are looked at: the oldest is among the first."""
+PAGES = 100
+
+
+def limits(config: Config) -> Limits:
+    """Give from when on something is worth telling."""
+    return Limits(
+        unreachable=config.alerts.unreachable_seconds,
+        lag=config.alerts.lag_seconds,
+        certificate=config.check.certificate_seconds,
+    )
+
+
+def situation(config: Config, program: Program, no_room: Callable[[], bool]) -> Situation:
+    """Look how a node stands: ``run`` tells of its link, ``serve`` of those that bring their changes here."""
+    known = Situation(node=config.node.name, now=datetime.now(UTC), certificates=certificates.known())
+    try:
+        with connect(config.node.source, name="source", application="dbsync alerts") as connection:
+            schema.require(connection, "source")
+            with translated("source"):
+                if program is Program.RUN:
+                    return replace(_of_link(connection, config.upstream.label, known), no_room=no_room())
+                return _of_those_below(connection, known)
+    except SchemaVersionError:
+        return known  # somebody is upgrading; the program itself says so
+    except DbsyncError:
+        return replace(known, database_away=True)
+
+
+def whole_situation(config: Config) -> Situation:
+    """Look how a node stands in all it does. Raises what keeps it from being known."""
+    known = Situation(node=config.node.name, now=datetime.now(UTC), certificates=certificates.known())
+    with connect(config.node.source, name="source", application="dbsync status") as connection:
+        schema.require(connection, "source")
+        with translated("source"):
+            if config.above is not None:
+                known = _of_link(connection, config.above.label, known)
+            return _of_those_below(connection, known)
+
+
+def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Situation:
+    capture_off_since, _, now = _of_node(connection)
+    row = connection.execute(statement("alerts", "link"), {"link": link}).fetchone()
+    state, since, contact, quarantined = row or (LinkState.NEW.value, None, None, 0)
+    waiting = backlog(connection, link, COUNTED, PAGES).tables.values()
+    return replace(
+        known,
+        link=link,
+        state=state,
+        since=since,
+        contact=contact,
+        pending=sum(table.changes for table in waiting),
+        lag=max(((now - table.oldest).total_seconds() for table in waiting), default=None),
+        quarantined=quarantined,
+        capture_off_since=capture_off_since,
+    )
+
+
+def _of_those_below(connection: psycopg.Connection, known: Situation) -> Situation:
+    _, waiting_here, _ = _of_node(connection)
+    return replace(known, waiting_here=waiting_here)
+
+
+def _of_node(connection: psycopg.Connection) -> tuple[datetime | None, int, datetime]:
+    row = connection.execute(statement("alerts", "node")).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]

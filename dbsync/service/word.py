@@ -1,0 +1,81 @@
+"""What is said of a link: in the source, where ``status`` finds it, and in the log. Each thing is said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from dbsync.config.models import Config
+from dbsync.errors import DbsyncError, Exhausted
+from dbsync.postgres import connect
+from dbsync.service.link import LinkState, set_state
+
+log = structlog.get_logger()
+
+
+@dataclass(kw_only=True)
+class Word:
+    """What was said last, of the upstream that the configuration names now."""
+
+    config: Callable[[], Config]
+    state: LinkState = LinkState.NEW
+    reason: str | None = None
+    """Why, where no trouble is the reason."""
+    trouble: DbsyncError | None = None
+    """What is in the way now, as it was said."""
+    unrecorded: bool = False
+    """The source had no connection left for it, or was away: it is left once more."""
+
+    def on(self, state: LinkState, reason: str | None = None) -> bool:
+        """Leave word of a state when it begins; whatever was in the way is over. Says whether there was anything to say."""
+        if self.trouble is None and (state, reason) == (self.state, self.reason):
+            if self.unrecorded:
+                self._record(state, reason, quietly=True)
+            return False
+        self.trouble, self.reason = None, reason
+        self._record(state, reason)
+        return True
+
+    def stopped(self) -> None:
+        """Leave word that nothing goes on any more, and of what was the matter when it ended."""
+        self._record(LinkState.STOPPED, str(self.trouble) if self.trouble else self.reason)
+
+    def leave(self, error: DbsyncError, state: LinkState) -> None:
+        """Leave word of what is in the way for whoever asks for the status."""
+        self._record(state, str(error), quietly=error.where == "source")
+
+    def say(self, error: DbsyncError, state: LinkState) -> None:
+        """Say what is in the way once, not at every attempt; a route that is away may be away in changing words."""
+        self.leave(error, state)
+        before, self.trouble = self.trouble, error
+        if before is not None and (str(error) == str(before) or (error.try_again and before.try_again)):
+            return
+        log.warning(
+            "link_unreachable" if error.try_again else "link_halted",
+            link=self.config().upstream.label,
+            reason=str(error),
+            hint="changes wait safely in the source",
+        )
+
+    def stands(self) -> bool:
+        """Say whether what is in the way is so until a batch has gone: that somebody answers mends nothing of it."""
+        return self.trouble is not None and (not self.trouble.try_again or isinstance(self.trouble, Exhausted))
+
+    def has_no_room(self) -> bool:
+        """Say whether what is in the way is that a disk is full, or that no connection, memory or lock is left."""
+        return isinstance(self.trouble, Exhausted) or self.state is LinkState.FULL
+
+    def _record(self, state: LinkState, reason: str | None = None, *, quietly: bool = False) -> None:
+        """Leave word in the source; ``quietly`` where it is the source that is in trouble, and may be able to or not."""
+        self.state = state
+        config = self.config()
+        try:
+            with connect(config.node.source, name="source") as source:
+                set_state(source, config.upstream.label, state, reason)
+            self.unrecorded = False
+        except DbsyncError as error:
+            self.unrecorded = True
+            if not quietly:
+                log.warning("state_not_recorded", state=state.value, reason=str(error))

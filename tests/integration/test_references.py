@@ -1,0 +1,84 @@
+"""References to rows that are not there yet, or that run in circles."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.databases import ONE_MIXTURE
+from tests.support.pipeline import Pipeline
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+def test_a_child_may_come_before_its_parent(clinic: Pipeline, max_changes: int) -> None:
+    clinic.source.script("""
+        INSERT INTO crf (visit_id, answer) VALUES (80, 'early');
+        INSERT INTO visit (id, subject_id, code) VALUES (80, 90, '1000');
+        INSERT INTO subject (id, identifier, site_id) VALUES (90, 'late', 70);
+        INSERT INTO site (id, code) VALUES (70, 'later still')
+    """)
+    clinic.agree(max_changes)
+    assert clinic.upstream.value("SELECT count(*) FROM crf") == 4
+
+
+@ONE_MIXTURE
+def test_a_child_before_its_parent_follows_the_parents_later_names(clinic: Pipeline) -> None:
+    clinic.source.script("""
+        INSERT INTO visit (id, subject_id, code) VALUES (80, 90, '1000');
+        INSERT INTO subject (id, identifier) VALUES (90, 'first name');
+        UPDATE subject SET identifier = 'second name' WHERE id = 90;
+        UPDATE visit SET note = 'afterwards' WHERE id = 80;
+        INSERT INTO subject (identifier) VALUES ('first name')
+    """)
+    clinic.agree()
+
+
+@ONE_MIXTURE
+def test_a_child_before_its_parent_and_deleted_with_it(clinic: Pipeline) -> None:
+    clinic.source.script("""
+        INSERT INTO visit (id, subject_id, code) VALUES (80, 90, '1000');
+        INSERT INTO subject (id, identifier) VALUES (90, 'brief');
+        INSERT INTO crf (visit_id) VALUES (80);
+        DELETE FROM subject WHERE id = 90
+    """)
+    clinic.agree()
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+def test_rows_may_refer_to_rows_of_their_own_table(clinic: Pipeline, max_changes: int) -> None:
+    clinic.source.script("""
+        INSERT INTO person (id, name, mother_id) VALUES (1, 'child', 2), (2, 'mother', 3), (3, 'grandmother', NULL);
+        INSERT INTO person (id, name, mother_id) VALUES (4, 'her own mother', 4)
+    """)
+    clinic.source.script("""
+        UPDATE person SET mother_id = 2 WHERE id = 4; INSERT INTO person (id, name, mother_id) VALUES (5, 'sister', 2);
+        UPDATE person SET name = 'Naledi' WHERE id = 2
+    """)
+    clinic.agree(max_changes)
+    clinic.source.sql("DELETE FROM person WHERE id = 2")
+    clinic.agree(max_changes)
+    assert clinic.upstream.value("SELECT count(*) FROM person WHERE mother_id IS NULL") == 4
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+def test_two_tables_may_refer_to_each_other(clinic: Pipeline, max_changes: int) -> None:
+    clinic.source.script("""
+        INSERT INTO team (id, name, leader_id) VALUES (1, 'red', 1), (2, 'blue', 2);
+        INSERT INTO member (id, name, team_id) VALUES (1, 'Ana', 1), (2, 'Ben', 2), (3, 'Cyd', 1)
+    """)
+    clinic.agree(max_changes)
+    clinic.source.script("UPDATE team SET leader_id = 3 - leader_id; UPDATE member SET team_id = 3 - team_id")
+    clinic.agree(max_changes)
+    clinic.source.script("""
+        INSERT INTO team (id, name, leader_id) VALUES (3, 'green', 4);
+        INSERT INTO member (id, name, team_id) VALUES (4, 'Dan', 3);
+        UPDATE team SET leader_id = 4 WHERE id = 1
+    """)
+    clinic.agree(max_changes)
+    clinic.source.script("DELETE FROM member WHERE id = 1; DELETE FROM team WHERE id = 3")
+    clinic.agree(max_changes)
+    assert clinic.upstream.sql(
+        "SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1"
+    ) == (clinic.source.sql("SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1"))

@@ -1,0 +1,1 @@
+"""What is released: its version, its parts, the wheel, and what older releases have written."""

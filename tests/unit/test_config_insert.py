@@ -1,0 +1,41 @@
+"""Entries go behind those that are there, whatever else stands in the file and however it is written."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from dbsync.config.insert import with_entries
+
+NEW = '[[tables]]\nname = "new"'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[node]\n", f"[node]\n\n{NEW}\n"),
+        ('[node]\n[[tables]]\nname = "a"', f'[node]\n[[tables]]\nname = "a"\n\n{NEW}\n'),
+        (
+            '[[tables]]\nname = "a"\nkey = [\n  "b",\n\n  # why\n  "c",\n]\n# of a\n\n# of all\n[node]\n',
+            f'[[tables]]\nname = "a"\nkey = [\n  "b",\n\n  # why\n  "c",\n]\n# of a\n\n{NEW}\n\n# of all\n[node]\n',
+        ),
+        (
+            '[[tables]]\nname = "a"\n[tables.references]\nx = "b"\n[batch]\n',
+            f'[[tables]]\nname = "a"\n[tables.references]\nx = "b"\n\n{NEW}\n\n[batch]\n',
+        ),
+        ('tables = [{ name = "a" }]\n', None),
+        (
+            '[[tables]]\r\nname = "a"\r\n',
+            f'[[tables]]\r\nname = "a"\r\n\r\n{NEW}\r\n'.replace('\nname = "new', '\r\nname = "new'),
+        ),
+    ],
+)
+def test_entries_go_behind_the_last_one(before: str, after: str | None) -> None:
+    found = with_entries(before, [NEW])
+    if after is None:
+        with pytest.raises(tomllib.TOMLDecodeError):  # who writes them so adds one there himself; it is never written
+            tomllib.loads(found)
+        return
+    assert found == after
+    assert [entry["name"] for entry in tomllib.loads(found)["tables"]][-1] == "new"
