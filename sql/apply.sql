@@ -110,7 +110,7 @@ SELECT coalesce(
     (SELECT middle.place FROM middle))
 
 -- name: parsed
-SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op = 'D' THEN s.image ELSE s.old_image END AS old_image, s.refs,
+SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END AS old_image, s.refs,
        coalesce(s.old_refs, s.refs) AS old_refs, s.lost, s.op <> 'U' AS whole, s.op = 'D' AS gone,
        true = ANY (s.lost[{behind_lost}:]) AS unknown
 FROM pg_temp.dbsync_stage s

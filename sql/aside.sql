@@ -237,6 +237,21 @@ FROM (
 ) cause
 WHERE q.id = cause.waiting AND cause.id IS NOT NULL
 
+-- name: settle_heads
+-- Of a chain of such causes, all wait behind its head: only what waits behind a case itself is tried again with it.
+WITH RECURSIVE chain AS (
+    SELECT q.id, q.behind FROM dbsync.quarantine q
+    WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.behind IS NOT NULL
+      AND (q.id > %(since)s OR (q.attempts > 1 AND q.tried_at = now()))
+    UNION
+    SELECT c.id, above.behind FROM chain c JOIN dbsync.quarantine above ON above.id = c.behind
+    WHERE above.state = 'waiting' AND above.behind IS NOT NULL
+)
+UPDATE dbsync.quarantine q
+SET behind = head.id, reason = 'it depends on case ' || head.id
+FROM chain c JOIN dbsync.quarantine head ON head.id = c.behind AND head.behind IS NULL
+WHERE q.id = c.id AND q.behind <> head.id
+
 -- name: newest_case
 SELECT coalesce(max(q.id), 0) FROM dbsync.quarantine q
 

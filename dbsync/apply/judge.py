@@ -78,9 +78,7 @@ class Judgement:
     def wanted(self, assignment: Assignment, current: Sql) -> Sql:
         """Say what a column is to hold: the source's value where it changed it and wins."""
         wins = assignment.changed
-        if self.share.catch_up and self._rule is not OnConflict.SOURCE:
-            wins = sql.SQL("({} AND {} IS NULL)").format(wins, self._current(assignment))
-        elif self._rule in (OnConflict.UPSTREAM, OnConflict.NEWEST):
+        if self._rule in (OnConflict.UPSTREAM, OnConflict.NEWEST):
             newer = sql.SQL("b.newer") if self._rule is OnConflict.NEWEST else FALSE
             wins = sql.SQL("({} AND ({} OR NOT {}))").format(wins, newer, self._conflicts(assignment))
         return self._typed(
@@ -226,8 +224,11 @@ class Judgement:
         if assignment.before is None:
             return FALSE
         current = self._exact(self._current(assignment), assignment.name)
+        changed = assignment.changed
+        if self.share.catch_up:  # null is what the first pass left in a row that is new
+            changed = sql.SQL("({} AND {} IS NOT NULL)").format(changed, self._current(assignment))
         return sql.SQL("({} AND {} AND (b.first_op = 'I' OR ({} AND {})))").format(
-            assignment.changed,
+            changed,
             _other([current], [self._exact(assignment.value, assignment.name)]),
             assignment.known or sql.SQL("true"),
             _other([current], [self._exact(assignment.before, assignment.name)]),
@@ -238,7 +239,7 @@ class Judgement:
         return sql.SQL("({})::{}").format(value, sql.SQL(target_column(self.share.table, name).type))
 
     def _clash(self) -> Sql:
-        if self.share.catch_up or not self.assignments:
+        if not self.assignments:
             return FALSE
         if self.share.deletes_only:
             changed = sql.SQL(" OR ").join(self._moved_on(a) for a in self.assignments)
@@ -275,8 +276,6 @@ class Judgement:
 
     def _held(self) -> Sql:
         """Say why a row that both sides changed is left to a person."""
-        if self.share.catch_up:
-            return sql.SQL("")
         parts: list[Sql] = []
         if self.share.deletes_only and self.share.policy.on_delete is OnDelete.QUARANTINE:
             parts.append(
@@ -289,7 +288,7 @@ class Judgement:
         if self._rule in undecided:
             kind = self._delete_kind("j") if self.share.deletes_only else self._kind("j")
             parts.append(sql.SQL("WHEN {} THEN {}").format(undecided[self._rule], kind))
-            if not self.share.deletes_only:
+            if not (self.share.deletes_only or self.share.catch_up):
                 parts.append(sql.SQL("WHEN {} THEN {}").format(self._unfound("j"), _kind(Conflict.UPDATE_MISSING)))
         return sql.SQL(" ").join(parts)
 

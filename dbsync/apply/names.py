@@ -7,6 +7,7 @@ of the row it points to, and a row whose key is written otherwise was renamed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from psycopg import sql
 
@@ -63,16 +64,24 @@ def own_key(layout: Layout, image: str = "image", refs: str = "s.refs") -> Sql:
 
 def _references(layout: Layout) -> Iterator[Sql]:
     for reference, first in layout.reference_positions():
-        yield from _run_through(reference.target, "s.refs", first)
-        yield from _run_through(reference.target, "s.old_refs", first)
-    for _, first in layout.generic_positions():
-        yield sql.SQL("({}, {}::text[])").format(_element("s.refs", first), _element("s.refs", first + 1))
+        for refs in ("s.refs", "s.old_refs"):
+            for relation, leaves in _run_through(reference.target, refs, first):
+                yield sql.SQL("({}::text, {})").format(relation, leaves)
+    for generic, first in layout.generic_positions():
+        said, key = _element("s.refs", first), _element("s.refs", first + 1)
+        yield sql.SQL("({}, {}::text[])").format(said, key)
+        for tree in generic.targets:  # the rows that its key runs through; the first is the row itself
+            through = _run_through(tree, f"{key.as_string(None)}::text[]", 1)
+            for relation, leaves in islice(through, 1, None):
+                only = sql.SQL("CASE WHEN {} = {} THEN {} END").format(
+                    said, sql.Literal(qualified(tree.table)), relation
+                )
+                yield sql.SQL("({}, {})").format(only, leaves)
 
 
-def _run_through(tree: KeyTree, refs: str, first: int) -> Iterator[Sql]:
+def _run_through(tree: KeyTree, refs: str, first: int) -> Iterator[tuple[Sql, Sql]]:
     """Name the row that a key belongs to, and those that the key itself runs through."""
-    leaves = text_array([_element(refs, first + i) for i in range(tree.width)])
-    yield sql.SQL("({}::text, {})").format(sql.Literal(qualified(tree.table)), leaves)
+    yield sql.Literal(qualified(tree.table)), text_array([_element(refs, first + i) for i in range(tree.width)])
     place = first
     for part in tree.parts:
         if isinstance(part, KeyColumn):

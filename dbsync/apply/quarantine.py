@@ -174,6 +174,7 @@ class Quarantine:
         since = self._newest_case()
         if self._move():
             self._connection.execute(statement("aside", "settle_causes"), {**self._lineage, "since": since})
+            self._connection.execute(statement("aside", "settle_heads"), {**self._lineage, "since": since})
             self._follow(since)
 
     def _follow(self, since: int = 0) -> None:

@@ -117,7 +117,7 @@ def look_up(
         place += part.target.width
         below = look_up(part.target, below_leaves, catalog, prefix, numbers)
         joins.extend(below.joins)
-        conditions.extend(reference_conditions(part, alias, table, below, catalog))
+        conditions.extend(reference_conditions(part, alias, table, below, below_leaves, catalog))
     if all(column.nullable for column in leaf_columns(tree, catalog)):
         conditions.append(sql.SQL("({}) IS NOT NULL").format(coalesced(leaves)))
     joins.append(
@@ -128,8 +128,12 @@ def look_up(
     return Found(joins=tuple(joins), alias=alias, tree=tree)
 
 
-def reference_conditions(part: KeyReference, alias: str, table: Table, below: Found, catalog: Catalog) -> Iterator[Sql]:
-    """Say that the row ``alias`` refers to the row found below."""
+def reference_conditions(
+    part: KeyReference, alias: str, table: Table, below: Found, leaves: Sequence[Sql], catalog: Catalog
+) -> Iterator[Sql]:
+    """Say that the row ``alias`` refers to the row found below; to none only where none was meant."""
+    if any(target_column(table, here).nullable for here in part.columns):
+        yield sql.SQL("({} IS NULL OR NOT {})").format(coalesced(leaves), below.is_missing)
     for here, there in zip(part.columns, part.target_columns, strict=True):
         yield equal(alias, target_column(table, here), below.value(catalog, there))
 

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from psycopg import sql
 
-from dbsync.apply.resolve import Found, coalesced, equal, look_up, target_column, target_table
+from dbsync.apply.resolve import Found, coalesced, equal, look_up, reference_conditions, target_column, target_table
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, value_of
 from dbsync.model.catalog import Catalog, Column, Table
@@ -311,11 +311,9 @@ class Share:
                 found = look_up(reference.target, leaves, self.catalog, f"or{place}_")
                 joins += found.joins
             else:
+                leaves = self.leaf_names("y", reference, place)
                 found = self.resolve(reference, place)
-            conditions += [
-                equal(alias, target_column(table, here), found.value(self.catalog, there))
-                for here, there in zip(reference.columns, reference.target_columns, strict=True)
-            ]
+            conditions += reference_conditions(reference, alias, table, found, leaves, self.catalog)
         return joins, conditions
 
     def _resolve_generic(self, generic: LayoutGeneric, place: int) -> tuple[Sql, list[Sql]]:

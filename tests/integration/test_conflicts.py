@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dbsync.apply import writer
 from dbsync.apply.load import Released
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -25,6 +26,10 @@ TABLES = """
 name = "site"
 [[tables]]
 name = "subject"
+"""
+BACKFILLED = """
+INSERT INTO dbsync.change (layout, op, image, refs)
+SELECT layout, 'B', image, refs FROM dbsync.change WHERE op = 'I' AND image[1] IN ('A', 'B')
 """
 
 Open = Callable[..., Pipeline]
@@ -324,10 +329,25 @@ def test_a_row_made_and_deleted_between_two_batches_deletes_nobody_elses_row(ope
 def test_a_backfill_into_an_upstream_that_changed_is_written_down(opened: Open) -> None:
     clinic = opened()
     clinic.upstream.sql("UPDATE subject SET age = 33 WHERE name = 'A'")
-    clinic.source.sql("""INSERT INTO dbsync.change (layout, op, image, refs)
-                         SELECT layout, 'B', image, refs FROM dbsync.change WHERE op = 'I' AND image[1] IN ('A', 'B')""")
+    clinic.source.sql(BACKFILLED)
     clinic.agree()
     assert ledger(clinic) == [("insert_exists", "subject", "A", "source", "source", ["age"])]
+
+
+@pytest.mark.parametrize("many", [1000, 3])
+def test_a_backfill_beside_edits_is_judged_alike_in_small_and_large_batches(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(writer, "MANY", many)
+    clinic = opened('on_conflict = "upstream"')
+    clinic.upstream.sql("UPDATE subject SET age = NULL WHERE name = 'A'")
+    clinic.source.sql("INSERT INTO subject (name) VALUES ('C')")
+    clinic.ship()
+    clinic.source.sql(BACKFILLED)
+    clinic.source.sql("UPDATE subject SET age = 50 WHERE name = 'C'")
+    clinic.ship()
+    assert row(clinic) == (None, "60.00", "G")
+    assert ledger(clinic) == [("insert_exists", "subject", "A", "upstream", "upstream", ["age"])]
 
 
 def test_a_deferred_swap_of_a_batch_is_no_conflict(opened: Open) -> None:
