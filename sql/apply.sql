@@ -112,7 +112,7 @@ SELECT coalesce(
 -- name: parsed
 SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END AS old_image, s.refs,
        coalesce(s.old_refs, s.refs) AS old_refs, s.lost, s.op <> 'U' AS whole, s.op = 'D' AS gone,
-       true = ANY (s.lost[{behind_lost}:]) AS unknown
+       s.old_refs IS NOT NULL AND true = ANY (s.lost) AS unknown
 FROM pg_temp.dbsync_stage s
 WHERE s.layout = {layout} AND {range}
 
@@ -123,7 +123,7 @@ SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND 
 -- name: reduced
 -- The net change of each row: its last image against the row as it was before the first. An insert or backfill among them
 -- makes it whole; a deleted or backfilled row says itself how it was.
--- ``unknown`` says that the key of what some reference pointed to before could not be told.
+-- ``unknown`` says that some reference changed, and that the key of what one pointed to, before or now, could not be told.
 -- A row trigger of the application that updates the very row it fires for is logged before the statement that fired it,
 -- whose image is older: such a statement (``nested``) goes before what its triggers did.
 -- The key is read once and has names from then on, so that PostgreSQL knows below what is sorted already.
@@ -135,7 +135,7 @@ FROM (
            first_value(CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END) OVER w AS first_old,
            first_value(s.old_refs) OVER w AS first_refs,
            bool_or(s.op <> 'U') OVER w AS whole,
-           bool_or(true = ANY (s.lost[{behind_lost}:])) OVER w AS unknown,
+           bool_or(s.unknown) OVER w AS unknown,
            row_number() OVER w = count(*) OVER w AS is_last
     FROM (
         SELECT s.*, count(*) FILTER (WHERE NOT s.nested) OVER (PARTITION BY {key} ORDER BY s.tx, s.seq) AS turn
@@ -146,7 +146,7 @@ FROM (
                                           AND s.old_image IS DISTINCT FROM lag(s.image) OVER v)), false) AS nested
             FROM (
                 SELECT {named_key}, s.tx, s.seq, s.op, s.image, s.old_image, s.refs, coalesce(s.old_refs, s.refs) AS old_refs,
-                       s.lost
+                       s.lost, s.old_refs IS NOT NULL AND true = ANY (s.lost) AS unknown
                 FROM pg_temp.dbsync_stage s
                 WHERE s.layout = {layout} AND {range}
             ) s

@@ -56,8 +56,9 @@ INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, awaits, awaits_ke
 VALUES (%(tx)s, %(seq)s, %(conflict)s, %(reason)s, %(awaits)s, %(awaits_key)s, %(awaits_column)s)
 
 -- name: accuse_many
+-- Of a reference whose key was never told nobody can say when its row is there.
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, awaits, awaits_key)
-SELECT a.tx, a.seq, a.conflict, a.reason, a.awaits, a.asked::text[]
+SELECT a.tx, a.seq, a.conflict, a.reason, a.awaits, CASE WHEN array_remove(a.asked::text[], NULL) <> '{}' THEN a.asked::text[] END
 FROM unnest(%(tx)s::bigint[], %(seq)s::bigint[], %(conflict)s::text[], %(reason)s::text[], %(awaits)s::text[], %(asked)s::text[])
      AS a (tx, seq, conflict, reason, awaits, asked)
 
@@ -72,7 +73,8 @@ WHERE a.conflict = 'reference_missing' AND a.awaits IS NOT NULL
 -- name: accuse_layout
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason, awaits, awaits_column)
 SELECT s.tx, s.seq, %(conflict)s, %(reason)s, %(awaits)s, %(awaits_column)s
-FROM pg_temp.dbsync_stage s WHERE s.layout = %(layout)s AND s.op::text = ANY (%(ops)s)
+FROM pg_temp.dbsync_stage s
+WHERE s.layout = %(layout)s AND s.op::text = ANY (%(ops)s) AND (%(place)s::int IS NULL OR s.image[%(place)s::int] IS NOT NULL)
 
 -- name: accuse_all
 INSERT INTO pg_temp.dbsync_accused (tx, seq, conflict, reason)

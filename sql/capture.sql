@@ -168,11 +168,11 @@ GRANT USAGE ON SCHEMA {schema} TO dbsync_capture
 SELECT dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used})
 
 -- name: register_relation
-INSERT INTO dbsync.relation (relation, mode, layout, fingerprint, bodies, key_query)
-VALUES (%(relation)s, %(mode)s, %(layout)s, %(fingerprint)s, %(bodies)s, %(key_query)s)
+INSERT INTO dbsync.relation (relation, mode, layout, fingerprint, bodies, key_query, key_tree, key_width)
+VALUES (%(relation)s, %(mode)s, %(layout)s, %(fingerprint)s, %(bodies)s, %(key_query)s, %(key_tree)s, %(key_width)s)
 ON CONFLICT (relation) DO UPDATE
 SET mode = excluded.mode, layout = excluded.layout, fingerprint = excluded.fingerprint, bodies = excluded.bodies,
-    key_query = excluded.key_query, installed_at = now()
+    key_query = excluded.key_query, key_tree = excluded.key_tree, key_width = excluded.key_width, installed_at = now()
 
 -- name: register_layout
 INSERT INTO dbsync.layout (id, relation, definition)

@@ -25,7 +25,7 @@ from dbsync.apply.attempt import Attempt
 from dbsync.apply.load import Load, Released
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
-from dbsync.apply.skew import skew
+from dbsync.apply.skew import raw_ids, skew
 from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Writer, count_staged
@@ -365,7 +365,7 @@ class Applier:
 def _hold_unfit(
     load: Load, counts: Sequence[Count], quarantine: Quarantine, writer: Writer, policies: Policies
 ) -> None:
-    """Hold the changes of layouts that the upstream's tables do not fit, and those without a key."""
+    """Hold the changes of layouts that the upstream's tables do not fit, and those without a key, their own or another's."""
     ops: dict[int, set[Op]] = {}
     for count in counts:
         ops.setdefault(count.layout, set()).add(count.op)
@@ -375,6 +375,11 @@ def _hold_unfit(
             reason = "its key could not be told: a table was altered after the triggers were installed"
             quarantine.hold_layout(identity, sorted(kinds), Conflict.UNKEYABLE, reason)
             continue
+        for raw in raw_ids(layout, writer.catalog):
+            writing = sorted(kinds - {Op.DELETE})
+            quarantine.hold_layout(
+                identity, writing, Conflict.UNKEYABLE, raw.reason, place=raw.place, awaits_column=raw.column
+            )
         found = skew(layout, writer.catalog, policies.of(layout.table).on_skew)
         concerned = [] if found is None else [op for op in sorted(kinds) if found.concerns(op)]
         if found is not None and concerned:

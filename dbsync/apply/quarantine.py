@@ -45,9 +45,19 @@ class Quarantine:
             self._follow()
 
     def hold_layout(
-        self, layout: int, ops: Sequence[Op], conflict: Conflict, reason: str, **awaits: str | None
+        self,
+        layout: int,
+        ops: Sequence[Op],
+        conflict: Conflict,
+        reason: str,
+        *,
+        place: int | None = None,
+        **awaits: str | None,
     ) -> None:
-        """Hold all changes of a layout, of some kinds; ``awaits`` and ``awaits_column`` say what they wait for."""
+        """Hold all changes of a layout, of some kinds, or those with a value in some ``place`` of their images.
+
+        ``awaits`` and ``awaits_column`` say what they wait for.
+        """
         self._name()
         self._connection.execute(
             statement("aside", "accuse_layout"),
@@ -56,6 +66,7 @@ class Quarantine:
                 "ops": [op.value for op in ops],
                 "conflict": conflict.value,
                 "reason": reason,
+                "place": place,
                 "awaits": None,
                 "awaits_column": None,
                 **awaits,

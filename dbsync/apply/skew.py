@@ -1,4 +1,7 @@
-"""Schema skew: what a node's changes have and the upstream's table has not, or the other way round. Pure."""
+"""Schema skew: what a node's changes have and the upstream's table has not, or the other way round. Pure.
+
+And what the node took for plain values and the upstream for ids of other rows: there such a number means another row.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,46 @@ def skew(layout: Layout, catalog: Catalog, rule: OnSkew) -> Skew | None:
     if table is None:
         return Skew(table=layout.table, column=None, reason=f"there is no table {layout.table} upstream")
     return next(_in_the_way(layout, table, catalog, rule), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawId:
+    """A value of a layout that a foreign key upstream takes for a generated id. Changes that have it must not be written."""
+
+    place: int
+    """In ``image``, counted from 1."""
+    column: str
+    reason: str
+
+
+def raw_ids(layout: Layout, catalog: Catalog) -> list[RawId]:
+    """Find the values that are ids of other rows upstream; natural values that a foreign key holds are none."""
+    table = catalog.table(layout.table)
+    told = {column for reference in layout.references for column in reference.columns}
+    found: dict[str, RawId] = {}
+    for key in () if table is None else table.foreign_keys:
+        for column, there in zip(key.columns, key.target_columns, strict=True):
+            place = None if column in told else layout.position(column)
+            if place is not None and _is_generated(catalog, key.target, there):
+                reason = (
+                    f"{column} refers to {key.target} upstream, and the node sent the number that the row has there:"
+                    " it did not know the column for a reference"
+                )
+                found.setdefault(column, RawId(place=place, column=column, reason=reason))
+    return list(found.values())
+
+
+def _is_generated(catalog: Catalog, name: TableName, column: str, seen: frozenset[TableName] = frozenset()) -> bool:
+    """Say whether a column holds ids that a database counts for itself: its own, or those of rows that its rows are one with."""
+    table = catalog.table(name)
+    found = None if table is None else table.column(column)
+    if table is None or found is None or name in seen:
+        return False
+    return found.auto or any(
+        _is_generated(catalog, key.target, key.target_columns[key.columns.index(column)], seen | {name})
+        for key in table.foreign_keys
+        if column in key.columns
+    )
 
 
 def _in_the_way(layout: Layout, table: Table, catalog: Catalog, rule: OnSkew) -> Iterator[Skew]:

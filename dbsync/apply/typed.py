@@ -14,8 +14,7 @@ from dbsync.statements import statement
 
 def net(share: Share) -> Sql:
     """Compose the net rows."""
-    behind = sql.Literal(len(share.layout.references) + 1)
-    said = {"layout": sql.Literal(share.identity), "range": RANGE, "behind_lost": behind}
+    said = {"layout": sql.Literal(share.identity), "range": RANGE}
     if not share.reduce:
         return statement("apply", "parsed").format(**said)
     leaves = _key_leaves(share, sql.SQL("s.image"), sql.SQL("s.refs"))

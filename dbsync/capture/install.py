@@ -19,6 +19,7 @@ from dbsync.capture.trigger import (
     drop_trigger,
     fill_row_keys,
     function_name,
+    key_query,
     looked_up,
     shape_query,
     trigger_name,
@@ -26,8 +27,9 @@ from dbsync.capture.trigger import (
 from dbsync.errors import PrivilegeError
 from dbsync.keys.expression import Query, qualified, table_sql
 from dbsync.model.catalog import Catalog
+from dbsync.model.layout import tree_definition
 from dbsync.model.names import TableName
-from dbsync.model.registration import RegisteredTable, Registry, Truncate
+from dbsync.model.registration import Mode, RegisteredTable, Registry, Truncate
 from dbsync.statements import statement
 
 LOCK_ATTEMPTS = 10
@@ -196,24 +198,14 @@ def partitions(connection: psycopg.Connection, table: RegisteredTable) -> list[T
     return [TableName(schema, name) for schema, name in connection.execute(query).fetchall()]
 
 
-def register_lookups(connection: psycopg.Connection, registry: Registry) -> None:
-    """Register the tables that only resolve references."""
+def register_lookups(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> None:
+    """Register the tables that only resolve references, with how the keys of their rows are found."""
+    made = {"layout": None, "fingerprint": "", "bodies": Jsonb({})}
+    lookups = [table for table in registry.tables.values() if table.mode is Mode.LOOKUP]
     with connection.transaction():
         connection.execute("SET LOCAL ROLE dbsync")
         connection.cursor().executemany(
-            statement("capture", "register_relation"),
-            [
-                {
-                    "relation": qualified(table.name),
-                    "mode": table.mode.value,
-                    "layout": None,
-                    "fingerprint": "",
-                    "bodies": Jsonb({}),
-                    "key_query": "",
-                }
-                for table in registry.tables.values()
-                if table.mode.value == "lookup"
-            ],
+            statement("capture", "register_relation"), [{**_relation(table, catalog), **made} for table in lookups]
         )
 
 
@@ -274,21 +266,29 @@ def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float
 
 def _register(connection: psycopg.Connection, capture: Capture) -> None:
     layout = capture.layout
-    relation = qualified(capture.table.name)
     connection.execute("SET LOCAL ROLE dbsync")
     know_layout(connection, capture.table)
     connection.execute(
         statement("capture", "register_relation"),
         {
-            "relation": relation,
-            "mode": capture.table.mode.value,
+            **_relation(capture.table, capture.catalog),
             "layout": layout.identity,
             "fingerprint": capture.fingerprint,
             "bodies": Jsonb(_bodies(capture)),
-            "key_query": capture.key_query,
         },
     )
     connection.execute("RESET ROLE")
+
+
+def _relation(table: RegisteredTable, catalog: Catalog) -> dict[str, object]:
+    """Say of a table what is needed to tell which of its rows is meant."""
+    return {
+        "relation": qualified(table.name),
+        "mode": table.mode.value,
+        "key_query": key_query(table, catalog),
+        "key_tree": Jsonb(tree_definition(table.key)),
+        "key_width": table.key.width,
+    }
 
 
 def _state(capture: Capture, found: list[Trigger]) -> TriggerState:

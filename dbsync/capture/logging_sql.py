@@ -1,7 +1,8 @@
 """The statements by which a trigger writes changes into the change log. Pure: composed here, run by PostgreSQL.
 
 A statement is said in one of three forms. *static*: the table is what it was at installation. *drifted*: its columns
-are filled in by ``dbsync.drifted`` from the table as it is now. *unkeyed*: something its key runs through is gone too.
+are filled in by ``dbsync.drifted`` from the table as it is now, and with them foreign keys that came since. *unkeyed*:
+something its key runs through is gone too.
 """
 
 from __future__ import annotations
@@ -67,6 +68,17 @@ class Form:
         behind = _columns(alias, referring_columns(self.table)) if self.keyed else sql.NULL
         return sql.SQL("{}{}").format(values, behind)
 
+    def added(self, piece: str) -> Sql:
+        """Leave a place for what foreign keys that came since the installation add to a statement."""
+        return sql.SQL(f"<<{piece}>>") if self.drifted and self.keyed else NOTHING
+
+    @property
+    def elsewhere(self) -> Sql:
+        """Say whether any reference of an updated row changed."""
+        if self.drifted:
+            return sql.SQL("e.elsewhere")
+        return _refers_elsewhere(self.table)
+
     def identity(self, alias: str) -> Sql:
         """Say the row's local id; null for a table without a primary key."""
         key = self.table.table.primary_key
@@ -93,7 +105,7 @@ def log_update(form: Form) -> Sql:
         old_image=form.image("o"),
         renames=_differs(key_columns(table)) if form.keyed else sql.SQL("false"),
         refs=_refs(form, "n", looked_up),
-        old_refs=_case(_refers_elsewhere(table), _refs(form, "o", looked_up)) if form.keyed else NO_LEAVES,
+        old_refs=_case(form.elsewhere, _refs(form, "o", looked_up)) if form.keyed else NO_LEAVES,
         local_id=form.identity("n"),
         old_local_id=_case(_differs(table.table.primary_key), form.identity("o")) if form.keyed else sql.NULL,
         unresolved=_unresolved(form, looked_up, both=True),
@@ -139,11 +151,11 @@ def _log_rows(form: Form, op: str, rows: Sql, references: Sequence[KeyReference]
         layout=form.layout_id(),
         op=sql.Literal(op),
         image=form.image("n"),
-        refs=_refs(form, "n", looked_up, generics=op != "D"),
+        refs=_refs(form, "n", looked_up, gone=op == "D"),
         local_id=form.identity("n"),
-        unresolved=_unresolved(form, looked_up),
+        unresolved=_unresolved(form, looked_up, gone=op == "D"),
         rows=rows,
-        lookups=_lookups(form, looked_up),
+        lookups=_lookups(form, looked_up, gone=op == "D"),
         wanted=sql.SQL("true") if op == BACKFILL else statement("capture", "wanted"),
     )
 
@@ -152,10 +164,23 @@ def _key_references(table: RegisteredTable) -> tuple[KeyReference, ...]:
     return tuple(part for part in table.key.parts if not isinstance(part, KeyColumn))
 
 
-def _lookups(form: Form, references: Sequence[KeyReference], *, both: bool = False) -> Sql:
-    """Look up each reference of the new row as ``r``; of ``both`` rows, the old one as ``o`` where it is another."""
-    if not references:
-        return NOTHING
+def _lookups(form: Form, references: Sequence[KeyReference], *, both: bool = False, gone: bool = False) -> Sql:
+    """Look up each reference of the new row as ``r``; of ``both`` rows, the old one as ``o`` where it is another.
+
+    Of a row that is ``gone`` none is looked up that is new to the triggers: it is in no key.
+    """
+    found = _looked_up(form, references, both=both) if references else NOTHING
+    if gone or not (form.drifted and form.keyed):
+        return found
+    if not both:
+        return found + form.added("n.lookups")
+    told = sql.SQL(" CROSS JOIN LATERAL (SELECT ({}{}) AS elsewhere OFFSET 0) e").format(
+        _refers_elsewhere(form.table), form.added("differ")
+    )
+    return found + form.added("lookups") + told
+
+
+def _looked_up(form: Form, references: Sequence[KeyReference], *, both: bool) -> Sql:
     places = {reference: i for i, reference in enumerate(form.table.references)}
     expressions: list[Sql] = []
     differences: list[Sql] = []
@@ -175,8 +200,8 @@ def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:
     return next(i for known, i in places.items() if known.columns == reference.columns)
 
 
-def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, generics: bool = True) -> Sql:
-    """Concatenate the leaves of all references; those not looked up stay null."""
+def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, gone: bool = False) -> Sql:
+    """Concatenate the leaves of all references; those not looked up stay null, for a row that is ``gone`` all but its key's."""
     if not form.keyed:
         return NO_LEAVES
     table = form.table
@@ -187,7 +212,9 @@ def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, generics
     for i, reference in enumerate(table.references):
         nulls = null_array(reference.width)
         parts.append(_leaves_or(_found(alias, i), nulls, reference) if reference.columns in known else nulls)
-    parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
+    if form.drifted:
+        parts.append(NO_LEAVES + form.added("no.refs" if gone else f"{alias}.refs"))  # no leaves change no array
+    parts.extend(null_array(2) if gone else _generic(generic, alias) for generic in table.generics)
     return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
 
 
@@ -205,7 +232,7 @@ def _refers_elsewhere(table: RegisteredTable) -> Sql:
     """Say whether any reference of an updated row changed."""
     changed: list[Sql] = [sql.Identifier("q", f"d{i}") for i, _ in enumerate(table.references)]
     changed += [_differs((generic.id_column,)) for generic in table.generics]
-    return sql.SQL(" OR ").join(changed) if changed else sql.SQL("false")
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(changed)) if changed else sql.SQL("false")
 
 
 def _leaves_or(found: Sql, nulls: Sql, reference: KeyReference) -> Sql:
@@ -234,27 +261,40 @@ def _generic(generic: GenericReference, alias: str) -> Sql:
     )
 
 
-def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = False) -> Sql:
+def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = False, gone: bool = False) -> Sql:
     """Say the local ids of references that gave no key, one element a reference; null where all did.
 
     For an update those of the old row follow (``both``), where any reference changed: then all that it referred to is told.
     """
     if not form.keyed:
         return sql.SQL("ARRAY[]::pg_catalog.text[]")
-    known = {reference.columns for reference in references}
-    missing: list[Sql] = []
-    elements: list[Sql] = []
+    missing: list[Sql] = [sql.SQL("false")] if form.drifted else []
+    rows: list[Sql] = []
     for alias in ("n", "o")[: 1 + both]:
-        for i, reference in enumerate(form.table.references):
-            if reference.columns not in known:
-                elements.append(sql.NULL)
-                continue
-            given: list[Sql] = [_refers_elsewhere(form.table)] if alias == "o" else []
-            given += [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
-            lost = sql.SQL("({} AND {} IS NULL)").format(sql.SQL(" AND ").join(given), _found(alias, i))
-            missing.append(lost)
-            elements.append(_case(lost, local_id(alias, reference.columns)))
-    return _case(sql.SQL(" OR ").join(missing), text_array(elements)) if missing else sql.NULL
+        lost, elements = _lost(form, references, alias)
+        missing += lost
+        rows.append(text_array(elements) + form.added("no.ids" if gone else f"{alias}.ids"))
+    if not missing:
+        return sql.NULL
+    added = NOTHING if gone else form.added("n.lost") + (form.added("o.lost") if both else NOTHING)
+    return _case(sql.SQL(" OR ").join(missing) + added, sql.SQL(" || ").join(rows))
+
+
+def _lost(form: Form, references: Sequence[KeyReference], alias: str) -> tuple[list[Sql], list[Sql]]:
+    """Say of one of the rows which references gave no key, and the local ids of those."""
+    known = {reference.columns for reference in references}
+    conditions: list[Sql] = []
+    elements: list[Sql] = []
+    for i, reference in enumerate(form.table.references):
+        if reference.columns not in known:
+            elements.append(sql.NULL)
+            continue
+        given: list[Sql] = [form.elsewhere] if alias == "o" else []
+        given += [sql.SQL("{} IS NOT NULL").format(column_sql(alias, c)) for c in reference.columns]
+        lost = sql.SQL("({} AND {} IS NULL)").format(sql.SQL(" AND ").join(given), _found(alias, i))
+        conditions.append(lost)
+        elements.append(_case(lost, local_id(alias, reference.columns)))
+    return conditions, elements
 
 
 def _differs(columns: Sequence[str]) -> Sql:

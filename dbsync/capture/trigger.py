@@ -97,11 +97,6 @@ class Capture:
         )
         return hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:FINGERPRINT_LENGTH]
 
-    @property
-    def key_query(self) -> str:
-        """Give the query that finds the row's key by its local id, for generic references; empty where it has none."""
-        return _key_query(self.table, self.catalog)
-
     def create_functions(self) -> Iterator[Query]:
         """Compose what makes the functions (as the owner role) and gives them to the role they run as."""
         made = [(self.function, self.body), (self.truncate_function, self.truncate_body)]
@@ -236,12 +231,14 @@ def _set_apart(table: RegisteredTable) -> list[str]:
     return sorted((known - kept) | set(table.excluded) | set(referring_columns(table)))
 
 
-def _key_query(table: RegisteredTable, catalog: Catalog) -> str:
+def key_query(table: RegisteredTable, catalog: Catalog) -> str:
+    """Give the query that finds a row's key by its local id, for ``dbsync.key_of``; empty where one id does not name a row."""
     primary = table.table.primary_key
     if len(primary) != 1 or not (table.key.row_id or key_columns(table)):
         return ""
     if table.key.row_id:
-        return sql.SQL("SELECT ARRAY[{}]").format(row_key_of(table.name, sql.SQL("$1"))).as_string(None)
+        found = row_key_of(table.name, sql.SQL("$1"))
+        return sql.SQL("SELECT ARRAY[q.k] FROM (SELECT {} AS k) q WHERE q.k IS NOT NULL").format(found).as_string(None)
     flat = flatten(table.key, "t", catalog)
     column = table.table.column(primary[0])
     assert column is not None

@@ -94,8 +94,10 @@ class Layout:
             "columns": [list(column) for column in self.columns],
             "insert_only": list(self.insert_only),
             "references": [_reference_json(reference) for reference in self.references],
-            "generics": [[g.type_column, g.id_column, [_tree_json(tree) for tree in g.targets]] for g in self.generics],
-            "key": None if self.key is None else _tree_json(self.key),
+            "generics": [
+                [g.type_column, g.id_column, [tree_definition(tree) for tree in g.targets]] for g in self.generics
+            ],
+            "key": None if self.key is None else tree_definition(self.key),
         }
 
     @classmethod
@@ -123,6 +125,15 @@ class Layout:
             raise ValueError(f"not a layout: {error}") from error
 
 
+def tree_definition(tree: KeyTree) -> Json:
+    """Give a natural key as a layout tells it."""
+    return {
+        "table": [tree.table.schema, tree.table.name],
+        "row_id": list(tree.row_id),
+        "parts": [p.column if isinstance(p, KeyColumn) else _reference_json(p) for p in tree.parts],
+    }
+
+
 def _generic(generic: GenericReference) -> LayoutGeneric:
     return LayoutGeneric(
         type_column=generic.type_column,
@@ -136,15 +147,7 @@ def _reference_json(reference: KeyReference) -> Json:
         "columns": list(reference.columns),
         "target_columns": list(reference.target_columns),
         "soft": reference.soft,
-        "target": _tree_json(reference.target),
-    }
-
-
-def _tree_json(tree: KeyTree) -> Json:
-    return {
-        "table": [tree.table.schema, tree.table.name],
-        "row_id": list(tree.row_id),
-        "parts": [p.column if isinstance(p, KeyColumn) else _reference_json(p) for p in tree.parts],
+        "target": tree_definition(reference.target),
     }
 
 

@@ -86,8 +86,8 @@ def drifted(config: Config) -> tuple[TableName, ...]:
 def renew(config: Config, tables: Collection[TableName]) -> None:
     """Install the triggers of some tables anew, each in a short transaction of its own, and touch no other's."""
     with connect(config.node.source, name="source") as connection, translated("source"):
-        registry, wanted = composed(config, connection)
-        capture.register_lookups(connection, registry)
+        found, wanted = composed(config, connection)
+        capture.register_lookups(connection, found.registry, found.catalog)
         for item in wanted:
             if item.table.name in tables:
                 capture.install(connection, item, lock_timeout=config.service.lock_timeout)

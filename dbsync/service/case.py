@@ -53,11 +53,16 @@ def advice(case: Case, *, here: bool = False) -> Iterator[str]:
     if case.conflict == Conflict.REFERENCE_MISSING and case.awaits_table and case.awaits_key:
         again = resend_command(str(case.awaits_table), case.awaits_key)
         yield f"{again}      at {case.node}; this one goes in by itself when the row arrives"
+    elif case.conflict in _UNTOLD and case.key:
+        again = resend_command(str(case.table), case.key)
+        yield f"dbsync check, dbsync install-triggers, {again}      at {case.node}; if this one still waits then, skip it"
     else:
         yield _ADVICE.get(case.conflict, _OTHERWISE).format(retry=retry, table=case.table, node=case.node)
     yield f'dbsync quarantine skip {case.id}{where} --reason "..."      (kept in the ledger)'
 
 
+_UNTOLD = (Conflict.REFERENCE_MISSING, Conflict.UNKEYABLE)
+"""The node could not tell which row a column refers to, and has to send its own row again."""
 _SOURCE_WINS = "{retry} --source-wins      what the source has is written upstream"
 _OTHERWISE = "mend the row in the source, or what refuses it upstream, then: {retry}"
 _ADVICE: Mapping[str, str] = {

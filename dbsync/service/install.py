@@ -65,7 +65,7 @@ def registered(config: Config, connection: psycopg.Connection) -> Registered:
     return Registered(registry=registry, catalog=catalog, findings=findings)
 
 
-def composed(config: Config, connection: psycopg.Connection) -> tuple[Registry, list[Capture]]:
+def composed(config: Config, connection: psycopg.Connection) -> tuple[Registered, list[Capture]]:
     """Compose the capture of every shipped table as the tables are now, and let it read those that keys run through.
 
     A migration may be under way: nothing is composed that looks into a table which came after the rights were given.
@@ -79,7 +79,7 @@ def composed(config: Config, connection: psycopg.Connection) -> tuple[Registry, 
             found = registered(config, connection)
             if capture.looked_into(found.registry, found.catalog) == may_read:
                 with translated("source"):
-                    return found.registry, capture.captures(connection, found.registry, found.catalog)
+                    return found, capture.captures(connection, found.registry, found.catalog)
 
 
 def install_source(config: Config, progress: Progress = lambda _: None) -> Installed:
@@ -92,9 +92,9 @@ def install_source(config: Config, progress: Progress = lambda _: None) -> Insta
         changed = schema.upgrade(config.node.source, "source")
         with translated("source"):
             node.register(connection, config.node.name)
-            registry, wanted = composed(config, connection)
+            found, wanted = composed(config, connection)
             states = capture.states(connection, wanted)
-            capture.register_lookups(connection, registry)
+            capture.register_lookups(connection, found.registry, found.catalog)
             done: list[TableName] = []
             for item in wanted:
                 if states[item.table.name] is TriggerState.INSTALLED:

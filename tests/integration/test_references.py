@@ -82,3 +82,14 @@ def test_two_tables_may_refer_to_each_other(clinic: Pipeline, max_changes: int) 
     assert clinic.upstream.sql(
         "SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1"
     ) == (clinic.source.sql("SELECT t.name, m.name FROM team t LEFT JOIN member m ON m.id = leader_id ORDER BY 1"))
+
+
+@ONE_MIXTURE
+def test_an_update_of_one_reference_tells_what_the_others_are(clinic: Pipeline) -> None:
+    clinic.source.script(
+        "INSERT INTO note (text, subject_id) VALUES ('a', 1); INSERT INTO note (text, answers_id) VALUES ('b', 1)"
+    )
+    clinic.agree()
+    clinic.source.sql("UPDATE note SET subject_id = 2")
+    assert clinic.source.sql("SELECT DISTINCT unresolved FROM dbsync.change WHERE op = 'U'") == [(None,)]
+    clinic.agree()

@@ -144,7 +144,7 @@ class Pipeline:
     def _install(self) -> None:
         for grant in capture.grants(self.registry):
             self._admin.execute(grant)
-        capture.register_lookups(self._admin, self.registry)
+        capture.register_lookups(self._admin, self.registry, self.catalog)
         wanted = capture.captures(self._admin, self.registry, self.catalog)
         states = capture.states(self._admin, wanted)
         for item in wanted:
