@@ -160,7 +160,7 @@ class Quarantine:
         if trouble.conflict != Conflict.REFERENCE_MISSING:
             return _WORDS[Conflict(trouble.conflict)], None
         if trouble.place > len(layout.references):
-            return "its generic reference points to a row that is not upstream", None
+            return _generic_reason(layout, trouble), None
         reference = layout.references[trouble.place - 1]
         columns, table = ", ".join(reference.columns), reference.target.table
         return f"its {columns} pointed to a row of {table} whose key is not known", qualified(table)
@@ -269,6 +269,14 @@ class Quarantine:
             (tx, seq),
         ).fetchone()
         return "(no key)" if row is None or row[0] is None else f"({row[0]})"
+
+
+def _generic_reason(layout: Layout, trouble: Trouble) -> str:
+    """Say what a generic reference means; one whose key is empty points to nothing that the node could tell."""
+    column = layout.generics[trouble.place - 1 - len(layout.references)].id_column
+    if trouble.asked is not None and trouble.asked.endswith(',"{}"}'):
+        return f"its {column} pointed to a row whose key the node could not tell"
+    return f"its generic reference {column} points to a row that is not upstream"
 
 
 def has_turn(connection: psycopg.Connection, lineage: UUID, patience: float) -> bool:

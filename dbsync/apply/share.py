@@ -208,7 +208,9 @@ class Share:
             asked.append(sql.SQL("WHEN {} THEN {}").format(condition, self.asked(reference, place)))
         for place, identity in pointed:
             target, key = column_sql("y", f"gt{place}"), column_sql("y", f"gk{place}")
-            condition = sql.SQL("(NOT y.gone AND {} IS NOT NULL AND {} IS NULL)").format(key, identity)
+            condition = sql.SQL("({} AND {} IS NOT NULL AND {} IS NULL)").format(
+                self._matters(place, absent), key, identity
+            )
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN ARRAY[{}, {}]").format(condition, target, key))
         if not cases:
@@ -235,11 +237,13 @@ class Share:
         unfound = sql.SQL("({} IS NOT NULL AND {} IS NULL)").format(coalesced(leaves), anchor)
         if self.in_key(reference):
             return sql.SQL("({} OR (NOT y.gone AND {}))").format(lost, unfound)
-        matters: Sql = sql.SQL("NOT y.gone")
-        if self.updates:
-            changed = column_sql("y", f"dl{place}")
-            matters = sql.SQL("NOT y.gone AND (y.whole OR {} OR {})").format(changed, absent)
-        return sql.SQL("({} AND ({} OR {}))").format(matters, lost, unfound)
+        return sql.SQL("({} AND ({} OR {}))").format(self._matters(place, absent), lost, unfound)
+
+    def _matters(self, place: int, absent: Sql) -> Sql:
+        """Say that a reference is to be written: it was changed, or the row is new."""
+        if not self.updates:
+            return sql.SQL("NOT y.gone")
+        return sql.SQL("NOT y.gone AND (y.whole OR {} OR {})").format(column_sql("y", f"dl{place}"), absent)
 
     def asked(self, reference: KeyReference, place: int) -> Sql:
         """Say the key a reference asks for, as text."""

@@ -21,6 +21,7 @@ from dbsync.capture.trigger import (
     function_name,
     key_query,
     looked_up,
+    parents,
     shape_query,
     trigger_name,
 )
@@ -144,7 +145,8 @@ def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
     locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
     read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
     read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
-    read |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
+    for target in (tree for table in registry.shipped() for g in table.generics for tree in g.targets.values()):
+        read |= {target.table, *(tree.table for tree in parents(target))}
     return locked, read
 
 

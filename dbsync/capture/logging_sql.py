@@ -243,18 +243,20 @@ def _leaves_or(found: Sql, nulls: Sql, reference: KeyReference) -> Sql:
 
 
 def _generic(generic: GenericReference, alias: str) -> Sql:
-    """Say the table and the key that a content type and an object id point to."""
+    """Say the table and the key that a content type and an object id point to; an empty key where it could not be told."""
     cases = [
         sql.SQL("WHEN {} THEN {}").format(sql.Literal(model), sql.Literal(qualified(tree.table)))
         for model, tree in sorted(generic.targets.items())
     ]
+    untold = sql.SQL("CASE WHEN {} IS NOT NULL THEN '{{}}' END").format(column_sql(alias, generic.id_column))
     if not cases:
-        return null_array(2)
+        return sql.SQL("ARRAY[NULL, {}]::pg_catalog.text[]").format(untold)
     return sql.SQL(
-        "(SELECT ARRAY[g.target, dbsync.key_of(g.target, {id}::pg_catalog.text)::pg_catalog.text] FROM (SELECT"
-        " (SELECT CASE c.app_label || '.' || c.model {cases} END FROM {types} c WHERE c.id = {type}) AS target) g)"
+        "(SELECT ARRAY[g.target, coalesce(dbsync.key_of(g.target, {id}::pg_catalog.text)::pg_catalog.text, {untold})]"
+        " FROM (SELECT (SELECT CASE c.app_label || '.' || c.model {cases} END FROM {types} c WHERE c.id = {type}) AS target) g)"
     ).format(
         id=column_sql(alias, generic.id_column),
+        untold=untold,
         cases=sql.SQL(" ").join(cases),
         types=sql.Identifier("public", "django_content_type"),
         type=column_sql(alias, generic.type_column),

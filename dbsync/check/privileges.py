@@ -145,7 +145,8 @@ def _of_tables(
 def _of_looked_up(registry: Registry, rights: Sequence[Rights]) -> Iterator[Finding]:
     """Find tables that the capture functions, which run as the role dbsync_capture, could not read."""
     locked = {name for one in registry.shipped() for reference in one.references for name in _along(reference)}
-    read = {tree.table for one in registry.shipped() for generic in one.generics for tree in generic.targets.values()}
+    targets = [tree for one in registry.shipped() for generic in one.generics for tree in generic.targets.values()]
+    read = {name for tree in targets for name in (tree.table, *_tables_of(tree))}
     closed = [
         one.table
         for one in rights

@@ -1,0 +1,131 @@
+"""Generic references: content type and object id mean the same row upstream, or the change waits; never NULL in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.clinic_schema import held
+from tests.integration.people import person
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import Pipeline, prepared
+
+pytestmark = ONE_MIXTURE
+
+SCHEMA = """
+CREATE TABLE django_content_type (id int PRIMARY KEY, app_label text NOT NULL, model text NOT NULL, UNIQUE (app_label, model));
+CREATE TABLE sites_region (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
+CREATE TABLE sites_site (id serial PRIMARY KEY, region_id int NOT NULL REFERENCES sites_region, domain text NOT NULL,
+    UNIQUE (region_id, domain));
+CREATE TABLE lab_box (id serial PRIMARY KEY, label text);
+CREATE TABLE other_thing (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
+CREATE TABLE mark (id serial PRIMARY KEY, code text NOT NULL UNIQUE, note text,
+    content_type_id int REFERENCES django_content_type, object_id text);
+CREATE TABLE stamp (id serial PRIMARY KEY, code text NOT NULL UNIQUE,
+    content_type_id int NOT NULL REFERENCES django_content_type, object_id int NOT NULL);
+INSERT INTO django_content_type VALUES (1, 'sites', 'site'), (2, 'lab', 'box'), (3, 'other', 'thing');
+INSERT INTO sites_region VALUES (1, 'north');
+"""
+GENERIC = 'generic = [{ type = "content_type_id", id = "object_id" }]'
+TABLES = f"""
+[[tables]]
+name = "django_content_type"
+mode = "lookup"
+[[tables]]
+name = "sites_region"
+mode = "lookup"
+[[tables]]
+name = "sites_site"
+mode = "lookup"
+[[tables]]
+name = "lab_box"
+key = "row_id"
+[[tables]]
+name = "mark"
+{GENERIC}
+[[tables]]
+name = "stamp"
+{GENERIC}
+"""
+MARKS = """
+    SELECT m.code, s.domain FROM mark m JOIN sites_site s ON s.id::text = m.object_id WHERE m.content_type_id = 1
+    UNION ALL SELECT m.code, b.label FROM mark m JOIN lab_box b ON b.id::text = m.object_id WHERE m.content_type_id = 2
+    UNION ALL SELECT m.code, s.domain FROM stamp m JOIN sites_site s ON s.id = m.object_id ORDER BY 1
+"""
+UNTOLD = ("reference_missing", "its object_id pointed to a row whose key the node could not tell")
+
+
+@pytest.fixture
+def clinic(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
+    """Give two ends whose sites have the same keys and each other's numbers."""
+    both = prepared(databases, pair, SCHEMA)
+    both.source.sql("INSERT INTO sites_site VALUES (1, 1, 'x'), (2, 1, 'y')")
+    both.upstream.sql("INSERT INTO sites_site VALUES (1, 1, 'y'), (2, 1, 'x')")
+    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+        yield pipeline
+
+
+def test_one_to_a_lookup_means_the_same_row_upstream(clinic: Pipeline) -> None:
+    clinic.source.script("""
+        INSERT INTO lab_box (label) VALUES ('a box');
+        INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 1, '1'), ('b', 1, '2'), ('c', 2, '1');
+        INSERT INTO stamp (code, content_type_id, object_id) VALUES ('d', 1, 2);
+        UPDATE mark SET object_id = '2' WHERE code = 'a'""")
+    clinic.agree()
+    assert held(clinic) == []
+    assert clinic.upstream.sql(MARKS) == [("a", "y"), ("b", "y"), ("c", "a box"), ("d", "y")]
+
+
+@pytest.mark.parametrize(
+    ("model", "identity"),
+    [("1", "99"), ("1", "no number"), ("1", ""), ("2", "99"), ("3", "1"), (None, "1")],
+    ids=["nobody", "no number", "empty", "no uuid", "model not registered", "no model"],
+)
+def test_one_to_a_row_that_cannot_be_told_waits_and_all_else_passes(
+    clinic: Pipeline, model: str | None, identity: str
+) -> None:
+    clinic.source.sql("INSERT INTO other_thing VALUES (1, 'a thing')")
+    clinic.source.sql("INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 1, '1'), ('none', 1, NULL)")
+    clinic.source.sql("INSERT INTO mark (code, content_type_id, object_id) VALUES ('b', %s, %s)", [model, identity])
+    clinic.ship()
+    assert held(clinic) == [UNTOLD]
+    assert clinic.upstream.sql("SELECT code, object_id FROM mark ORDER BY 1") == [("a", "2"), ("none", None)]
+
+
+def test_one_that_comes_to_point_nowhere_waits(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 1, '1')")
+    clinic.agree()
+    clinic.source.sql("UPDATE mark SET object_id = '99'")
+    clinic.ship()
+    assert held(clinic) == [UNTOLD]
+    assert clinic.upstream.sql(MARKS) == [("a", "x")]
+
+
+def test_one_whose_row_is_gone_stays_as_it_is_while_the_rest_of_its_row_changes(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 1, '1')")
+    clinic.agree()
+    clinic.source.script("DELETE FROM sites_site WHERE id = 1; UPDATE mark SET note = 'later'")
+    clinic.ship()
+    assert held(clinic) == []
+    assert clinic.upstream.sql("SELECT note, object_id FROM mark") == [("later", "2")]
+
+
+def test_an_installation_of_before_finds_rows_of_lookups_after_the_next_install_triggers(
+    clinic: Pipeline, tmp_path: Path
+) -> None:
+    clinic.source.sql(
+        "UPDATE dbsync.relation SET key_query = '', key_tree = NULL, key_width = NULL WHERE mode = 'lookup'"
+    )
+    clinic.source.sql("INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 1, '1')")
+    clinic.ship()
+    assert held(clinic) == [UNTOLD]
+    number = str(clinic.upstream.value("SELECT id FROM dbsync.quarantine"))
+    dba = person(clinic, tmp_path, TABLES)
+    assert "dbsync install-triggers, dbsync resend mark --key a " in dba.must("quarantine", "show", number).out
+    dba.must("install-triggers")
+    dba.must("resend", "mark", "--key", "a")
+    clinic.ship()
+    assert held(clinic) == []
+    assert clinic.upstream.sql(MARKS) == [("a", "x")]
