@@ -116,7 +116,8 @@ def upgrade_sql(since: str | None = None) -> str:
     configuration.output_buffer = printed
     command.upgrade(configuration, f"{since}:head" if since else "head", sql=True)
     lead = "\n".join(statement("install", name).as_string(None) for name in ("owner", "schema", "as_owner"))
-    return f"BEGIN;\n{lead}\n{printed.getvalue().replace('BEGIN;', '', 1)}"
+    script = printed.getvalue().replace("%%", "%")  # alembic doubles them, as for a driver that takes parameters
+    return f"BEGIN;\n{lead}\n{script.replace('BEGIN;', '', 1)}"
 
 
 def run_file(name: str) -> None:

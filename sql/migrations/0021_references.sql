@@ -153,3 +153,27 @@ $$;
 
 REVOKE ALL ON FUNCTION dbsync.new_references(regclass, text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbsync.new_references(regclass, text[]) TO dbsync_capture;
+
+-- As it was. Where the printed SQL was run, each % in it had become two, and it said the same of every table with as many columns.
+CREATE OR REPLACE FUNCTION dbsync.shape(self regclass, parents regclass[], used text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off
+AS $$
+    SELECT md5(coalesce(string_agg(part, ';' ORDER BY place, attnum), ''))
+    FROM (
+        SELECT 0 AS place, a.attnum,
+               format('%s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated) AS part
+        FROM pg_attribute a
+        WHERE a.attrelid = self AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL
+        SELECT p.place, coalesce(a.attnum, 0),
+               format('%s.%s %s %s %s', n.nspname, c.relname, a.attname, format_type(a.atttypid, -1),
+                      has_table_privilege('dbsync_capture', c.oid, 'SELECT')
+                      AND has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE'))
+        FROM unnest(parents) WITH ORDINALITY AS p(oid, place)
+        LEFT JOIN pg_class c ON c.oid = p.oid
+        LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = ANY (used) AND NOT a.attisdropped
+    ) parts
+$$;

@@ -179,10 +179,13 @@ def test_install_upstream_says_what_it_would_grant_and_grants_only_that(pair: Pa
     here.configure('[[tables]]\nname = "subject"\nmode = "lookup"\n\n[[tables]]\nname = "extra"\n')
     assert "would grant 2 rights" in here.must("install-upstream", "--dry-run").out
     here.must("install-upstream")
+    functions = "SELECT p.proname, p.prosrc FROM pg_proc p WHERE p.pronamespace = 'dbsync'::regnamespace ORDER BY 1"
+    made = pair.upstream.sql(functions)
     pair.upstream.script("DROP SCHEMA dbsync CASCADE")
     with pair.upstream.connect() as session:
         session.execute(sql.SQL(printed))
     assert here.must("install-upstream").out == "upstream: nothing to do\n"
+    assert pair.upstream.sql(functions) == made
 
 
 @ONE_MIXTURE
