@@ -149,6 +149,19 @@ def test_it_may_point_into_its_own_table_and_to_rows_without_a_natural_key(visit
 
 
 @ONE_MIXTURE
+def test_rows_written_straight_into_a_partition_tell_it_too(visits: Pipeline) -> None:
+    migrate(visits, "ALTER TABLE specimen ADD site_id int REFERENCES site")
+    visits.source.script("""
+        INSERT INTO specimen (kind, barcode, site_id) VALUES ('blood', '1', 1), ('urine', '2', 2);
+        INSERT INTO specimen_blood (id, kind, barcode, site_id) VALUES (50, 'blood', '3', 2);
+        UPDATE specimen_other SET site_id = 1""")
+    visits.ship()
+    assert held(visits) == []
+    assert visits.upstream.sql("SELECT m.barcode, s.code FROM specimen m JOIN site s ON s.id = m.site_id ORDER BY 1") == [
+        ("1", "G"), ("2", "G"), ("3", "M")]  # fmt: skip
+
+
+@ONE_MIXTURE
 def test_a_natural_value_travels_as_it_is(visits: Pipeline) -> None:
     migrate(visits, """
         CREATE TABLE colour (code text PRIMARY KEY); INSERT INTO colour VALUES ('red');
