@@ -217,6 +217,19 @@ JOIN pg_class c ON c.oid = t.relid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY t.level, c.relname
 
+-- name: run_by
+-- The tables that have a trigger which runs one of some functions: a partition runs those of the whole.
+SELECT DISTINCT n.nspname, c.relname
+FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE p.pronamespace = 'dbsync'::regnamespace AND p.proname = ANY (%(functions)s::text[]) AND NOT t.tgisinternal
+
+-- name: backfills_begun
+-- Backfills that were begun and are not through.
+SELECT b.relation FROM dbsync.backfill b WHERE b.finished_at IS NULL ORDER BY b.relation
+
 -- name: backfill_progress
 SELECT last_key, finished_at IS NOT NULL FROM dbsync.backfill WHERE relation = %(relation)s
 

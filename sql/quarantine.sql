@@ -95,6 +95,11 @@ SELECT ARRAY(SELECT jsonb_object_keys(c.source_image) WHERE c.source_image IS NO
        ARRAY(SELECT jsonb_object_keys(c.row_id) WHERE c.row_id IS NOT NULL)
 FROM dbsync.conflict c WHERE c.id = %(id)s
 
+-- name: not_another
+-- Of a table with key = "row_id": that the row is not known by another UUID than the conflict's.
+NOT EXISTS (SELECT FROM dbsync.row_key k
+            WHERE k.relation = c.relation AND k.local_id = {local_id} AND k.row_key::text IS DISTINCT FROM c.key[1])
+
 -- name: mark_undone
 UPDATE dbsync.conflict SET undone_at = now(), undone_by = coalesce(%(by)s::text, session_user) WHERE id = %(id)s
 

@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
     DATABASE = "database_away"
     CAPTURE = "capture_off"
+    TRIGGERS = "triggers"
     HALTED = "halted"
     NO_ROOM = "no_room"
     UNREACHABLE = "unreachable"
@@ -74,6 +75,8 @@ class Situation:
     waiting_here: int = 0
     """Changes of other nodes that wait in this node's database."""
     capture_off_since: datetime | None = None
+    blind: int = 0
+    """Tables that are to be captured and whose triggers are missing or disabled."""
     certificates: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -111,8 +114,10 @@ def _of_service(found: Situation) -> Iterator[Condition]:
         return
     way = f"{found.node} -> {found.link}"
     said = found.now - found.contact if found.contact is not None else None
-    if found.state == "stopped" and found.pending:
-        what = f"{way} is stopped, and {_waiting(found.pending)}"
+    if found.state in ("stopped", "new") and found.pending:
+        what = (
+            f"{way} {'is stopped' if found.state == 'stopped' else 'was never started'}, and {_waiting(found.pending)}"
+        )
     elif found.state == "streaming" and said is not None and said.total_seconds() > SILENT:
         what = f"{way} does not run: nothing was heard of it for {ago(said.total_seconds())}"
     else:
@@ -142,6 +147,15 @@ def _of_node(found: Situation) -> Iterator[Condition]:
             severity=Severity.CRITICAL,
             what=f"capture is off on {found.node} since {found.capture_off_since:%Y-%m-%d %H:%M}: changes made now are lost",
             hint="dbsync capture on",
+        )
+    if found.blind:
+        yield Condition(
+            kind=Kind.TRIGGERS,
+            subject=found.node,
+            severity=Severity.CRITICAL,
+            what=f"triggers are missing or disabled on {counted(found.blind, 'table')} of {found.node}: changes made now are lost",
+            hint="dbsync status   then: dbsync install-triggers",
+            level=found.blind,
         )
     if found.waiting_here:
         yield Condition(

@@ -242,19 +242,21 @@ def plan(connection: psycopg.Connection, capture: Capture, *, lock_timeout: floa
 def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout: float) -> None:
     """Remove the triggers of one table; its changes in the log stay."""
     with connection.transaction():
-        for step in uninstall_steps(table, lock_timeout):
+        for step in uninstall_steps(connection, table, lock_timeout):
             connection.execute(step)
         connection.execute("DELETE FROM dbsync.relation WHERE relation = %s", (qualified(table),))
 
 
-def uninstall_steps(table: TableName, lock_timeout: float) -> Iterator[Query]:
-    """Compose the removal of one table's triggers and functions."""
+def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeout: float) -> Iterator[Query]:
+    """Compose the removal of one table's triggers and functions, and of the triggers of its partitions, which run those."""
+    names = [function_name(table, purpose) for purpose in ("capture", "truncate")]
+    rows = connection.execute(statement("capture", "run_by"), {"functions": names}).fetchall()
     yield _lock_timeout(lock_timeout)
-    for event in (*EVENTS, "TRUNCATE"):
-        yield drop_trigger(event, table)
-    for purpose in ("capture", "truncate"):
-        function = sql.Identifier("dbsync", function_name(table, purpose))
-        yield statement("capture", "drop_function").format(function=function)
+    for on in sorted({table, *(TableName(schema, name) for schema, name in rows)}):
+        for event in (*EVENTS, "TRUNCATE"):
+            yield drop_trigger(event, on)
+    for name in names:
+        yield statement("capture", "drop_function").format(function=sql.Identifier("dbsync", name))
 
 
 def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Query]:

@@ -49,7 +49,8 @@ def certificate(
     For whoever decides that a laptop may be wiped: exits 0 when the destination has every change captured up to this moment and
     none waits in its quarantine, else 1. The destination's signature is minisign's.
 
-    JSON: complete, until, stale (older than the last receipt), missing (table: changes), and of the certificate
+    JSON: complete, until, stale (older than the last receipt), doubts (why there may be rows that nobody captured),
+    missing (table: changes), and of the certificate
     destination, node, number, applied_at, waiting, above (tier: up to which batch it has everything), at; certificate is
     null before the first batch.
     """
@@ -85,6 +86,8 @@ def _tell(found: Certified) -> None:
     """Say what the destination has, and what it has not."""
     if found.certificate is not None:
         _show(found.certificate)
+    for doubt in found.doubts:
+        output.line(doubt)
     missing = sum(waiting.changes for waiting in found.missing.values())
     if missing:
         tables = ", ".join(f"{table} {waiting.changes:,}" for table, waiting in found.missing.items())
@@ -95,7 +98,7 @@ def _tell(found: Certified) -> None:
         output.line(f"no certificate is there, and batch {found.acknowledged} has its receipt")
     elif found.stale:
         output.line(f"the certificate is older than the last receipt, which is for batch {found.acknowledged}")
-    else:
+    elif not found.doubts:
         output.line(f"every change captured here up to {found.until:%Y-%m-%d %H:%M:%S %Z} is there")
 
 
@@ -104,6 +107,7 @@ def _found_json(found: Certified) -> dict[str, object]:
         "complete": found.complete,
         "until": found.until,
         "stale": found.stale,
+        "doubts": list(found.doubts),
         "missing": {table: waiting.changes for table, waiting in found.missing.items()},
         "certificate": _json(found.certificate),
     }

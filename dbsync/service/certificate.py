@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from dbsync import schema
 from dbsync.apply import receipts
 from dbsync.bundle.names import certificate_name
 from dbsync.bundle.papers import read_paper
+from dbsync.capture.install import TriggerState
 from dbsync.changelog import lives
 from dbsync.config.fields import Route
 from dbsync.config.models import Config
@@ -26,6 +27,7 @@ from dbsync.service import node as nodes
 from dbsync.service import relays, routes
 from dbsync.service.backlog import Waiting, backlog
 from dbsync.service.node import Node
+from dbsync.service.status import trigger_states
 from dbsync.statements import statement
 
 
@@ -42,6 +44,8 @@ class Certified:
     """Changes that the destination does not have, by table; none where it has everything."""
     acknowledged: int = 0
     """The last batch that has its receipt here."""
+    doubts: tuple[str, ...] = ()
+    """Why there may be rows here that nobody captured, or that the comparison cannot see."""
 
     @property
     def stale(self) -> bool:
@@ -51,7 +55,9 @@ class Certified:
     @property
     def complete(self) -> bool:
         """Say whether the destination has every change, and none of them waits for somebody."""
-        return not self.missing and not self.stale and (self.certificate is None or self.certificate.waiting == 0)
+        return not (self.missing or self.stale or self.doubts) and (
+            self.certificate is None or self.certificate.waiting == 0
+        )
 
 
 def issue(
@@ -127,13 +133,36 @@ def ask(config: Config, folder: Path | None = None) -> Certified:
                 _expect_ours(source, label, node, certificate)
             reached = source.execute(statement("certificate", "acknowledged"), {"link": label}).fetchone()
             missing = backlog(source, label).tables
+            doubts = tuple(_doubts(config, source, node, certificate))
     return Certified(
         certificate=certificate,
         signed=signed,
         until=until[0],
         missing=missing,
         acknowledged=reached[0] if reached else 0,
+        doubts=doubts,
     )
+
+
+def _doubts(config: Config, source: psycopg.Connection, node: Node, found: Certificate | None) -> Iterator[str]:
+    """Say why the change log does not tell all that is here, or not what of it the destination has."""
+    if node.reloaded:
+        yield "this database was reloaded in another PostgreSQL cluster: dbsync run --once takes its changes over"
+    if found is None and lives.sent_lives(source, config.upstream.label):
+        yield "what was sent before this database began a new life has no certificate: dbsync verify compares it"
+    if node.capture_off_since is not None:
+        since = f"{node.capture_off_since:%Y-%m-%d %H:%M %Z}"
+        yield f"capture is off since {since}, and what was written meanwhile is nowhere else: dbsync capture on, dbsync verify"
+    blind = sorted(
+        str(table)
+        for table, state in trigger_states(config, source).items()
+        if state in (TriggerState.MISSING, TriggerState.DISABLED)
+    )
+    if blind:
+        yield f"nothing is captured of {', '.join(blind)}: dbsync install-triggers, dbsync verify"
+    begun = [row[0] for row in source.execute(statement("capture", "backfills_begun")).fetchall()]
+    if begun:
+        yield f"the backfill of {', '.join(begun)} is not through: dbsync backfill"
 
 
 def _unknown(config: Config) -> DbsyncError:

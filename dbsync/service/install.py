@@ -140,20 +140,35 @@ def uninstall_source(config: Config, *, force: bool, drop_schema: bool = False) 
     with connect(config.node.source, name="source") as connection:
         schema.require(connection, "source")
         with translated("source"):
-            waiting = unacknowledged(connection)
-            if waiting and not force:
-                raise Refusal(
-                    f"{waiting:,} changes are not acknowledged by the upstream yet",
-                    where="source",
-                    why="without the triggers, later changes would be lost, and these depend on them",
-                    hint="dbsync run --once   or, to leave them behind: dbsync uninstall-triggers --force",
+            if not force:
+                _refuse_waiting(
+                    connection, "without the triggers, later changes would be lost, and these depend on them"
                 )
             tables = sorted({trigger.table for trigger in capture.installed(connection)})
             for table in tables:
                 capture.uninstall(connection, table, lock_timeout=config.service.lock_timeout)
             if drop_schema:
+                if not force:
+                    _refuse_waiting(connection, "they were committed while the triggers were taken away")
                 connection.execute("DROP SCHEMA dbsync CASCADE")
     return tables
+
+
+def _refuse_waiting(connection: psycopg.Connection, why: str) -> None:
+    if node.is_reloaded(connection):
+        raise Refusal(
+            "what the upstream has cannot be told: this database was reloaded, and has not met its upstream since",
+            where="source",
+            hint="dbsync run --once   or, to leave behind what waits: dbsync uninstall-triggers --force",
+        )
+    waiting = unacknowledged(connection)
+    if waiting:
+        raise Refusal(
+            f"{waiting:,} changes are not acknowledged by the upstream yet",
+            where="source",
+            why=why,
+            hint="dbsync run --once   or, to leave them behind: dbsync uninstall-triggers --force",
+        )
 
 
 def uninstall_sql(config: Config) -> Iterator[str]:
@@ -163,7 +178,7 @@ def uninstall_sql(config: Config) -> Iterator[str]:
         with translated("source"):
             for table in sorted({trigger.table for trigger in capture.installed(connection)}):
                 yield f"\n-- {table}\nBEGIN;"
-                for step in capture.uninstall_steps(table, config.service.lock_timeout):
+                for step in capture.uninstall_steps(connection, table, config.service.lock_timeout):
                     yield f"{step.as_string(connection)};"
                 yield "COMMIT;"
 

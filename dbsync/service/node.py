@@ -59,6 +59,12 @@ def read(connection: psycopg.Connection) -> Node:
     )
 
 
+def is_reloaded(connection: psycopg.Connection) -> bool:
+    """Say whether the log of the node, if one is registered, was made in another cluster and not brought over yet."""
+    row = connection.execute(statement("changelog", "node")).fetchone()
+    return row is not None and (row[3] != row[6] or row[7])
+
+
 def switch_capture(connection: psycopg.Connection, *, on: bool) -> datetime | None:
     """Turn capture on or off for the whole database; give since when it is off."""
     row = connection.execute(statement("service", "switch_capture"), {"on": on}).fetchone()

@@ -60,7 +60,7 @@ def whole_situation(config: Config) -> Situation:
 
 
 def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Situation:
-    capture_off_since, _, now = _of_node(connection)
+    capture_off_since, _, now, blind = _of_node(connection)
     row = connection.execute(statement("alerts", "link"), {"link": link}).fetchone()
     state, since, contact, quarantined = row or (LinkState.NEW.value, None, None, 0)
     waiting = backlog(connection, link, COUNTED, PAGES).tables.values()
@@ -74,15 +74,16 @@ def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Sit
         lag=max(((now - table.oldest).total_seconds() for table in waiting), default=None),
         quarantined=quarantined,
         capture_off_since=capture_off_since,
+        blind=blind,
     )
 
 
 def _of_those_below(connection: psycopg.Connection, known: Situation) -> Situation:
-    _, waiting_here, _ = _of_node(connection)
+    _, waiting_here, _, _ = _of_node(connection)
     return replace(known, waiting_here=waiting_here)
 
 
-def _of_node(connection: psycopg.Connection) -> tuple[datetime | None, int, datetime]:
+def _of_node(connection: psycopg.Connection) -> tuple[datetime | None, int, datetime, int]:
     row = connection.execute(statement("alerts", "node")).fetchone()
     assert row is not None
-    return row[0], row[1], row[2]
+    return row[0], row[1], row[2], row[3]

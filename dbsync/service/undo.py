@@ -13,7 +13,7 @@ from enum import StrEnum
 from psycopg import sql
 
 from dbsync.errors import Refusal
-from dbsync.keys.expression import Query, Sql, column_sql, table_sql, value_of
+from dbsync.keys.expression import Query, Sql, column_sql, local_id, table_sql, value_of
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.statements import statement
 
@@ -97,9 +97,12 @@ class Undo:
         )
 
     def _same_row(self) -> Sql:
-        """Find the row by its primary key; one whose key nobody wrote down by all that it was left as."""
+        """Find the row by its primary key; one whose key nobody wrote down by all that it was left as.
+
+        Rows with ``key = "row_id"`` may all look alike: one that is known by another UUID is another row.
+        """
         if not self.by_id:
-            return self._as_left()
+            return _and([self._as_left(), statement("quarantine", "not_another").format(local_id=self._local_id())])
         columns = [column for column in self.table.columns if column.name in self.table.primary_key]
         return _and(
             [
@@ -109,6 +112,9 @@ class Undo:
                 for c in columns
             ]
         )
+
+    def _local_id(self) -> Sql:
+        return local_id("t", self.table.primary_key) if self.table.primary_key else sql.SQL("NULL")
 
     def _as_left(self) -> Sql:
         """Say that the row holds what the winner left in it, byte for byte."""

@@ -240,6 +240,21 @@ def test_nagios_gets_one_line_and_a_code(databases: Databases, tmp_path: Path) -
     assert lines[4].startswith("DBSYNC UNKNOWN: ")
 
 
+def test_nagios_sees_a_service_that_was_never_started_and_triggers_that_somebody_disabled(
+    databases: Databases, tmp_path: Path
+) -> None:
+    here = place(tmp_path, databases.create(15, name="source"), databases.create(18, name="upstream"))
+    here.install()
+    here.source.sql("INSERT INTO subject (identifier) VALUES ('S-1')")
+    done = here.run("status", "--nagios")
+    assert (done.code, "was never started" in done.out) == (1, True)
+    here.must("run", "--once")
+    assert here.run("status", "--nagios").code == 0
+    here.source.sql("ALTER TABLE subject DISABLE TRIGGER USER")
+    done = here.run("status", "--nagios")
+    assert (done.code, "triggers are missing or disabled on 1 table" in done.out) == (2, True)
+
+
 def test_nagios_asks_a_server_that_passes_nothing_on(databases: Databases, tmp_path: Path) -> None:
     server = databases.create(18, name="server")
     (tmp_path / "dbsync.toml").write_text(f'[node]\nname = "community"\nsource = "{server.dsn}"\n')

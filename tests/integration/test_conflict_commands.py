@@ -257,6 +257,20 @@ def test_a_row_known_by_its_uuid_only_comes_back_as_the_same_row(pipeline: Pipel
     ) == [("better", uuid)]
 
 
+def test_a_row_that_only_looks_like_the_one_made_anew_is_not_taken_away(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.source.sql("INSERT INTO note (text) VALUES ('done')")  # another note, which nobody disputes
+    pipeline.agree()
+    pipeline.upstream.sql("DELETE FROM note WHERE text = 'a note'")
+    pipeline.source.sql("UPDATE note SET text = 'done' WHERE text = 'a note'")
+    pipeline.ship()
+    (other,), (anew,) = pipeline.upstream.sql("SELECT id FROM note WHERE text = 'done' ORDER BY id")
+    pipeline.upstream.sql("UPDATE note SET text = 'done, and said so' WHERE id = %s", (anew,))
+    who = dba(pipeline, tmp_path)
+    with pytest.raises(Refusal, match="as it was left"):
+        who.type("conflicts", "undo", number(who))
+    assert pipeline.upstream.value("SELECT text FROM note WHERE id = %s", (other,)) == "done"
+
+
 def test_a_server_passes_an_undo_on_to_its_own_upstream(
     pipeline: Pipeline, databases: Databases, tmp_path: Path
 ) -> None:
