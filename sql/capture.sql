@@ -36,7 +36,7 @@ END
 
 -- name: execute
 -- A statement made for the table as it is now.
-EXECUTE dbsync.drifted(TG_RELID, {base}, {set_apart}, {template})
+EXECUTE {before} dbsync.drifted(TG_RELID, {base}, {set_apart}, {template})
 
 -- name: log_insert
 INSERT INTO dbsync.change (layout, op, image, refs, local_id, unresolved)
@@ -100,10 +100,64 @@ END
 
 -- name: capture_truncate_body
 -- Before the rows are gone: each leaves as a delete.
+DECLARE
+    of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
 BEGIN
-    {delete};
+    IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
+        {delete};
+        RETURN NULL;
+    END IF;
+    BEGIN
+        {drifted_delete};
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR datatype_mismatch THEN
+        {unkeyed_delete};
+    END;
     RETURN NULL;
+EXCEPTION WHEN insufficient_privilege THEN
+    {unreadable};
 END
+
+-- name: ignore_truncate_body
+-- Nothing is logged; but a row that comes later may get the id of one that goes now, and is another row.
+DECLARE
+    of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
+BEGIN
+    {forget};
+    RETURN NULL;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        {unreadable};
+    WHEN syntax_error_or_access_rule_violation OR datatype_mismatch THEN
+        RETURN NULL;  -- the columns of its primary key are others by now
+END
+
+-- name: truncated_table
+-- Under the name it has now; tables that inherit from it have triggers of their own, and TRUNCATE ONLY leaves them alone.
+'ONLY ' || TG_RELID::regclass::text
+
+-- name: truncated_partition
+-- TRUNCATE of a partitioned table fires the triggers of all its partitions too, before the first row goes: each looks at the rows
+-- of the table that it is on. Those in partitions that came later and have no trigger yet are left to the table above them.
+TG_RELID::regclass::text || ' WHERE tableoid = ANY (' || quote_literal(ARRAY(
+    WITH RECURSIVE its AS (
+        SELECT TG_RELID AS oid
+        UNION ALL
+        SELECT i.inhrelid FROM its JOIN pg_inherits i ON i.inhparent = its.oid
+        WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = i.inhrelid AND t.tgname = {trigger})
+    )
+    SELECT its.oid FROM its
+)) || '::oid[])'
+
+-- name: refuse_unreadable
+-- Let through, its rows would stay upstream for good.
+RAISE EXCEPTION 'TRUNCATE of % is refused: dbsync may not read its rows', TG_RELID::regclass
+    USING HINT = 'dbsync install-triggers gives it that right; or use DELETE.'
+
+-- name: execute_of_these
+EXECUTE of_these || {statement}
+
+-- name: all_row_keys
+DELETE FROM dbsync.row_key k WHERE k.relation = {relation}
 
 -- name: create_function
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -151,14 +205,22 @@ GRANT SELECT ON {table} TO dbsync_capture
 GRANT UPDATE ({column}) ON {table} TO dbsync_capture
 
 -- name: not_granted
--- Of some tables, those that capture may not read, or whose rows it may not lock: a grant by somebody who has no right to
--- give it is a warning only.
+-- Of some tables, and the partitions of those whose TRUNCATE is captured, those that capture may not read, or whose rows it may
+-- not lock: a grant by somebody who has no right to give it is a warning only.
 SELECT n.nspname::text, c.relname::text
-FROM unnest(%(schemas)s::text[], %(names)s::text[], %(locked)s::bool[]) wanted (nspname, relname, locked)
-JOIN pg_namespace n ON n.nspname = wanted.nspname
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(locked)s::bool[], %(emptied)s::bool[])
+    wanted (nspname, relname, locked, emptied)
+JOIN pg_namespace its ON its.nspname = wanted.nspname
+JOIN pg_class named ON named.relnamespace = its.oid AND named.relname = wanted.relname
+CROSS JOIN LATERAL (
+    SELECT named.oid, wanted.locked
+    UNION ALL
+    SELECT t.relid, false FROM pg_partition_tree(named.oid) t WHERE wanted.emptied AND t.relid <> named.oid
+) member
+JOIN pg_class c ON c.oid = member.oid
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT (has_schema_privilege('dbsync_capture', n.oid, 'USAGE') AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
-           AND (NOT wanted.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
+           AND (NOT member.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
 ORDER BY n.nspname, c.relname
 
 -- name: grant_schema

@@ -20,6 +20,7 @@ from dbsync.capture.trigger import (
     fill_row_keys,
     function_name,
     looked_up,
+    reads_truncated,
     shape_query,
     trigger_name,
 )
@@ -27,7 +28,7 @@ from dbsync.errors import PrivilegeError
 from dbsync.keys.expression import Query, qualified, table_sql
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
-from dbsync.model.registration import RegisteredTable, Registry, Truncate
+from dbsync.model.registration import RegisteredTable, Registry
 from dbsync.statements import statement
 
 LOCK_ATTEMPTS = 10
@@ -76,6 +77,8 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
     """
     for step in grants(registry):
         connection.execute(step)
+    for step in grants(registry, unreadable(connection, registry)):
+        connection.execute(step)  # the partitions, which only the database knows
     closed = unreadable(connection, registry)
     if closed:
         raise PrivilegeError(
@@ -87,7 +90,8 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
 
 
 def unreadable(connection: psycopg.Connection, registry: Registry) -> list[TableName]:
-    """List the tables that keys run through and that the capture functions may not read, or lock rows of."""
+    """List the tables that the capture functions look into and may not read, or lock rows of."""
+    emptied = _emptied(registry)
     locked, read = _looked_into(registry)
     names = sorted(locked | read)
     rows = connection.execute(
@@ -96,6 +100,7 @@ def unreadable(connection: psycopg.Connection, registry: Registry) -> list[Table
             "schemas": [name.schema for name in names],
             "names": [name.name for name in names],
             "locked": [name in locked for name in names],
+            "emptied": [name in emptied for name in names],
         },
     ).fetchall()
     return [TableName(schema, name) for schema, name in rows]
@@ -111,18 +116,25 @@ def _uncommented(step: Query, connection: psycopg.Connection) -> str:
 
 
 def grants(registry: Registry, only: Collection[TableName] | None = None) -> Iterator[Query]:
-    """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
+    """Compose what lets the capture functions read the tables that keys run through, and those truncated.
+
+    With ``only`` some of those that are :func:`unreadable`, partitions among them.
+    """
     locked, read = _looked_into(registry)
     if only is not None:
-        locked, read = locked & {*only}, read & {*only}
-    for schema in sorted({name.schema for name in locked | read}):
-        yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
-    for name in sorted(locked | read):
-        yield statement("capture", "grant_read").format(table=table_sql(name))
+        locked, read = locked & {*only}, {*only}
+    yield from _grants_to_read(locked | read)
     for name in sorted(locked):
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
+
+
+def _grants_to_read(names: Collection[TableName]) -> Iterator[Query]:
+    for schema in sorted({name.schema for name in names}):
+        yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
+    for name in sorted(names):
+        yield statement("capture", "grant_read").format(table=table_sql(name))
 
 
 def looks_into(registry: Registry, name: TableName, tables: Collection[TableName]) -> bool:
@@ -140,10 +152,15 @@ def looked_into(registry: Registry, catalog: Catalog) -> set[int]:
 def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
     """Give the tables whose rows capture locks, and those that it only reads."""
     locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
-    read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
+    read = _emptied(registry)
     read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
     read |= {tree.table for t in registry.shipped() for g in t.generics for tree in g.targets.values()}
     return locked, read
+
+
+def _emptied(registry: Registry) -> set[TableName]:
+    """Give the tables whose rows are read before TRUNCATE takes them."""
+    return {table.name for table in registry.shipped() if reads_truncated(table)}
 
 
 def installed(connection: psycopg.Connection) -> list[Trigger]:
@@ -269,6 +286,8 @@ def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float
     yield from capture.create_functions()
     yield sql.SQL("RESET ROLE")
     for member in partitions(connection, capture.table):
+        if member != capture.table.name and reads_truncated(capture.table):
+            yield from _grants_to_read([member])
         yield from capture.create_triggers(member)
 
 
@@ -292,14 +311,15 @@ def _register(connection: psycopg.Connection, capture: Capture) -> None:
 
 
 def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
-    events = [*EVENTS, "TRUNCATE"] if capture.table.truncate is not Truncate.IGNORE else list(EVENTS)
+    events = [*EVENTS, "TRUNCATE"] if capture.heeds_truncate else list(EVENTS)
     by_name = {trigger.name: trigger for trigger in found}
-    mine = [trigger for event in events if (trigger := by_name.get(trigger_name(event))) is not None]
-    if len(mine) < len(events):
+    mine = {event: trigger for event in events if (trigger := by_name.get(trigger_name(event))) is not None}
+    if not mine.keys() >= EVENTS.keys():
         return TriggerState.MISSING
-    if not all(trigger.enabled for trigger in mine):
+    if not all(trigger.enabled for trigger in mine.values()):
         return TriggerState.DISABLED
-    if all(trigger.genuine and trigger.fingerprint == capture.fingerprint for trigger in mine):
+    current = (trigger.genuine and trigger.fingerprint == capture.fingerprint for trigger in mine.values())
+    if len(mine) == len(events) and all(current):
         return TriggerState.INSTALLED
     return TriggerState.OUTDATED
 

@@ -119,6 +119,17 @@ def row_key_statements(table: RegisteredTable, event: str) -> list[Sql]:
     ]
 
 
+def forget_row_keys(table: RegisteredTable) -> Sql:
+    """Say within the function behind TRUNCATE that the rows which go take their UUIDs along.
+
+    A whole table's go by its name: for that nothing about it needs to be what it was.
+    """
+    if table.table.kind != "partitioned":
+        return statement("capture", "all_row_keys").format(relation=sql.Literal(qualified(table.name)))
+    (gone,) = row_key_statements(table, "DELETE")
+    return statement("capture", "execute_of_these").format(statement=sql.Literal(gone.as_string(None)))
+
+
 def key_columns(table: RegisteredTable) -> tuple[str, ...]:
     """Give the table's own columns that its natural key is made of."""
     found: list[str] = []
