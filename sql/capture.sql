@@ -74,20 +74,37 @@ SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {rows} n
 ON CONFLICT (relation, local_id) DO NOTHING
 
 -- name: moved_row_keys
--- A primary key that changed takes its UUID along; sorting makes all old entries go before a new one comes.
-WITH gone AS (
-    DELETE FROM dbsync.row_key k
-    USING (
-        SELECT {local_id} AS new_id, {old_local_id} AS old_id
-        FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
-        FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n USING (dbsync_place)
-        OFFSET 0
-    ) moved
-    WHERE k.relation = {relation} AND k.local_id = moved.old_id AND moved.new_id <> moved.old_id
-    RETURNING moved.new_id AS local_id, k.row_key
-)
-INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, g.local_id, g.row_key FROM gone g ORDER BY g.local_id
+-- A primary key that changed takes its UUID along; sorting makes all old entries go before a new one comes. A row that has no
+-- UUID gets one now: it was there before the triggers, or came while they were disabled. Most updates do neither, and asking
+-- costs a row less than doing nothing. The UUID is asked for by a scalar subquery, for the reason that keys are.
+IF EXISTS (
+    SELECT FROM ({pairs}) p
+    WHERE p.new_id <> p.old_id
+       OR (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id) IS NULL
+) THEN
+    WITH pairs AS ({pairs}),
+    gone AS (
+        DELETE FROM dbsync.row_key k
+        USING (SELECT p.new_id, p.old_id FROM pairs p WHERE p.new_id <> p.old_id OFFSET 0) moved
+        WHERE k.relation = {relation} AND k.local_id = moved.old_id
+        RETURNING moved.new_id AS local_id, k.row_key
+    )
+    INSERT INTO dbsync.row_key (relation, local_id, row_key)
+    SELECT {relation}, g.local_id, g.row_key
+    FROM (
+        SELECT moved.local_id, moved.row_key FROM gone moved
+        UNION ALL
+        SELECT p.new_id, pg_catalog.gen_random_uuid() FROM pairs p
+        WHERE (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id) IS NULL
+    ) g
+    ORDER BY g.local_id
+    ON CONFLICT (relation, local_id) DO NOTHING;
+END IF
+
+-- name: row_pairs
+SELECT {local_id} AS new_id, {old_local_id} AS old_id
+FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
+FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n USING (dbsync_place)
 
 -- name: gone_row_keys
 DELETE FROM dbsync.row_key k USING old_rows n WHERE k.relation = {relation} AND k.local_id = {local_id}
@@ -242,23 +259,32 @@ SELECT %(id)s, %(relation)s, %(definition)s
 WHERE NOT EXISTS (SELECT FROM dbsync.layout l WHERE l.id = %(id)s)
 
 -- name: fill_row_keys
--- Rows that were there before the triggers get their UUID now; those captured meanwhile have one.
+-- Rows that were there before the triggers get their UUID now; those captured meanwhile have one. Sorted, they are all written
+-- at the end: a statement of the application that gives one of them its UUID at the same moment does not wait for the look.
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {table} n
+SELECT {relation}, t.local_id, pg_catalog.gen_random_uuid()
+FROM (SELECT {local_id} AS local_id FROM {table} n) t
+WHERE NOT EXISTS (SELECT FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = t.local_id)
+ORDER BY t.local_id
 ON CONFLICT (relation, local_id) DO NOTHING
+
+-- name: finish
+-- Until this is said the triggers count as outdated, and the next installation makes up for one that was stopped.
+UPDATE dbsync.relation SET fingerprint = %(fingerprint)s WHERE relation = %(relation)s
 
 -- name: triggers
 -- Every dbsync trigger in the database, partitions and tables no longer registered included; and whether its function is
--- still the one that was installed.
-SELECT n.nspname, c.relname, t.tgname, t.tgenabled,
-       left(encode(t.tgargs, 'escape'), 16) AS fingerprint,
+-- still the one that was installed, and the installation came to its end.
+SELECT n.nspname, c.relname, t.tgname, t.tgenabled, made.fingerprint,
        p.prosecdef AND p.proowner = 'dbsync_capture'::regrole AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
-           AND EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine
+           AND EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine,
+       EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ? p.proname AND r.fingerprint = made.fingerprint) AS finished
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_proc p ON p.oid = t.tgfoid
 JOIN pg_namespace f ON f.oid = p.pronamespace
+CROSS JOIN LATERAL (SELECT left(encode(t.tgargs, 'escape'), 16) AS fingerprint) made
 WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
 
 -- name: strangers

@@ -32,6 +32,8 @@ from dbsync.model.registration import RegisteredTable, Registry
 from dbsync.statements import statement
 
 LOCK_ATTEMPTS = 10
+STEP_BACK = 0.5
+"""Seconds: less than the second after which PostgreSQL looks for a deadlock, and might end the application's statement."""
 
 
 class TriggerState(StrEnum):
@@ -55,6 +57,8 @@ class Trigger:
     fingerprint: str
     genuine: bool
     """Its function is the one that was installed: one replaced by hand shows."""
+    finished: bool
+    """Its installation came to its end: every row has the UUID that its key is."""
 
 
 def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> list[Capture]:
@@ -173,8 +177,9 @@ def installed(connection: psycopg.Connection) -> list[Trigger]:
             enabled=_text(enabled) in "OA",
             fingerprint=fingerprint,
             genuine=genuine,
+            finished=finished,
         )
-        for schema, table, name, enabled, fingerprint, genuine in rows
+        for schema, table, name, enabled, fingerprint, genuine, finished in rows
     ]
 
 
@@ -238,28 +243,32 @@ def install(connection: psycopg.Connection, capture: Capture, *, lock_timeout: f
     """Install the capture of one table in one transaction; try again while the table is locked by others.
 
     ``lock_timeout`` is in seconds: an application's statement never queues behind us for longer than that.
+    Rows of a table without a natural key get their UUIDs outside of that transaction, nearly all of them before it: what is
+    left for after it are those that came in between, and those the capture itself gives one to when they change. Stopped
+    anywhere, it is done anew by the next installation.
     Raises :class:`psycopg.errors.LockNotAvailable` when every attempt met a lock.
     """
-    for attempt in Retrying(
-        retry=retry_if_exception_type((errors.LockNotAvailable, errors.DeadlockDetected)),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        stop=stop_after_attempt(LOCK_ATTEMPTS),
-        reraise=True,
-    ):
+    if capture.table.key.row_id:
+        _give_row_keys(connection, capture, lock_timeout)
+    for attempt in _attempts():
         with attempt, connection.transaction():
             for step in _steps(connection, capture, lock_timeout):
                 connection.execute(step)
             _register(connection, capture)
     if capture.table.key.row_id:
-        connection.execute(fill_row_keys(capture.table))
+        _give_row_keys(connection, capture, lock_timeout)
+        _finish(connection, capture)
 
 
 def plan(connection: psycopg.Connection, capture: Capture, *, lock_timeout: float) -> Iterator[str]:
-    """Give the SQL that :func:`install` runs for one table."""
+    """Give the SQL that :func:`install` runs for one table, with where its transaction begins and ends."""
+    row_keys = [fill_row_keys(capture.table).as_string(connection)] if capture.table.key.row_id else []
+    yield from row_keys
+    yield "BEGIN"
     for step in _steps(connection, capture, lock_timeout):
         yield step.as_string(connection)
-    if capture.table.key.row_id:
-        yield fill_row_keys(capture.table).as_string(connection)
+    yield "COMMIT"
+    yield from row_keys
 
 
 def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout: float) -> None:
@@ -278,6 +287,23 @@ def uninstall_steps(table: TableName, lock_timeout: float) -> Iterator[Query]:
     for purpose in ("capture", "truncate"):
         function = sql.Identifier("dbsync", function_name(table, purpose))
         yield statement("capture", "drop_function").format(function=function)
+
+
+def _attempts() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type((errors.LockNotAvailable, errors.DeadlockDetected)),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_after_attempt(LOCK_ATTEMPTS),
+        reraise=True,
+    )
+
+
+def _give_row_keys(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> None:
+    """Give every row its UUID, and step back where the application gives one to the same row at that moment."""
+    for attempt in _attempts():
+        with attempt, connection.transaction():
+            connection.execute(_lock_timeout(min(lock_timeout, STEP_BACK)))
+            connection.execute(fill_row_keys(capture.table))
 
 
 def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Query]:
@@ -302,7 +328,7 @@ def _register(connection: psycopg.Connection, capture: Capture) -> None:
             "relation": relation,
             "mode": capture.table.mode.value,
             "layout": layout.identity,
-            "fingerprint": capture.fingerprint,
+            "fingerprint": "" if capture.table.key.row_id else capture.fingerprint,  # empty until it is finished
             "bodies": Jsonb(_bodies(capture)),
             "key_query": capture.key_query,
         },
@@ -318,10 +344,20 @@ def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
         return TriggerState.MISSING
     if not all(trigger.enabled for trigger in mine.values()):
         return TriggerState.DISABLED
-    current = (trigger.genuine and trigger.fingerprint == capture.fingerprint for trigger in mine.values())
-    if len(mine) == len(events) and all(current):
+    if len(mine) == len(events) and all(_is_current(trigger, capture) for trigger in mine.values()):
         return TriggerState.INSTALLED
     return TriggerState.OUTDATED
+
+
+def _is_current(trigger: Trigger, capture: Capture) -> bool:
+    return trigger.genuine and trigger.finished and trigger.fingerprint == capture.fingerprint
+
+
+def _finish(connection: psycopg.Connection, capture: Capture) -> None:
+    relation = qualified(capture.table.name)
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE dbsync")
+        connection.execute(statement("capture", "finish"), {"relation": relation, "fingerprint": capture.fingerprint})
 
 
 def _bodies(capture: Capture) -> dict[str, str]:

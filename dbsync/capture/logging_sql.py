@@ -109,11 +109,12 @@ def row_key_statements(table: RegisteredTable, event: str) -> list[Sql]:
     if not table.key.row_id:
         return []
     blocks = {"INSERT": "new_row_keys", "UPDATE": "moved_row_keys", "DELETE": "gone_row_keys"}
+    own = local_id("n", table.key.row_id)
     return [
         statement("capture", blocks[event]).format(
             relation=sql.Literal(qualified(table.name)),
-            local_id=local_id("n", table.key.row_id),
-            old_local_id=local_id("o", table.key.row_id),
+            local_id=own,
+            pairs=statement("capture", "row_pairs").format(local_id=own, old_local_id=local_id("o", table.key.row_id)),
             rows=sql.Identifier("new_rows"),
         )
     ]
@@ -150,7 +151,7 @@ def _log_rows(form: Form, op: str, rows: Sql, references: Sequence[KeyReference]
         layout=form.layout_id(),
         op=sql.Literal(op),
         image=form.image("n"),
-        refs=_refs(form, "n", looked_up, generics=op != "D"),
+        refs=_refs(form, "n", looked_up, gone=op == "D"),
         local_id=form.identity("n"),
         unresolved=_unresolved(form, looked_up),
         rows=rows,
@@ -186,19 +187,24 @@ def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:
     return next(i for known, i in places.items() if known.columns == reference.columns)
 
 
-def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, generics: bool = True) -> Sql:
-    """Concatenate the leaves of all references; those not looked up stay null."""
+def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, gone: bool = False) -> Sql:
+    """Concatenate the leaves of all references; those not looked up stay null.
+
+    A row that is ``gone`` before it was given a UUID goes under one that nobody knows: upstream has never heard of it.
+    """
     if not form.keyed:
         return NO_LEAVES
     table = form.table
     parts: list[Sql] = []
     if table.key.row_id:
-        parts.append(text_array([row_key_of(table.name, local_id("n", table.key.row_id))]))
+        own = row_key_of(table.name, local_id("n", table.key.row_id))
+        unknown = sql.SQL("coalesce({}, pg_catalog.gen_random_uuid()::pg_catalog.text)").format(own)
+        parts.append(text_array([unknown if gone else own]))
     known = {reference.columns for reference in looked_up}
     for i, reference in enumerate(table.references):
         nulls = null_array(reference.width)
         parts.append(_leaves_or(_found(alias, i), nulls, reference) if reference.columns in known else nulls)
-    parts.extend(_generic(generic, alias) if generics else null_array(2) for generic in table.generics)
+    parts.extend(null_array(2) if gone else _generic(generic, alias) for generic in table.generics)
     return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
 
 

@@ -317,7 +317,7 @@ def _key_query(table: RegisteredTable, catalog: Catalog) -> str:
 
 
 def fill_row_keys(table: RegisteredTable) -> Query:
-    """Compose what gives the rows that were there before the triggers their UUIDs."""
+    """Compose what gives the rows that were there before the triggers their UUIDs; those that have one keep it."""
     return statement("capture", "fill_row_keys").format(
         relation=sql.Literal(qualified(table.name)),
         local_id=local_id("n", table.key.row_id),
