@@ -36,7 +36,7 @@ END
 
 -- name: execute
 -- A statement made for the table as it is now.
-EXECUTE dbsync.drifted(TG_RELID, {base}, {set_apart}, {template})
+EXECUTE {before} dbsync.drifted(TG_RELID, {base}, {set_apart}, {template})
 
 -- name: log_insert
 INSERT INTO dbsync.change (layout, op, image, refs, local_id, unresolved)
@@ -74,20 +74,37 @@ SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {rows} n
 ON CONFLICT (relation, local_id) DO NOTHING
 
 -- name: moved_row_keys
--- A primary key that changed takes its UUID along; sorting makes all old entries go before a new one comes.
-WITH gone AS (
-    DELETE FROM dbsync.row_key k
-    USING (
-        SELECT {local_id} AS new_id, {old_local_id} AS old_id
-        FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
-        FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n USING (dbsync_place)
-        OFFSET 0
-    ) moved
-    WHERE k.relation = {relation} AND k.local_id = moved.old_id AND moved.new_id <> moved.old_id
-    RETURNING moved.new_id AS local_id, k.row_key
-)
-INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, g.local_id, g.row_key FROM gone g ORDER BY g.local_id
+-- A primary key that changed takes its UUID along; sorting makes all old entries go before a new one comes. A row that has no
+-- UUID gets one now: it was there before the triggers, or came while they were disabled. Most updates do neither, and asking
+-- costs a row less than doing nothing. The UUID is asked for by a scalar subquery, for the reason that keys are.
+IF EXISTS (
+    SELECT FROM ({pairs}) p
+    WHERE p.new_id <> p.old_id
+       OR (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id) IS NULL
+) THEN
+    WITH pairs AS ({pairs}),
+    gone AS (
+        DELETE FROM dbsync.row_key k
+        USING (SELECT p.new_id, p.old_id FROM pairs p WHERE p.new_id <> p.old_id OFFSET 0) moved
+        WHERE k.relation = {relation} AND k.local_id = moved.old_id
+        RETURNING moved.new_id AS local_id, k.row_key
+    )
+    INSERT INTO dbsync.row_key (relation, local_id, row_key)
+    SELECT {relation}, g.local_id, g.row_key
+    FROM (
+        SELECT moved.local_id, moved.row_key FROM gone moved
+        UNION ALL
+        SELECT p.new_id, pg_catalog.gen_random_uuid() FROM pairs p
+        WHERE (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id) IS NULL
+    ) g
+    ORDER BY g.local_id
+    ON CONFLICT (relation, local_id) DO NOTHING;
+END IF
+
+-- name: row_pairs
+SELECT {local_id} AS new_id, {old_local_id} AS old_id
+FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
+FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n USING (dbsync_place)
 
 -- name: gone_row_keys
 DELETE FROM dbsync.row_key k USING old_rows n WHERE k.relation = {relation} AND k.local_id = {local_id}
@@ -100,10 +117,64 @@ END
 
 -- name: capture_truncate_body
 -- Before the rows are gone: each leaves as a delete.
+DECLARE
+    of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
 BEGIN
-    {delete};
+    IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
+        {delete};
+        RETURN NULL;
+    END IF;
+    BEGIN
+        {drifted_delete};
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR datatype_mismatch THEN
+        {unkeyed_delete};
+    END;
     RETURN NULL;
+EXCEPTION WHEN insufficient_privilege THEN
+    {unreadable};
 END
+
+-- name: ignore_truncate_body
+-- Nothing is logged; but a row that comes later may get the id of one that goes now, and is another row.
+DECLARE
+    of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
+BEGIN
+    {forget};
+    RETURN NULL;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        {unreadable};
+    WHEN syntax_error_or_access_rule_violation OR datatype_mismatch THEN
+        RETURN NULL;  -- the columns of its primary key are others by now
+END
+
+-- name: truncated_table
+-- Under the name it has now; tables that inherit from it have triggers of their own, and TRUNCATE ONLY leaves them alone.
+'ONLY ' || TG_RELID::regclass::text
+
+-- name: truncated_partition
+-- TRUNCATE of a partitioned table fires the triggers of all its partitions too, before the first row goes: each looks at the rows
+-- of the table that it is on. Those in partitions that came later and have no trigger yet are left to the table above them.
+TG_RELID::regclass::text || ' WHERE tableoid = ANY (' || quote_literal(ARRAY(
+    WITH RECURSIVE its AS (
+        SELECT TG_RELID AS oid
+        UNION ALL
+        SELECT i.inhrelid FROM its JOIN pg_inherits i ON i.inhparent = its.oid
+        WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = i.inhrelid AND t.tgname = {trigger})
+    )
+    SELECT its.oid FROM its
+)) || '::oid[])'
+
+-- name: refuse_unreadable
+-- Let through, its rows would stay upstream for good.
+RAISE EXCEPTION 'TRUNCATE of % is refused: dbsync may not read its rows', TG_RELID::regclass
+    USING HINT = 'dbsync install-triggers gives it that right; or use DELETE.'
+
+-- name: execute_of_these
+EXECUTE of_these || {statement}
+
+-- name: all_row_keys
+DELETE FROM dbsync.row_key k WHERE k.relation = {relation}
 
 -- name: create_function
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -151,14 +222,22 @@ GRANT SELECT ON {table} TO dbsync_capture
 GRANT UPDATE ({column}) ON {table} TO dbsync_capture
 
 -- name: not_granted
--- Of some tables, those that capture may not read, or whose rows it may not lock: a grant by somebody who has no right to
--- give it is a warning only.
+-- Of some tables, and the partitions of those whose TRUNCATE is captured, those that capture may not read, or whose rows it may
+-- not lock: a grant by somebody who has no right to give it is a warning only.
 SELECT n.nspname::text, c.relname::text
-FROM unnest(%(schemas)s::text[], %(names)s::text[], %(locked)s::bool[]) wanted (nspname, relname, locked)
-JOIN pg_namespace n ON n.nspname = wanted.nspname
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(locked)s::bool[], %(emptied)s::bool[])
+    wanted (nspname, relname, locked, emptied)
+JOIN pg_namespace its ON its.nspname = wanted.nspname
+JOIN pg_class named ON named.relnamespace = its.oid AND named.relname = wanted.relname
+CROSS JOIN LATERAL (
+    SELECT named.oid, wanted.locked
+    UNION ALL
+    SELECT t.relid, false FROM pg_partition_tree(named.oid) t WHERE wanted.emptied AND t.relid <> named.oid
+) member
+JOIN pg_class c ON c.oid = member.oid
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT (has_schema_privilege('dbsync_capture', n.oid, 'USAGE') AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
-           AND (NOT wanted.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
+           AND (NOT member.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
 ORDER BY n.nspname, c.relname
 
 -- name: grant_schema
@@ -180,23 +259,32 @@ SELECT %(id)s, %(relation)s, %(definition)s
 WHERE NOT EXISTS (SELECT FROM dbsync.layout l WHERE l.id = %(id)s)
 
 -- name: fill_row_keys
--- Rows that were there before the triggers get their UUID now; those captured meanwhile have one.
+-- Rows that were there before the triggers get their UUID now; those captured meanwhile have one. Sorted, they are all written
+-- at the end: a statement of the application that gives one of them its UUID at the same moment does not wait for the look.
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {table} n
+SELECT {relation}, t.local_id, pg_catalog.gen_random_uuid()
+FROM (SELECT {local_id} AS local_id FROM {table} n) t
+WHERE NOT EXISTS (SELECT FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = t.local_id)
+ORDER BY t.local_id
 ON CONFLICT (relation, local_id) DO NOTHING
+
+-- name: finish
+-- Until this is said the triggers count as outdated, and the next installation makes up for one that was stopped.
+UPDATE dbsync.relation SET fingerprint = %(fingerprint)s WHERE relation = %(relation)s
 
 -- name: triggers
 -- Every dbsync trigger in the database, partitions and tables no longer registered included; and whether its function is
--- still the one that was installed.
-SELECT n.nspname, c.relname, t.tgname, t.tgenabled,
-       left(encode(t.tgargs, 'escape'), 16) AS fingerprint,
+-- still the one that was installed, and the installation came to its end.
+SELECT n.nspname, c.relname, t.tgname, t.tgenabled, made.fingerprint,
        p.prosecdef AND p.proowner = 'dbsync_capture'::regrole AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
-           AND EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine
+           AND EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine,
+       EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ? p.proname AND r.fingerprint = made.fingerprint) AS finished
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_proc p ON p.oid = t.tgfoid
 JOIN pg_namespace f ON f.oid = p.pronamespace
+CROSS JOIN LATERAL (SELECT left(encode(t.tgargs, 'escape'), 16) AS fingerprint) made
 WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
 
 -- name: strangers

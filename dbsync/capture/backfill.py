@@ -14,6 +14,7 @@ from psycopg import sql
 
 from dbsync.capture.layouts import know_layout
 from dbsync.capture.logging_sql import BACKFILL, Form, log_insert
+from dbsync.capture.trigger import fill_row_keys
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
@@ -74,6 +75,9 @@ def backfill(
     total = 0
     for group in groups(chosen):
         pending = [table for table in group if _begin(connection, table.name, again=again)]
+        for table in pending:
+            if table.key.row_id:
+                connection.execute(fill_row_keys(table))  # those that came while its triggers were disabled
         if len(group) > 1 or refers_to_itself(group[0]):
             with connection.transaction():
                 total += sum(_whole(connection, table, catalog, progress) for table in pending)

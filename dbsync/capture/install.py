@@ -22,6 +22,7 @@ from dbsync.capture.trigger import (
     key_query,
     looked_up,
     parents,
+    reads_truncated,
     shape_query,
     trigger_name,
 )
@@ -30,10 +31,12 @@ from dbsync.keys.expression import Query, qualified, table_sql
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import tree_definition
 from dbsync.model.names import TableName
-from dbsync.model.registration import Mode, RegisteredTable, Registry, Truncate
+from dbsync.model.registration import Mode, RegisteredTable, Registry
 from dbsync.statements import statement
 
 LOCK_ATTEMPTS = 10
+STEP_BACK = 0.5
+"""Seconds: less than the second after which PostgreSQL looks for a deadlock, and might end the application's statement."""
 
 
 class TriggerState(StrEnum):
@@ -57,6 +60,8 @@ class Trigger:
     fingerprint: str
     genuine: bool
     """Its function is the one that was installed: one replaced by hand shows."""
+    finished: bool
+    """Its installation came to its end: every row has the UUID that its key is."""
 
 
 def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> list[Capture]:
@@ -79,6 +84,8 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
     """
     for step in grants(registry):
         connection.execute(step)
+    for step in grants(registry, unreadable(connection, registry)):
+        connection.execute(step)  # the partitions, which only the database knows
     closed = unreadable(connection, registry)
     if closed:
         raise PrivilegeError(
@@ -90,7 +97,8 @@ def grant(connection: psycopg.Connection, registry: Registry) -> None:
 
 
 def unreadable(connection: psycopg.Connection, registry: Registry) -> list[TableName]:
-    """List the tables that keys run through and that the capture functions may not read, or lock rows of."""
+    """List the tables that the capture functions look into and may not read, or lock rows of."""
+    emptied = _emptied(registry)
     locked, read = _looked_into(registry)
     names = sorted(locked | read)
     rows = connection.execute(
@@ -99,6 +107,7 @@ def unreadable(connection: psycopg.Connection, registry: Registry) -> list[Table
             "schemas": [name.schema for name in names],
             "names": [name.name for name in names],
             "locked": [name in locked for name in names],
+            "emptied": [name in emptied for name in names],
         },
     ).fetchall()
     return [TableName(schema, name) for schema, name in rows]
@@ -114,18 +123,25 @@ def _uncommented(step: Query, connection: psycopg.Connection) -> str:
 
 
 def grants(registry: Registry, only: Collection[TableName] | None = None) -> Iterator[Query]:
-    """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
+    """Compose what lets the capture functions read the tables that keys run through, and those truncated.
+
+    With ``only`` some of those that are :func:`unreadable`, partitions among them.
+    """
     locked, read = _looked_into(registry)
     if only is not None:
-        locked, read = locked & {*only}, read & {*only}
-    for schema in sorted({name.schema for name in locked | read}):
-        yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
-    for name in sorted(locked | read):
-        yield statement("capture", "grant_read").format(table=table_sql(name))
+        locked, read = locked & {*only}, {*only}
+    yield from _grants_to_read(locked | read)
     for name in sorted(locked):
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
+
+
+def _grants_to_read(names: Collection[TableName]) -> Iterator[Query]:
+    for schema in sorted({name.schema for name in names}):
+        yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
+    for name in sorted(names):
+        yield statement("capture", "grant_read").format(table=table_sql(name))
 
 
 def looks_into(registry: Registry, name: TableName, tables: Collection[TableName]) -> bool:
@@ -143,11 +159,16 @@ def looked_into(registry: Registry, catalog: Catalog) -> set[int]:
 def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
     """Give the tables whose rows capture locks, and those that it only reads."""
     locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
-    read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
+    read = _emptied(registry)
     read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
     for target in (tree for table in registry.shipped() for g in table.generics for tree in g.targets.values()):
         read |= {target.table, *(tree.table for tree in parents(target))}
     return locked, read
+
+
+def _emptied(registry: Registry) -> set[TableName]:
+    """Give the tables whose rows are read before TRUNCATE takes them."""
+    return {table.name for table in registry.shipped() if reads_truncated(table)}
 
 
 def installed(connection: psycopg.Connection) -> list[Trigger]:
@@ -160,8 +181,9 @@ def installed(connection: psycopg.Connection) -> list[Trigger]:
             enabled=_text(enabled) in "OA",
             fingerprint=fingerprint,
             genuine=genuine,
+            finished=finished,
         )
-        for schema, table, name, enabled, fingerprint, genuine in rows
+        for schema, table, name, enabled, fingerprint, genuine, finished in rows
     ]
 
 
@@ -215,28 +237,32 @@ def install(connection: psycopg.Connection, capture: Capture, *, lock_timeout: f
     """Install the capture of one table in one transaction; try again while the table is locked by others.
 
     ``lock_timeout`` is in seconds: an application's statement never queues behind us for longer than that.
+    Rows of a table without a natural key get their UUIDs outside of that transaction, nearly all of them before it: what is
+    left for after it are those that came in between, and those the capture itself gives one to when they change. Stopped
+    anywhere, it is done anew by the next installation.
     Raises :class:`psycopg.errors.LockNotAvailable` when every attempt met a lock.
     """
-    for attempt in Retrying(
-        retry=retry_if_exception_type((errors.LockNotAvailable, errors.DeadlockDetected)),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        stop=stop_after_attempt(LOCK_ATTEMPTS),
-        reraise=True,
-    ):
+    if capture.table.key.row_id:
+        _give_row_keys(connection, capture, lock_timeout)
+    for attempt in _attempts():
         with attempt, connection.transaction():
             for step in _steps(connection, capture, lock_timeout):
                 connection.execute(step)
             _register(connection, capture)
     if capture.table.key.row_id:
-        connection.execute(fill_row_keys(capture.table))
+        _give_row_keys(connection, capture, lock_timeout)
+        _finish(connection, capture)
 
 
 def plan(connection: psycopg.Connection, capture: Capture, *, lock_timeout: float) -> Iterator[str]:
-    """Give the SQL that :func:`install` runs for one table."""
+    """Give the SQL that :func:`install` runs for one table, with where its transaction begins and ends."""
+    row_keys = [fill_row_keys(capture.table).as_string(connection)] if capture.table.key.row_id else []
+    yield from row_keys
+    yield "BEGIN"
     for step in _steps(connection, capture, lock_timeout):
         yield step.as_string(connection)
-    if capture.table.key.row_id:
-        yield fill_row_keys(capture.table).as_string(connection)
+    yield "COMMIT"
+    yield from row_keys
 
 
 def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout: float) -> None:
@@ -259,12 +285,31 @@ def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeo
         yield statement("capture", "drop_function").format(function=sql.Identifier("dbsync", name))
 
 
+def _attempts() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type((errors.LockNotAvailable, errors.DeadlockDetected)),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_after_attempt(LOCK_ATTEMPTS),
+        reraise=True,
+    )
+
+
+def _give_row_keys(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> None:
+    """Give every row its UUID, and step back where the application gives one to the same row at that moment."""
+    for attempt in _attempts():
+        with attempt, connection.transaction():
+            connection.execute(_lock_timeout(min(lock_timeout, STEP_BACK)))
+            connection.execute(fill_row_keys(capture.table))
+
+
 def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Query]:
     yield _lock_timeout(lock_timeout)
     yield sql.SQL("SET LOCAL ROLE dbsync")
     yield from capture.create_functions()
     yield sql.SQL("RESET ROLE")
     for member in partitions(connection, capture.table):
+        if member != capture.table.name and reads_truncated(capture.table):
+            yield from _grants_to_read([member])
         yield from capture.create_triggers(member)
 
 
@@ -277,7 +322,7 @@ def _register(connection: psycopg.Connection, capture: Capture) -> None:
         {
             **_relation(capture.table, capture.catalog),
             "layout": layout.identity,
-            "fingerprint": capture.fingerprint,
+            "fingerprint": "" if capture.table.key.row_id else capture.fingerprint,  # empty until it is finished
             "bodies": Jsonb(_bodies(capture)),
         },
     )
@@ -296,16 +341,27 @@ def _relation(table: RegisteredTable, catalog: Catalog) -> dict[str, object]:
 
 
 def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
-    events = [*EVENTS, "TRUNCATE"] if capture.table.truncate is not Truncate.IGNORE else list(EVENTS)
+    events = [*EVENTS, "TRUNCATE"] if capture.heeds_truncate else list(EVENTS)
     by_name = {trigger.name: trigger for trigger in found}
-    mine = [trigger for event in events if (trigger := by_name.get(trigger_name(event))) is not None]
-    if len(mine) < len(events):
+    mine = {event: trigger for event in events if (trigger := by_name.get(trigger_name(event))) is not None}
+    if not mine.keys() >= EVENTS.keys():
         return TriggerState.MISSING
-    if not all(trigger.enabled for trigger in mine):
+    if not all(trigger.enabled for trigger in mine.values()):
         return TriggerState.DISABLED
-    if all(trigger.genuine and trigger.fingerprint == capture.fingerprint for trigger in mine):
+    if len(mine) == len(events) and all(_is_current(trigger, capture) for trigger in mine.values()):
         return TriggerState.INSTALLED
     return TriggerState.OUTDATED
+
+
+def _is_current(trigger: Trigger, capture: Capture) -> bool:
+    return trigger.genuine and trigger.finished and trigger.fingerprint == capture.fingerprint
+
+
+def _finish(connection: psycopg.Connection, capture: Capture) -> None:
+    relation = qualified(capture.table.name)
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE dbsync")
+        connection.execute(statement("capture", "finish"), {"relation": relation, "fingerprint": capture.fingerprint})
 
 
 def _bodies(capture: Capture) -> dict[str, str]:

@@ -121,14 +121,26 @@ def row_key_statements(table: RegisteredTable, event: str) -> list[Sql]:
     if not table.key.row_id:
         return []
     blocks = {"INSERT": "new_row_keys", "UPDATE": "moved_row_keys", "DELETE": "gone_row_keys"}
+    own = local_id("n", table.key.row_id)
     return [
         statement("capture", blocks[event]).format(
             relation=sql.Literal(qualified(table.name)),
-            local_id=local_id("n", table.key.row_id),
-            old_local_id=local_id("o", table.key.row_id),
+            local_id=own,
+            pairs=statement("capture", "row_pairs").format(local_id=own, old_local_id=local_id("o", table.key.row_id)),
             rows=sql.Identifier("new_rows"),
         )
     ]
+
+
+def forget_row_keys(table: RegisteredTable) -> Sql:
+    """Say within the function behind TRUNCATE that the rows which go take their UUIDs along.
+
+    A whole table's go by its name: for that nothing about it needs to be what it was.
+    """
+    if table.table.kind != "partitioned":
+        return statement("capture", "all_row_keys").format(relation=sql.Literal(qualified(table.name)))
+    (gone,) = row_key_statements(table, "DELETE")
+    return statement("capture", "execute_of_these").format(statement=sql.Literal(gone.as_string(None)))
 
 
 def key_columns(table: RegisteredTable) -> tuple[str, ...]:
@@ -201,13 +213,18 @@ def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:
 
 
 def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, gone: bool = False) -> Sql:
-    """Concatenate the leaves of all references; those not looked up stay null, for a row that is ``gone`` all but its key's."""
+    """Concatenate the leaves of all references; those not looked up stay null, for a row that is ``gone`` all but its key's.
+
+    One that is gone before it was given a UUID goes under one that nobody knows: upstream has never heard of it.
+    """
     if not form.keyed:
         return NO_LEAVES
     table = form.table
     parts: list[Sql] = []
     if table.key.row_id:
-        parts.append(text_array([row_key_of(table.name, local_id("n", table.key.row_id))]))
+        own = row_key_of(table.name, local_id("n", table.key.row_id))
+        unknown = sql.SQL("coalesce({}, pg_catalog.gen_random_uuid()::pg_catalog.text)").format(own)
+        parts.append(text_array([unknown if gone else own]))
     known = {reference.columns for reference in looked_up}
     for i, reference in enumerate(table.references):
         nulls = null_array(reference.width)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import assert_never
 
 from psycopg import sql
 
 from dbsync.capture import logging_sql
 from dbsync.capture.logging_sql import (
+    NOTHING,
     Form,
+    forget_row_keys,
     key_columns,
     log_delete,
     log_insert,
@@ -69,13 +72,22 @@ class Capture:
 
     @cached_property
     def truncate_body(self) -> str:
-        """Give the source of the function behind TRUNCATE; empty where TRUNCATE is ignored."""
-        if self.table.truncate is Truncate.IGNORE:
-            return ""
-        if self.table.truncate is Truncate.REJECT:
-            return statement("capture", "reject_truncate_body").as_string(None)
-        delete = log_delete(Form(table=self.table, catalog=self.catalog), rows=table_sql(self.table.name))
-        return statement("capture", "capture_truncate_body").format(delete=delete).as_string(None)
+        """Give the source of the function behind TRUNCATE; empty where that means nothing."""
+        match self.table.truncate:
+            case Truncate.REJECT:
+                return statement("capture", "reject_truncate_body").as_string(None)
+            case Truncate.CAPTURE:
+                return _truncate_body(self.table, self.catalog, self.shape)
+            case Truncate.IGNORE if self.heeds_truncate:
+                return _ignore_truncate_body(self.table)
+            case Truncate.IGNORE:
+                return ""
+        assert_never(self.table.truncate)
+
+    @property
+    def heeds_truncate(self) -> bool:
+        """Say whether there is a trigger for TRUNCATE: where it is ignored, UUIDs are forgotten all the same."""
+        return self.table.truncate is not Truncate.IGNORE or bool(self.table.key.row_id)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,8 +125,10 @@ class Capture:
         """Compose what makes the triggers on the table, or on one of its partitions (as the table's owner)."""
         for event, transition in EVENTS.items():
             yield self._trigger(on, event, "AFTER", sql.SQL(transition), self.function)
-        if self.truncate_body:
-            yield self._trigger(on, "TRUNCATE", "BEFORE", sql.SQL(""), self.truncate_function)
+        if self.heeds_truncate:
+            only_forgets = self.table.truncate is Truncate.IGNORE and not reads_truncated(self.table)
+            moment = "AFTER" if only_forgets else "BEFORE"  # rows that refer to these may be logged yet, by their UUIDs
+            yield self._trigger(on, "TRUNCATE", moment, NOTHING, self.truncate_function)
         else:
             yield drop_trigger("TRUNCATE", on)
 
@@ -197,9 +211,7 @@ def _regclass(name: TableName, catalog: Catalog) -> Sql:
 
 
 def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
-    static = Form(table=table, catalog=catalog)
-    drifted = Form(table=table, catalog=catalog, drifted=True)
-    unkeyed = Form(table=table, catalog=catalog, drifted=True, keyed=False)
+    static, drifted, unkeyed = _forms(table, catalog)
     branches: dict[str, Sql] = {}
     for event, log in (("INSERT", log_insert), ("UPDATE", log_update), ("DELETE", log_delete)):
         name = event.lower()
@@ -211,14 +223,60 @@ def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
     return statement("capture", "function_body").format(shape=sql.Literal(shape), **guard, **branches).as_string(None)
 
 
+def _truncate_body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
+    static, drifted, unkeyed = _forms(table, catalog)
+    forget = [forget_row_keys(table)] if table.key.row_id else []
+    without_key = [] if table.table.kind == "partitioned" else forget  # those of one partition are told by their key
+    of_these = sql.SQL("of_these ||")
+    log = sql.Literal(log_delete(static).as_string(None))
+    branches: dict[str, Sql] = {
+        "delete": _in_order([statement("capture", "execute_of_these").format(statement=log), *forget]),
+        "drifted_delete": _in_order([_execute(log_delete(drifted), drifted, of_these), *forget]),
+        "unkeyed_delete": _in_order([_execute(log_delete(unkeyed), unkeyed, of_these), *without_key]),
+    }
+    guard = _guard(table, catalog)
+    body = statement("capture", "capture_truncate_body")
+    return body.format(shape=sql.Literal(shape), **guard, **branches, **_around_truncate(table)).as_string(None)
+
+
+def _ignore_truncate_body(table: RegisteredTable) -> str:
+    body = statement("capture", "ignore_truncate_body")
+    return body.format(forget=forget_row_keys(table), **_around_truncate(table)).as_string(None)
+
+
+def _around_truncate(table: RegisteredTable) -> dict[str, Sql]:
+    block = "truncated_partition" if table.table.kind == "partitioned" else "truncated_table"
+    return {
+        "truncated": statement("capture", block).format(trigger=sql.Literal(trigger_name("TRUNCATE"))),
+        "unreadable": statement("capture", "refuse_unreadable"),
+    }
+
+
+def _forms(table: RegisteredTable, catalog: Catalog) -> tuple[Form, Form, Form]:
+    """Give the three forms of a table's statements: static, drifted, unkeyed."""
+    static = Form(table=table, catalog=catalog)
+    drifted = replace(static, drifted=True)
+    return static, drifted, replace(drifted, keyed=False)
+
+
+def reads_truncated(table: RegisteredTable) -> bool:
+    """Say whether the function behind TRUNCATE reads the rows that go."""
+    forgets = table.truncate is Truncate.IGNORE and bool(table.key.row_id)
+    return table.truncate is Truncate.CAPTURE or (forgets and table.table.kind == "partitioned")
+
+
 def _sequence(row_keys: list[Sql], log: Sql, event: str) -> Sql:
     """Order the statements: a new row has its UUID before it is logged, a deleted one keeps it until it is."""
-    statements = [log, *row_keys] if event == "DELETE" else [*row_keys, log]
+    return _in_order([log, *row_keys] if event == "DELETE" else [*row_keys, log])
+
+
+def _in_order(statements: list[Sql]) -> Sql:
     return sql.SQL(";\n            ").join(statements)
 
 
-def _execute(template: Sql, form: Form) -> Sql:
+def _execute(template: Sql, form: Form, before: Sql = NOTHING) -> Sql:
     return statement("capture", "execute").format(
+        before=before,
         base=sql.Literal(_json(form.layout.definition())),
         set_apart=text_array([sql.Literal(name) for name in _set_apart(form.table)]),
         template=sql.Literal(template.as_string(None)),
@@ -256,7 +314,7 @@ def key_query(table: RegisteredTable, catalog: Catalog) -> str:
 
 
 def fill_row_keys(table: RegisteredTable) -> Query:
-    """Compose what gives the rows that were there before the triggers their UUIDs."""
+    """Compose what gives the rows that were there before the triggers their UUIDs; those that have one keep it."""
     return statement("capture", "fill_row_keys").format(
         relation=sql.Literal(qualified(table.name)),
         local_id=local_id("n", table.key.row_id),

@@ -33,7 +33,8 @@ def of_triggers(states: Mapping[TableName, str], foreign: Collection[TableName] 
         what = f"what runs as dbsync's trigger on {listed(tables[_FOREIGN])} is not what dbsync installed"
         yield error("trigger_foreign", "source", what, "dbsync install-triggers   (puts its own there)")
     if "outdated" in tables:
-        what = f"table or configuration changed since the triggers were made on {listed(tables['outdated'])}"
+        of = listed(tables["outdated"])
+        what = f"table or configuration changed since the triggers were made on {of}, or that was cut short"
         yield warning("trigger_outdated", "source", what, "dbsync install-triggers")
     if "orphaned" in tables:
         what = f"there are triggers on {listed(tables['orphaned'])}, which the configuration does not ship"

@@ -129,10 +129,9 @@ def source_sql(config: Config) -> Iterator[str]:
 
 
 def _table_sql(connection: psycopg.Connection, item: Capture, lock_timeout: float) -> Iterator[str]:
-    yield f"\n-- {item.table.name}\nBEGIN;"
+    yield f"\n-- {item.table.name}"
     for step in capture.plan(connection, item, lock_timeout=lock_timeout):
         yield f"{step};"
-    yield "COMMIT;"
 
 
 def uninstall_source(config: Config, *, force: bool, drop_schema: bool = False) -> list[TableName]:

@@ -149,6 +149,13 @@ def test_a_trigger_that_somebody_disabled_stays_so_when_another_tables_are_renew
     assert triggers(here) == {"subject": "installed", "visit": "disabled"}
 
 
+def test_an_installation_that_was_stopped_is_finished_by_the_service(here: Place) -> None:
+    here.source.sql("UPDATE dbsync.relation SET fingerprint = '' WHERE relation = 'public.visit'")
+    assert triggers(here) == BOTH | {"visit": "outdated"}
+    Care().take(config(here))
+    assert triggers(here) == BOTH
+
+
 def test_a_source_whose_triggers_were_all_taken_away_is_left_alone(here: Place) -> None:
     uninstall_source(config(here), force=True)
     Care().take(config(here))

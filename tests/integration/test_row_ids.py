@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import LiteralString
+
 import pytest
 
-from tests.support.databases import ONE_MIXTURE
-from tests.support.pipeline import Pipeline
+from dbsync.capture import backfill as backfilling
+from dbsync.capture import install as capture
+from dbsync.capture.install import TriggerState
+from dbsync.capture.trigger import fill_row_keys
+from dbsync.keys.expression import Query
+from dbsync.model.registration import RegisteredTable
+from dbsync.postgres import connect
+from tests.integration.clinic_schema import SCHEMA, TABLES, held
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import Pipeline, prepared
+
+UNNAMED = """
+SELECT count(*) FROM note n
+WHERE NOT EXISTS (SELECT FROM dbsync.row_key k WHERE k.relation = 'public.note' AND k.local_id = n.id::text)
+"""
+OF_BEFORE: LiteralString = """
+INSERT INTO note (id, text, answers_id) VALUES (1, 'of before', NULL), (2, 'of before', 1), (3, 'of before', NULL);
+INSERT INTO remark (note_id, line) VALUES (3, 1)
+"""
+
+
+def filling(monkeypatch: pytest.MonkeyPatch, nth: int, first: Callable[[], object]) -> None:
+    """Let something happen before an installation gives the notes their UUIDs for the ``nth`` time."""
+    times = 0
+
+    def composed(table: RegisteredTable) -> Query:
+        nonlocal times
+        times += 1
+        if times == nth:
+            first()
+        return fill_row_keys(table)
+
+    monkeypatch.setattr(capture, "fill_row_keys", composed)
+
+
+def backfill(pipeline: Pipeline) -> None:
+    """Log what was there before the triggers."""
+    with connect(pipeline.source.dsn, name="source") as connection:
+        tables = [table.name for table in pipeline.registry.shipped()]
+        backfilling.backfill(connection, pipeline.registry, pipeline.catalog, tables, lambda *_: None)
+
+
+def note_triggers(pipeline: Pipeline) -> TriggerState:
+    """Say what the notes' triggers are."""
+    with pipeline.source.connect() as session:
+        wanted = capture.captures(session, pipeline.registry, pipeline.catalog)
+        return next(state for table, state in capture.states(session, wanted).items() if table.name == "note")
 
 
 @ONE_MIXTURE
@@ -85,3 +134,125 @@ def test_a_row_without_a_natural_key_comes_back_after_somebody_deleted_it_upstre
     assert clinic.upstream.sql("SELECT text FROM note") == [("second",)]
     clinic.source.sql("UPDATE note SET text = 'third'")
     clinic.agree()
+
+
+def stop() -> None:
+    """Stop as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("nth", [1, 2], ids=["before the triggers", "behind the triggers"])
+def test_an_installation_that_was_stopped_before_every_row_had_its_uuid_is_finished_by_the_next(
+    databases: Databases, pair: Pair, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    both = prepared(databases, pair, SCHEMA)
+    both.source.script(OF_BEFORE)
+    with monkeypatch.context() as patched:
+        filling(patched, nth, stop)
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline(both.source, both.upstream, TABLES)
+    both.source.sql("DELETE FROM dbsync.row_key")  # as if all rows had come in between
+    with Pipeline(both.source, both.upstream, TABLES) as clinic:
+        assert (note_triggers(clinic), clinic.source.value(UNNAMED)) == (TriggerState.INSTALLED, 0)
+        backfill(clinic)
+        clinic.agree()
+        assert held(clinic) == []
+
+
+@ONE_MIXTURE
+def test_triggers_count_as_outdated_until_every_row_has_its_uuid(
+    databases: Databases, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = prepared(databases, pair, SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as clinic:
+        clinic.source.sql("ALTER TABLE note ADD colour text")
+        with monkeypatch.context() as patched:
+            filling(patched, 2, stop)
+            with pytest.raises(KeyboardInterrupt):
+                clinic.reinstall(TABLES)
+        assert note_triggers(clinic) is TriggerState.OUTDATED
+        clinic.reinstall(TABLES)
+        assert note_triggers(clinic) is TriggerState.INSTALLED
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "UPDATE note SET text = 'changed'",
+        "UPDATE note SET id = id + 10, answers_id = answers_id + 10; UPDATE remark SET note_id = 13",
+        "DELETE FROM note WHERE id = 3",
+        "DELETE FROM note",
+    ],
+)
+def test_a_row_that_changes_before_it_has_its_uuid_is_told_upstream_all_the_same(
+    databases: Databases, pair: Pair, monkeypatch: pytest.MonkeyPatch, written: LiteralString, max_changes: int
+) -> None:
+    both = prepared(databases, pair, SCHEMA)
+    both.source.script(OF_BEFORE)
+
+    def meanwhile() -> None:
+        both.source.sql("DELETE FROM dbsync.row_key")
+        both.source.script(written + "; INSERT INTO note (id, text) VALUES (99, 'of after')")
+
+    filling(monkeypatch, 2, meanwhile)
+    with Pipeline(both.source, both.upstream, TABLES) as clinic:
+        clinic.ship(max_changes)
+        backfill(clinic)
+        clinic.agree(max_changes)
+        assert held(clinic) == []
+
+
+@ONE_MIXTURE
+def test_an_installation_steps_back_where_the_application_gives_rows_their_uuids_at_the_same_moment(
+    databases: Databases, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = prepared(databases, pair, SCHEMA)
+    both.source.script(OF_BEFORE)
+    with both.source.connect() as application:
+
+        def go_on() -> None:
+            application.execute("UPDATE note SET text = 'changed' WHERE id = 1")
+            application.execute("COMMIT")
+
+        def meanwhile() -> None:
+            both.source.sql("DELETE FROM dbsync.row_key")
+            application.execute("BEGIN; UPDATE note SET text = 'changed' WHERE id = 3")
+            goes_on.start()
+
+        goes_on = threading.Timer(0.7, go_on)
+        filling(monkeypatch, 2, meanwhile)
+        with Pipeline(both.source, both.upstream, TABLES) as clinic:
+            goes_on.join(20)
+            assert (clinic.source.value(UNNAMED), note_triggers(clinic)) == (0, TriggerState.INSTALLED)
+            assert clinic.source.value("SELECT count(*) FROM note WHERE text = 'changed'") == 2
+            backfill(clinic)
+            clinic.agree()
+
+
+@ONE_MIXTURE
+def test_rows_that_came_while_the_triggers_were_disabled_are_backfilled(clinic: Pipeline) -> None:
+    clinic.source.sql("ALTER TABLE note DISABLE TRIGGER USER")
+    clinic.source.script(OF_BEFORE)
+    clinic.source.sql("ALTER TABLE note ENABLE TRIGGER USER")
+    clinic.source.sql("UPDATE note SET text = 'changed' WHERE id = 2")
+    assert clinic.source.value(UNNAMED) == 2
+    backfill(clinic)
+    clinic.agree()
+    assert held(clinic) == []
+
+
+@pytest.mark.parametrize("pair", [(15, 15), (18, 18)], indirect=True)
+def test_an_update_of_one_row_asks_for_one_uuid_also_after_a_large_one_in_the_same_session(clinic: Pipeline) -> None:
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'dbsync.row_key'::regclass"
+    with clinic.source.connect() as session:
+        session.execute("INSERT INTO note (text) SELECT 'a' FROM generate_series(1, 20000)")
+        for written in ("SET text = 'b'", "SET id = id + 100000 WHERE id <= 50", "SET text = 'c'"):
+            session.execute(f"UPDATE note {written}".encode())
+        with session.transaction():
+            before = session.execute(read).fetchall()
+            session.execute("UPDATE note SET text = 'd' WHERE id = 100001")
+            after = session.execute(read).fetchall()
+    assert after[0][0] - before[0][0] < 10
