@@ -45,6 +45,11 @@ SELECT EXISTS (
 -- name: retire_keys
 UPDATE dbsync.peer_key SET until = clock_timestamp() WHERE peer = %(name)s AND until IS NULL
 
+-- name: disown_keys
+-- Who was thrown out and is let in anew comes with new keys, and none of before is its own, whatever the clock did meanwhile:
+-- a stolen laptop has them still.
+UPDATE dbsync.peer_key k SET until = least(k.until, p.enrolled_at) FROM dbsync.peer p WHERE p.name = k.peer AND p.name = %(name)s
+
 -- name: add_key
 INSERT INTO dbsync.peer_key (key_id, peer, signing, sealing) VALUES (%(key_id)s, %(name)s, %(signing)s, %(sealing)s)
 ON CONFLICT (key_id) DO NOTHING

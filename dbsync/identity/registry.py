@@ -75,11 +75,13 @@ def invite(
 def enrol(connection: psycopg.Connection, name: str, secret: bytes, keys: PublicKeys) -> Peer:
     """Take a node in that brings its secret; raises NotAdmitted, in the same words whatever was wrong.
 
-    The same node with the same keys may come again: the line broke before it heard that it is in.
+    The same node with the same keys may come again: the line broke before it heard that it is in. Keys that it had before are
+    nobody's from then on, also under what is still on its way.
     """
     asked = {"name": name, "invite": _hash(secret), "signing": keys.signing, "sealing": keys.sealing}
     with connection.transaction():
         if connection.execute(statement("peers", "use_invite"), asked).rowcount == 1:
+            connection.execute(statement("peers", "disown_keys"), {"name": name})
             _replace_keys(connection, name, keys)
         elif not _is_so(connection, "used_by", asked):
             raise NotAdmitted(
