@@ -156,13 +156,18 @@ def note_seen(connection: psycopg.Connection, name: str) -> None:
 
 def owns_lineage(connection: psycopg.Connection, name: str, lineage: UUID) -> bool:
     """Say whether a database is this node's; one that is nobody's becomes the node's if it has none yet."""
-    owner = connection.execute(statement("peers", "lineage_owner"), {"lineage": lineage}).fetchone()
+    owner = lineage_owner(connection, lineage)
     if owner is not None:
-        return bool(owner[0] == name)
+        return owner == name
     with suppress(errors.UniqueViolation):  # another one's, since a moment ago
         connection.execute(statement("peers", "bind_lineage"), {"name": name, "lineage": lineage})
-    owner = connection.execute(statement("peers", "lineage_owner"), {"lineage": lineage}).fetchone()
-    return owner is not None and bool(owner[0] == name)
+    return lineage_owner(connection, lineage) == name
+
+
+def lineage_owner(connection: psycopg.Connection, lineage: UUID) -> str | None:
+    """Name the node whose a database is; None where it is nobody's yet."""
+    row = connection.execute(statement("peers", "lineage_owner"), {"lineage": lineage}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def pin(
