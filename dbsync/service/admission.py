@@ -27,6 +27,13 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
     """
     expect_node(peer)
     if header.node != peer.name:
+        if registry.was_called(connection, peer, header.node):
+            raise NotAdmitted(
+                f"{peer.name} was called {header.node} when it wrote this batch",
+                where=peer.name,
+                why="batches are known by the name that a node has",
+                hint=f"nothing is lost: {peer.name} brings under its name what has no receipt; this can be deleted",
+            )
         raise NotAdmitted(
             f"{peer.name} brings a batch of {header.node}",
             where=peer.name,

@@ -4,3 +4,7 @@
 UPDATE dbsync.peer_key k SET until = p.enrolled_at
 FROM dbsync.peer p
 WHERE p.name = k.peer AND p.role <> 'upstream' AND k.since < p.enrolled_at AND k.until > p.enrolled_at;
+
+-- Whether a database came under another name before is asked at each batch: two looks at the index, as for its other lives and links.
+CREATE INDEX receipt_source ON dbsync.receipt (lineage, node, incarnation, link);
+DROP INDEX dbsync.receipt_lineage;
