@@ -90,5 +90,6 @@ WHERE p.name = %(name)s AND p.lineage IS NULL
   AND NOT EXISTS (SELECT FROM dbsync.peer o WHERE o.lineage = %(lineage)s AND o.role <> 'upstream')
 
 -- name: pin
+-- Whoever enrols anew with one that was revoked believes it again.
 INSERT INTO dbsync.peer AS p (name, role, enrolled_at) VALUES (%(name)s, %(role)s, clock_timestamp())
-ON CONFLICT (name) DO UPDATE SET enrolled_at = clock_timestamp() WHERE p.role = %(role)s
+ON CONFLICT (name) DO UPDATE SET enrolled_at = clock_timestamp(), revoked_at = NULL, revoked_why = NULL WHERE p.role = %(role)s

@@ -173,10 +173,14 @@ def lineage_owner(connection: psycopg.Connection, lineage: UUID) -> str | None:
 def pin(
     connection: psycopg.Connection, name: str, keys: PublicKeys, *, replace: bool = False, role: Role = Role.UPSTREAM
 ) -> None:
-    """Keep the keys of the upstream or of a relay, and believe nobody else's. Others replace those only where ``replace``."""
+    """Keep the keys of the upstream or of a relay, and believe nobody else's.
+
+    Others replace those only where ``replace``, or after it was revoked here.
+    """
     with connection.transaction():
         before = find(connection, name)
-        if before is not None and before.keys not in (None, keys) and not replace:
+        believed = before is not None and before.keys is not None and before.revoked_at is None
+        if before is not None and believed and before.keys != keys and not replace:
             raise Refusal(
                 f"other keys of {name} are pinned here",
                 where="source",
@@ -190,7 +194,21 @@ def pin(
 
 
 def pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPSTREAM) -> Peer | None:
-    """Give the upstream of that name, or a relay, if its keys are pinned."""
+    """Give the upstream of that name, or a relay, if its keys are pinned. Raises NotAdmitted for one that was revoked here."""
+    found = ever_pinned(connection, name, role)
+    if found is not None and found.revoked_at is not None:
+        again = "dbsync enrol --relay URL CODE" if role is Role.RELAY else "dbsync enrol URL CODE"
+        raise NotAdmitted(
+            f"{name} was revoked here",
+            where="source",
+            why=found.revoked_why or "",
+            hint=f"{again}   (with a new code of its operator, if it is to have anything again)",
+        )
+    return found
+
+
+def ever_pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPSTREAM) -> Peer | None:
+    """Give the upstream of that name, or a relay, if its keys are pinned; also one that was revoked since."""
     found = find(connection, name)
     return found if found is not None and found.role is role and found.keys is not None else None
 

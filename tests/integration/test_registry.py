@@ -14,6 +14,7 @@ from dbsync import schema
 from dbsync.errors import NotAdmitted, Refusal
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.registry import Role
 from dbsync.statements import folder
 from tests.support.databases import Database, Databases
 
@@ -181,6 +182,21 @@ def test_other_keys_of_the_upstream_are_not_taken_unasked(server: psycopg.Connec
     assert found is not None
     assert found.keys == TWO
     assert registry.pinned(server, "central") is None
+
+
+@pytest.mark.parametrize("role", [Role.UPSTREAM, Role.RELAY])
+def test_who_was_revoked_here_is_believed_again_once_his_keys_are_pinned_anew(
+    server: psycopg.Connection, role: Role
+) -> None:
+    registry.pin(server, "other", ONE, role=role)
+    registry.revoke(server, "other", "broken into")
+    with pytest.raises(NotAdmitted, match="other was revoked here") as refused:
+        registry.pinned(server, "other", role)
+    assert (refused.value.why, "dbsync enrol" in refused.value.hint) == ("broken into", True)
+    registry.pin(server, "other", TWO, role=role)
+    found = registry.pinned(server, "other", role)
+    assert found is not None
+    assert (found.keys, found.revoked_why) == (TWO, None)
 
 
 def test_a_renamed_node_keeps_its_key(server: psycopg.Connection) -> None:
