@@ -62,7 +62,8 @@ class Brought:
 def take(connection: psycopg.Connection, signed: Signed, carrier: Peer) -> CheckedList:
     """Take a list that somebody brought: a node its own, a relay its own or a node's.
 
-    Raises FormatError for one that nobody known here signed, NotAdmitted for another's, or a revoked one's.
+    Raises FormatError for one that nobody known here signed, or whose id another list has here, NotAdmitted for another's, or a
+    revoked one's.
     """
     found, by = _believed(connection, signed, carrier)
     if carrier.role is not Role.RELAY and by != carrier.name:
