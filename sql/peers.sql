@@ -45,6 +45,9 @@ SELECT EXISTS (
 -- name: retire_keys
 UPDATE dbsync.peer_key SET until = clock_timestamp() WHERE peer = %(name)s AND until IS NULL
 
+-- name: had_others
+SELECT EXISTS (SELECT FROM dbsync.peer_key WHERE peer = %(name)s AND until IS NOT NULL)
+
 -- name: disown_keys
 -- Who was thrown out and is let in anew comes with new keys, and none of before is its own, whatever the clock did meanwhile:
 -- a stolen laptop has them still.

@@ -213,6 +213,11 @@ def ever_pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPS
     return found if found is not None and found.role is role and found.keys is not None else None
 
 
+def had_others(connection: psycopg.Connection, name: str) -> bool:
+    """Say whether other keys of somebody were known here before."""
+    return _is_so(connection, "had_others", {"name": name})
+
+
 def _is_so(connection: psycopg.Connection, name: str, asked: dict[str, Any]) -> bool:
     row = connection.execute(statement("peers", name), asked).fetchone()
     return row is not None and bool(row[0])

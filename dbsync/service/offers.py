@@ -89,6 +89,7 @@ class Offers:
                 raise Refusal("shipping is paused there", where=held.name, hint=f"on {held.node.name}: dbsync resume")
             batches = _recorded(held)
             his = {name for name in batches if _is_in(has, name)}
+            shelf.seal_for([*held.recipients(config), *also])
             shelf.clear({name: batch for name, batch in batches.items() if name not in his})
             self._fill(_Filling(config=config, held=held, shelf=shelf, also=also), his)
             noted = custody.noted(
