@@ -110,8 +110,15 @@ class Offers:
             return tuple(shelf.offer(name) for name in papers.written(shelf.folder, missing))
 
     def part(self, relay: Relay, name: BundleName | SealedName, place: int, size: int) -> bytes | None:
-        """Give some bytes of what lies ready, fewer at its end; None of what does no more."""
-        return self.shelves.of(relay.keys.key_id).part(name, place, size)
+        """Give some bytes of what lies ready, fewer at its end; None of what does no more, or is sealed for one trusted no more."""
+        shelf = self.shelves.of(relay.keys.key_id)
+        if (
+            isinstance(name, BundleName)
+            and shelf.is_open_to(relay.keys.sealing)
+            and not self.config().trusts(relay.name)
+        ):
+            return None
+        return shelf.part(name, place, size)
 
     def taken(self, relay: Relay, name: BundleName, note: Signed, source: psycopg.Connection) -> None:
         """Keep a relay's note for a bundle, which need not lie ready any longer. Raises FormatError for one that is untrue."""

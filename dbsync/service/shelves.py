@@ -46,6 +46,10 @@ class Shelf:
                 self.remove(name)
         self._recipients = recipients
 
+    def is_open_to(self, recipient: str) -> bool:
+        """Say whether somebody can read the bundles that lie here."""
+        return recipient in self._recipients
+
     def put(self, batches: Mapping[BundleName, bytes]) -> None:
         """Note bundles that were written into the folder, by the hashes of their batches."""
         self._bundles.update(batches)

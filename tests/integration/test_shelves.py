@@ -48,11 +48,26 @@ class Outbox:
         assert data is not None
         return data
 
+    def lies_ready(self) -> bool:
+        """Say whether the first bundle can be had without asking what lies ready."""
+        shelf = self._offers.shelves.of(self.driver.public.key_id)
+        return self._offers.part(self._relay, shelf.names()[0], 0, 1) is not None
+
 
 @pytest.fixture
 def outbox(laptop: Laptop, tmp_path: Path) -> Outbox:
     laptop.insert("a")
     return Outbox(laptop, tmp_path / "shelves")
+
+
+def test_what_lies_ready_is_closed_to_a_driver_who_is_trusted_no_more(outbox: Outbox) -> None:
+    outbox.trusts("true")
+    assert pyrage.decrypt(outbox.lay_out(), [outbox.driver.sealing])
+    outbox.trusts("false")
+    assert not outbox.lies_ready()
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(outbox.lay_out(), [outbox.driver.sealing])
+    assert outbox.lies_ready()
 
 
 def test_what_lies_ready_is_made_anew_for_an_upstream_with_new_keys(outbox: Outbox, laptop: Laptop) -> None:
