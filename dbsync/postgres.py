@@ -68,7 +68,7 @@ def connect(
         kind = PooledConnection if pooled else WatchedConnection
         connection = kind.connect(autocommit=True, **settings)
         connection.answer = max(float(settings["connect_timeout"]), 0.0) or connection.answer
-        row = connection.execute(_settings(connection.info.backend_pid)).fetchone()
+        row = connection.execute(our_settings(connection.info.backend_pid)).fetchone()
         assert row is not None
         connection.watch(settings, row[0], silence)
         if row[0] != connection.info.backend_pid:
@@ -76,15 +76,18 @@ def connect(
         return connection
 
 
-def _settings(backend: int | None = None) -> sql.Composed:
+def our_settings(backend: int | None = None) -> sql.Composed:
     """Compose what makes our settings: the session's where the server's process is ``backend``, else the transaction's.
 
-    A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next.
+    A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next. What is
+    committed survives a crash of the server, whatever the default of the database or the role is: others are told of it.
     """
     return sql.SQL(
         "SELECT pg_catalog.pg_backend_pid(),"
-        " pg_catalog.count(pg_catalog.set_config(name, value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
-        " FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[])) s(name, value)"
+        " pg_catalog.count(pg_catalog.set_config(s.name, s.value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
+        " FROM (SELECT name, value FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[]))"
+        " t(name, value) UNION ALL SELECT 'synchronous_commit', 'on'"
+        " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off') s"
     ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))
 
 
@@ -92,7 +95,7 @@ def _meet_pooler(connection: WatchedConnection, dsn: str, name: str) -> None:
     """Go on behind a pooler: presuming nothing where that is enough, else only if it keeps sessions together."""
     if isinstance(connection, PooledConnection):
         connection.presume_nothing()
-        connection.begin_with(_settings())
+        connection.begin_with(our_settings())
         return
     if deals_out(connection, dsn):
         connection.close()
@@ -102,7 +105,7 @@ def _meet_pooler(connection: WatchedConnection, dsn: str, name: str) -> None:
             why="settings and locks of a session get lost between statements",
             hint="connect to the server itself, or to a pool with pool_mode = session   (in dbsync.toml)",
         )
-    connection.execute(_settings(backend(connection)))
+    connection.execute(our_settings(backend(connection)))
 
 
 def let_server_notice(connection: psycopg.Connection[tuple[Any, ...]], silence: float) -> None:

@@ -39,6 +39,9 @@ SET question = %(question)s, asked = %(asked)s, asked_at = coalesce(asked_at, %(
     signature = %(signature)s, trouble = NULL, named = named OR %(naming)s
 WHERE link = %(link)s
 
+-- name: forget_question
+UPDATE dbsync.comparison SET question = NULL, paper = NULL WHERE link = %(link)s
+
 -- name: settled
 UPDATE dbsync.comparison SET settled_at = coalesce(settled_at, clock_timestamp()) WHERE link = %(link)s
 

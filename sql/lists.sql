@@ -1,10 +1,14 @@
 -- Boxes that were checked against the data.
 
 -- name: keep
--- One that is here already is the same: its id is in what was signed.
+-- One that is here already stays as it is.
 INSERT INTO dbsync.list (id, made_by, made_at, paper, signature, own)
 VALUES (%(id)s, %(by)s, %(at)s, %(paper)s, %(signature)s, %(own)s)
 ON CONFLICT (id) DO NOTHING
+
+-- name: is_same
+-- Whoever signs chooses the id: another's list may have it. What was kept under a name of before is its node's still.
+SELECT paper = %(paper)s AND made_by IN (%(by)s, %(signed_as)s) FROM dbsync.list WHERE id = %(id)s
 
 -- name: unsent
 SELECT id, paper, signature FROM dbsync.list WHERE own AND sent_at IS NULL ORDER BY made_at LIMIT 100

@@ -45,6 +45,14 @@ SELECT EXISTS (
 -- name: retire_keys
 UPDATE dbsync.peer_key SET until = clock_timestamp() WHERE peer = %(name)s AND until IS NULL
 
+-- name: had_others
+SELECT EXISTS (SELECT FROM dbsync.peer_key WHERE peer = %(name)s AND until IS NOT NULL)
+
+-- name: disown_keys
+-- Who was thrown out and is let in anew comes with new keys, and none of before is its own, whatever the clock did meanwhile:
+-- a stolen laptop has them still.
+UPDATE dbsync.peer_key k SET until = least(k.until, p.enrolled_at) FROM dbsync.peer p WHERE p.name = k.peer AND p.name = %(name)s
+
 -- name: add_key
 INSERT INTO dbsync.peer_key (key_id, peer, signing, sealing) VALUES (%(key_id)s, %(name)s, %(signing)s, %(sealing)s)
 ON CONFLICT (key_id) DO NOTHING
@@ -85,5 +93,6 @@ WHERE p.name = %(name)s AND p.lineage IS NULL
   AND NOT EXISTS (SELECT FROM dbsync.peer o WHERE o.lineage = %(lineage)s AND o.role <> 'upstream')
 
 -- name: pin
+-- Whoever enrols anew with one that was revoked believes it again.
 INSERT INTO dbsync.peer AS p (name, role, enrolled_at) VALUES (%(name)s, %(role)s, clock_timestamp())
-ON CONFLICT (name) DO UPDATE SET enrolled_at = clock_timestamp() WHERE p.role = %(role)s
+ON CONFLICT (name) DO UPDATE SET enrolled_at = clock_timestamp(), revoked_at = NULL, revoked_why = NULL WHERE p.role = %(role)s

@@ -50,12 +50,16 @@ SELECT number, hash, applied_at FROM dbsync.receipt
 WHERE node = %(node)s AND incarnation = %(incarnation)s AND link IN (%(link)s, '') AND number = %(number)s
 
 -- name: surroundings
--- Of other lives, links and tiers: three looks at an index, not a walk through all receipts of the node.
-SELECT EXISTS (SELECT FROM dbsync.receipt r
-               WHERE r.lineage = %(lineage)s AND (r.incarnation, r.link) < (%(incarnation)s::uuid, %(link)s::text))
-    OR EXISTS (SELECT FROM dbsync.receipt r
-               WHERE r.lineage = %(lineage)s AND (r.incarnation, r.link) > (%(incarnation)s::uuid, %(link)s::text))
-    OR EXISTS (SELECT FROM dbsync.passed p WHERE p.lineage = %(lineage)s),
+-- Of other names, lives, links and tiers: three looks at an index, not a walk through all receipts of the node. A planner that
+-- expects to find one at once would walk: what is ordered, and begins with the lineage, only that index has.
+SELECT coalesce(
+    (SELECT true FROM dbsync.receipt r WHERE r.lineage = %(lineage)s
+     AND (r.lineage, r.node, r.incarnation, r.link) < (%(lineage)s::uuid, %(node)s::text, %(incarnation)s::uuid, %(link)s::text)
+     ORDER BY r.node, r.incarnation, r.link LIMIT 1),
+    (SELECT true FROM dbsync.receipt r WHERE r.lineage = %(lineage)s
+     AND (r.lineage, r.node, r.incarnation, r.link) > (%(lineage)s::uuid, %(node)s::text, %(incarnation)s::uuid, %(link)s::text)
+     ORDER BY r.node, r.incarnation, r.link LIMIT 1),
+    EXISTS (SELECT FROM dbsync.passed p WHERE p.lineage = %(lineage)s)),
     EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship'),
     (SELECT coalesce(max(c.id), 0) FROM dbsync.conflict c)
 
@@ -70,7 +74,8 @@ USING (
         FROM (SELECT min(m.tx) AS first, max(m.tx) AS last FROM pg_temp.dbsync_stage m) staged
         CROSS JOIN LATERAL (
             SELECT r.transactions, r.moments FROM dbsync.receipt r
-            WHERE r.lineage = %(lineage)s AND (r.incarnation, r.link) <> (%(incarnation)s::uuid, %(link)s::text)
+            WHERE r.lineage = %(lineage)s
+              AND (r.node, r.incarnation, r.link) <> (%(node)s::text, %(incarnation)s::uuid, %(link)s::text)
               AND r.first_tx <= staged.last AND r.last_tx >= staged.first
             UNION ALL
             SELECT p.transactions, p.moments FROM dbsync.passed p

@@ -19,7 +19,7 @@ class Surroundings:
     """What a batch meets here."""
 
     has_others: bool
-    """Another life of the node, another of its links or another tier has brought transactions of it."""
+    """The node under another name, another life or link of it, or another tier has brought transactions of it."""
     passes_on: bool
     """Changes are captured here, for a tier above."""
     newest_conflict: int
@@ -116,7 +116,7 @@ def meet(connection: psycopg.Connection, header: Header) -> tuple[Receipt | None
 
 
 def drop_applied(connection: psycopg.Connection, header: Header) -> int:
-    """Take out of the stage what came before by another life of the node, another link or another tier.
+    """Take out of the stage what came before under another name of the node, by another life, link or tier.
 
     Gives how many changes that were. A transaction is known for ever by the lineage, its last number and the moment of
     that change. Whoever applies holds the lineage's turn: two never bring the same transaction at the same moment.
@@ -133,7 +133,6 @@ def record(connection: psycopg.Connection, header: Header, digest: bytes, droppe
         statement("receipts", "record"),
         {
             **_identity(header),
-            "node": header.node,
             "number": header.number,
             "hash": digest,
             "changes": header.changes,
@@ -166,4 +165,4 @@ def note_retries(connection: psycopg.Connection, load: Load, retries: int) -> No
 
 
 def _identity(header: Header) -> dict[str, object]:
-    return {"lineage": header.lineage, "incarnation": header.incarnation, "link": header.link}
+    return {"node": header.node, "lineage": header.lineage, "incarnation": header.incarnation, "link": header.link}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbsync.bundle import files
+from dbsync.bundle.marks import marked
 from dbsync.bundle.names import SIGNATURE, BundleName, read_name
 from dbsync.errors import FormatError
 from dbsync.identity.keys import signer
@@ -24,6 +25,8 @@ class Bundle:
     paths: tuple[Path, ...]
     key_id: str
     """By whose key it says it is signed."""
+    mark: str | None = None
+    """For whom its writer says that it is sealed, all of it; None where that is not told."""
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Tell its files from others of their names, without reading them. Raises OSError."""
@@ -81,13 +84,15 @@ def _judged(name: BundleName, parts: Mapping[int, Path]) -> Bundle | Left:
     if sorted(parts) not in ([0], list(range(1, len(parts) + 1))):
         return Left(name=name.file(), why="a volume of it is missing, or of another export", hint=again)
     paths = tuple(parts[place] for place in sorted(parts))
-    key_ids = set()
+    key_ids, told = set(), set()
     for path in paths:
         signature = path.with_name(path.name + SIGNATURE)
         try:
-            key_ids.add(signer(files.read(signature, SIGNATURE_BYTES)))
+            read = files.read(signature, SIGNATURE_BYTES)
+            key_ids.add(signer(read))
+            told.add(marked(read))
         except (OSError, ValueError, FormatError):
             return Left(name=path.name, why="its signature is not there, or is none: it was not finished", hint=again)
     if len(key_ids) != 1:
         return Left(name=name.file(), why="its volumes are signed by different keys", hint=again)
-    return Bundle(name=name, paths=paths, key_id=key_ids.pop())
+    return Bundle(name=name, paths=paths, key_id=key_ids.pop(), mark=told.pop() if len(told) == 1 else None)

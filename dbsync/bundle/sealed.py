@@ -12,6 +12,7 @@ import pyrage
 from pyrage import x25519
 
 from dbsync.bundle import files
+from dbsync.bundle.marks import mark, marked
 from dbsync.bundle.names import Kind, SealedName, read_sealed_name
 from dbsync.bundle.papers import read_paper, remove_paper, write_paper
 from dbsync.errors import DbsyncError, FormatError
@@ -24,7 +25,7 @@ LARGEST = 64 << 20
 def seal(data: bytes, name: SealedName, *, keys: Keys, theirs: PublicKeys) -> Signed:
     """Seal something for those whose keys these are, and sign it under its name."""
     sealed = bytes(pyrage.encrypt(data, [x25519.Recipient.from_str(theirs.sealing)]))
-    return Signed(data=sealed, signature=keys.sign(sealed, comment(name)))
+    return Signed(data=sealed, signature=keys.sign(sealed, comment(name), unsigned=mark([theirs.sealing])))
 
 
 def check(signed: Signed, name: SealedName, sender: PublicKeys) -> None:
@@ -75,6 +76,22 @@ def is_whole(folder: Path, name: SealedName, sender: PublicKeys) -> bool:
     except DbsyncError:
         return False
     return True
+
+
+def is_there(folder: Path, name: SealedName, signed: Signed) -> bool:
+    """Say whether one is there just as it was written."""
+    try:
+        return read(folder, name) == signed
+    except DbsyncError:
+        return False
+
+
+def is_for(folder: Path, name: SealedName, theirs: PublicKeys) -> bool:
+    """Say whether one is there that its writer marked as sealed for these."""
+    try:
+        return marked(read(folder, name).signature) == mark([theirs.sealing])
+    except (DbsyncError, ValueError):
+        return False
 
 
 def remove(folder: Path, name: SealedName) -> None:

@@ -13,6 +13,7 @@ import pyrage
 from pyrage import x25519
 
 from dbsync.bundle import files
+from dbsync.bundle.marks import mark
 from dbsync.bundle.names import SIGNATURE, BundleName, is_of
 from dbsync.bundle.stream import Batches, Head, write_stream
 from dbsync.errors import DbsyncError, Exhausted
@@ -45,7 +46,7 @@ def write_bundle(
             with volumes:
                 _seal(plain, volumes, [x25519.Recipient.from_str(r) for r in recipients])
             name = BundleName.of(head.node, head.incarnation, first, seen.last)
-            return _finished(folder, name, volumes, keys)
+            return _finished(folder, name, volumes, keys, mark(recipients))
     except BaseException:
         volumes.remove()
         raise
@@ -65,7 +66,7 @@ def _seal(plain: _Reader, volumes: _Volumes, recipients: Sequence[x25519.Recipie
         raise trouble
 
 
-def _finished(folder: Path, name: BundleName, volumes: _Volumes, keys: Keys) -> list[Path]:
+def _finished(folder: Path, name: BundleName, volumes: _Volumes, keys: Keys, sealed_for: str) -> list[Path]:
     """Give the volumes their names, then sign each: without its signature none is taken for whole.
 
     What is signed is read from the stick, so it must be what was written: a stick may be worn, or somebody's device.
@@ -78,7 +79,9 @@ def _finished(folder: Path, name: BundleName, volumes: _Volumes, keys: Keys) -> 
     for place, (path, written) in enumerate(zip(paths, volumes.hashes, strict=True), start=1):
         with files.opened(path) as file:
             back = _ReadBack(file)
-            signature = keys.signing.sign(back, trusted_comment=comment(name, place, len(paths)))
+            signature = keys.signing.sign(
+                back, untrusted_comment=sealed_for, trusted_comment=comment(name, place, len(paths))
+            )
         if back.hash.digest() != written.digest():
             raise files.Gone(
                 "the bundle was not written",

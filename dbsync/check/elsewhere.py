@@ -13,7 +13,7 @@ from dbsync.check.side import Session
 from dbsync.config.models import Config, UpstreamConfig
 from dbsync.identity.keys import Keys
 from dbsync.identity.messages import Request
-from dbsync.identity.registry import pinned
+from dbsync.identity.registry import ever_pinned
 from dbsync.model.findings import Finding
 from dbsync.postgres import translated
 from dbsync.transport.answers import members
@@ -33,10 +33,11 @@ def of_enrolment(source: Session, config: Config) -> Iterator[Finding]:
     """Say whether this node knows its upstream's keys."""
     label = config.upstream.label
     with translated("source"):
-        known = pinned(source, label)
-    if known is None:
+        known = ever_pinned(source, label)
+    if known is None or known.revoked_at is not None:
         remedy = f"dbsync enrol URL CODE   (the code, at the upstream: dbsync nodes invite {config.node.name})"
-        yield error("not_enrolled", "upstream", f"this node is not enrolled with {label}", remedy)
+        what = f"this node is not enrolled with {label}" if known is None else f"{label} was revoked here"
+        yield error("not_enrolled", "upstream", what, remedy)
     else:
         yield ok("enrolled", "upstream", f"this node is enrolled with {label}")
 

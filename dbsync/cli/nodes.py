@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dbsync.check.wording import filled
 from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
@@ -140,11 +141,17 @@ def rename(
     *,
     config: ConfigOption = None,
 ) -> None:
-    """Know a node by another name; its keys stay, and what it brought stays under the old one."""
+    """Know a node by another name; its keys stay, and what it brought stays under the old one.
+
+    The node has to take the name itself: in its dbsync.toml, and in its database by the statement that is printed. It sends
+    what is still on record once more, and what is here already is left out.
+    """
     if not NAME.fullmatch(to):
         raise UsageError(f"{to!r} is no name of a node", why="a name has 1 to 63 letters, digits, '.', '_' or '-'")
     nodes.rename(settings(config), name, to)
     output.line(f"{name} is {to} now")
+    take = filled("UPDATE dbsync.node SET name = {};", to)
+    output.talk(f'  next  at the node: {take}   -- in its database, and name = "{to}" in its dbsync.toml')
 
 
 @app.command("rotate")

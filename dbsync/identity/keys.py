@@ -132,9 +132,9 @@ class Keys:
         """Give the 32 bytes of the Ed25519 secret key (RFC 8032), for what signs in other forms than minisign's."""
         return base64.b64decode(bytes(self.signing).splitlines()[1])[_SEED]
 
-    def sign(self, data: bytes, comment: str) -> bytes:
-        """Sign bytes as ``minisign -S`` does; the comment is signed as well, and is one line."""
-        return bytes(self.signing.sign(data, trusted_comment=comment)) + b"\n"
+    def sign(self, data: bytes, comment: str, *, unsigned: str | None = None) -> bytes:
+        """Sign bytes as ``minisign -S`` does; the comment is signed as well, another may be beside it. Each is one line."""
+        return bytes(self.signing.sign(data, trusted_comment=comment, untrusted_comment=unsigned)) + b"\n"
 
     def open(self, sealed: bytes) -> bytes:
         """Open what was sealed for these keys; raises FormatError for anything else."""

@@ -75,11 +75,13 @@ def invite(
 def enrol(connection: psycopg.Connection, name: str, secret: bytes, keys: PublicKeys) -> Peer:
     """Take a node in that brings its secret; raises NotAdmitted, in the same words whatever was wrong.
 
-    The same node with the same keys may come again: the line broke before it heard that it is in.
+    The same node with the same keys may come again: the line broke before it heard that it is in. Keys that it had before are
+    nobody's from then on, also under what is still on its way.
     """
     asked = {"name": name, "invite": _hash(secret), "signing": keys.signing, "sealing": keys.sealing}
     with connection.transaction():
         if connection.execute(statement("peers", "use_invite"), asked).rowcount == 1:
+            connection.execute(statement("peers", "disown_keys"), {"name": name})
             _replace_keys(connection, name, keys)
         elif not _is_so(connection, "used_by", asked):
             raise NotAdmitted(
@@ -154,22 +156,31 @@ def note_seen(connection: psycopg.Connection, name: str) -> None:
 
 def owns_lineage(connection: psycopg.Connection, name: str, lineage: UUID) -> bool:
     """Say whether a database is this node's; one that is nobody's becomes the node's if it has none yet."""
-    owner = connection.execute(statement("peers", "lineage_owner"), {"lineage": lineage}).fetchone()
+    owner = lineage_owner(connection, lineage)
     if owner is not None:
-        return bool(owner[0] == name)
+        return owner == name
     with suppress(errors.UniqueViolation):  # another one's, since a moment ago
         connection.execute(statement("peers", "bind_lineage"), {"name": name, "lineage": lineage})
-    owner = connection.execute(statement("peers", "lineage_owner"), {"lineage": lineage}).fetchone()
-    return owner is not None and bool(owner[0] == name)
+    return lineage_owner(connection, lineage) == name
+
+
+def lineage_owner(connection: psycopg.Connection, lineage: UUID) -> str | None:
+    """Name the node whose a database is; None where it is nobody's yet."""
+    row = connection.execute(statement("peers", "lineage_owner"), {"lineage": lineage}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def pin(
     connection: psycopg.Connection, name: str, keys: PublicKeys, *, replace: bool = False, role: Role = Role.UPSTREAM
 ) -> None:
-    """Keep the keys of the upstream or of a relay, and believe nobody else's. Others replace those only where ``replace``."""
+    """Keep the keys of the upstream or of a relay, and believe nobody else's.
+
+    Others replace those only where ``replace``, or after it was revoked here.
+    """
     with connection.transaction():
         before = find(connection, name)
-        if before is not None and before.keys not in (None, keys) and not replace:
+        believed = before is not None and before.keys is not None and before.revoked_at is None
+        if before is not None and believed and before.keys != keys and not replace:
             raise Refusal(
                 f"other keys of {name} are pinned here",
                 where="source",
@@ -183,9 +194,28 @@ def pin(
 
 
 def pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPSTREAM) -> Peer | None:
-    """Give the upstream of that name, or a relay, if its keys are pinned."""
+    """Give the upstream of that name, or a relay, if its keys are pinned. Raises NotAdmitted for one that was revoked here."""
+    found = ever_pinned(connection, name, role)
+    if found is not None and found.revoked_at is not None:
+        again = "dbsync enrol --relay URL CODE" if role is Role.RELAY else "dbsync enrol URL CODE"
+        raise NotAdmitted(
+            f"{name} was revoked here",
+            where="source",
+            why=found.revoked_why or "",
+            hint=f"{again}   (with a new code of its operator, if it is to have anything again)",
+        )
+    return found
+
+
+def ever_pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPSTREAM) -> Peer | None:
+    """Give the upstream of that name, or a relay, if its keys are pinned; also one that was revoked since."""
     found = find(connection, name)
     return found if found is not None and found.role is role and found.keys is not None else None
+
+
+def had_others(connection: psycopg.Connection, name: str) -> bool:
+    """Say whether other keys of somebody were known here before."""
+    return _is_so(connection, "had_others", {"name": name})
 
 
 def _is_so(connection: psycopg.Connection, name: str, asked: dict[str, Any]) -> bool:

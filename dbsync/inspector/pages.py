@@ -62,7 +62,7 @@ class Inspector:
 
     async def reconcile(self, asked: Request) -> Response:
         """Show the box against the data."""
-        said = dict(asked.query_params)
+        said = {name: value for name, value in asked.query_params.items() if name != "save"}  # a link signs nothing
         if asked.method == "POST":
             filled = await form(asked, LARGEST)
             if filled is None:

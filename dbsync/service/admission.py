@@ -25,8 +25,15 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
     A database is bound to the node that first brings changes of it. Otherwise a node could give out its own transactions
     for another's, and the other's would be dropped when they come: they would be here already.
     """
-    _expect_node(peer)
+    expect_node(peer)
     if header.node != peer.name:
+        if registry.was_called(connection, peer, header.node):
+            raise NotAdmitted(
+                f"{peer.name} was called {header.node} when it wrote this batch",
+                where=peer.name,
+                why="batches are known by the name that a node has",
+                hint=f"nothing is lost: {peer.name} brings under its name what has no receipt; this can be deleted",
+            )
         raise NotAdmitted(
             f"{peer.name} brings a batch of {header.node}",
             where=peer.name,
@@ -46,6 +53,31 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
             where=peer.name,
             why="a node is bound to its database; a restored or copied one stays the same, a new one does not",
             hint=f"dbsync nodes revoke {peer.name}   then invite it again   (at the upstream, if it got a new database)",
+        )
+
+
+def expect_node(peer: Peer) -> None:
+    """Refuse who is revoked, and who is no node: a relay and an upstream have no rows of their own. Raises NotAdmitted."""
+    if peer.revoked_at is not None:
+        raise NotAdmitted(
+            f"{peer.name} is revoked here",
+            where=peer.name,
+            why=peer.revoked_why or "",
+            hint=f"dbsync nodes invite {peer.name}   (at the upstream: lets it come back with new keys)",
+        )
+    if peer.role is Role.UPSTREAM:
+        raise NotAdmitted(
+            f"{peer.name} is the upstream of this node",
+            where=peer.name,
+            why="changes go one way, toward the centre",
+            hint="dbsync nodes list   (shows who may bring changes here)",
+        )
+    if peer.role is Role.RELAY:
+        raise NotAdmitted(
+            f"{peer.name} is a relay, and has no changes of its own",
+            where=peer.name,
+            why="it carries what others sealed and signed",
+            hint="dbsync nodes list   (shows who may bring changes here)",
         )
 
 
@@ -72,33 +104,9 @@ def admit_paper(connection: psycopg.Connection, name: SealedName, signed: Signed
     except ValueError:
         raise FormatError("it is not signed", where=name.file(), hint="let it be written again") from None
     peer = known_sender(connection, key_id, name.file())
-    _expect_node(peer)
+    expect_node(peer)
     if peer.name != name.node or peer.keys is None:
         raise NotAdmitted(
             f"{peer.name} brings a paper of {name.node}", where=peer.name, why="a node speaks for itself only"
         )
     return peer.keys
-
-
-def _expect_node(peer: Peer) -> None:
-    if peer.revoked_at is not None:
-        raise NotAdmitted(
-            f"{peer.name} is revoked here",
-            where=peer.name,
-            why=peer.revoked_why or "",
-            hint=f"dbsync nodes invite {peer.name}   (at the upstream: lets it come back with new keys)",
-        )
-    if peer.role is Role.UPSTREAM:
-        raise NotAdmitted(
-            f"{peer.name} is the upstream of this node",
-            where=peer.name,
-            why="changes go one way, toward the centre",
-            hint="dbsync nodes list   (shows who may bring changes here)",
-        )
-    if peer.role is Role.RELAY:
-        raise NotAdmitted(
-            f"{peer.name} is a relay, and has no changes of its own",
-            where=peer.name,
-            why="it carries what others sealed and signed",
-            hint="dbsync nodes list   (shows who may bring changes here)",
-        )

@@ -299,7 +299,8 @@ class Stick:
                 where=header.node,
                 why=f"batch {reached + 1} is not here yet",
                 hint="bring the stick that has it, or let the node export again: it writes all that is missing. If this database"
-                " was restored from a backup, let the node type with this stick: dbsync bundle receipts DIR --went-back",
+                " was restored from a backup, or the node got another name, let it type with this stick:"
+                " dbsync bundle receipts DIR --went-back",
             )
             early.missing = reached + 1
             raise early

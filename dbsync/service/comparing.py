@@ -16,6 +16,7 @@ import structlog
 
 from dbsync.bundle import sealed
 from dbsync.bundle.find import Left
+from dbsync.bundle.marks import marked
 from dbsync.bundle.names import Kind, SealedName
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, FormatError
@@ -88,10 +89,9 @@ class Comparing:
                     sealed.remove(folder, name)
         if question is None:
             return False
-        if not sealed.is_whole(folder, question, self.keys.public):
-            paper = self.paper(question)
-            if paper is not None:
-                sealed.write(folder, question, paper)
+        paper = self.paper(question)
+        if paper is not None and not sealed.is_there(folder, question, paper):
+            sealed.write(folder, question, paper)
         return True
 
     def question(self) -> SealedName | None:
@@ -111,6 +111,10 @@ class Comparing:
         with translated("source"):
             comparison = self.store.read()
             tables = self.store.tables()
+        if comparison is not None and self._asked_others(comparison):
+            with translated("source"):
+                self.store.forget_question()
+            comparison = replace(comparison, question=None)
         if comparison is None or comparison.question is not None or not self._is_open(comparison, tables):
             return None
         source = stack.enter_context(connect(self.config.node.source, name="source", application="dbsync verify"))
@@ -126,6 +130,14 @@ class Comparing:
             registry=registry,
             stop=self.stop,
         )
+
+    def _asked_others(self, comparison: Comparison) -> bool:
+        """Say whether the question under way was sealed for keys that the upstream has lost: nobody will answer it."""
+        if comparison.question is None:
+            return False
+        with translated("source"):
+            paper = self.store.paper(comparison.question)
+        return paper is not None and not self.held.is_for(marked(paper.signature), [self.held.theirs.sealing])
 
     def _tried(self, left: list[Left], name: str, work: Callable[[], T]) -> T | None:
         try:

@@ -206,6 +206,10 @@ class Store:
         row = self._ask("paper", question=question).fetchone()
         return None if row is None or row[0] is None else Signed(data=bytes(row[0]), signature=bytes(row[1]))
 
+    def forget_question(self) -> None:
+        """Let nobody wait for the answer to the question under way any more; what it was about is asked anew."""
+        self._ask("forget_question")
+
     def note_settled(self) -> None:
         """Note that nothing can be asked."""
         self._ask("settled")

@@ -33,7 +33,7 @@ def seal(held: HeldLink, batch: Batch, folder: Path, *, config: Config, keys: Ke
             folder,
             held.head,
             [(batch.header.number, encode(batch))],
-            recipients=[held.theirs.sealing, *config.upstream.recovery, *also],
+            recipients=[*held.recipients(config), *also],
             keys=keys,
             limit=WHOLE,
         )

@@ -13,7 +13,7 @@ from dbsync.config.models import Config, RelayRoute, UpstreamConfig
 from dbsync.errors import Refusal, UsageError
 from dbsync.identity.code import Invitation, read_code
 from dbsync.identity.keys import Keys
-from dbsync.identity.registry import Peer, Role, pin, pinned
+from dbsync.identity.registry import Peer, Role, ever_pinned, pin
 from dbsync.postgres import connect, translated
 from dbsync.service import node as nodes
 from dbsync.transport.enrol import enrol as ask
@@ -54,7 +54,7 @@ def enrol(config: Config, url: str, code: str, *, replace: bool = False) -> Enro
         with translated("source"):
             nodes.expect(nodes.read(source).name, config.node.name)
             if not replace:
-                _refuse_another(pinned(source, label), invitation, label)
+                _refuse_another(ever_pinned(source, label), invitation, label)
         with Line(url, silence=_PATIENCE, trust=Trust(ca=config.upstream.ca)) as line:
             met = ask(line, keys, name=config.node.name, secret=invitation.secret, head=invitation.fingerprint_head)
         with translated("source"):
@@ -72,7 +72,7 @@ def _enrol_by_stick(config: Config, folder: Path, invitation: Invitation, *, rep
         with translated("source"):
             nodes.expect(nodes.read(source).name, name)
             if not replace:
-                _refuse_another(pinned(source, label), invitation, label)
+                _refuse_another(ever_pinned(source, label), invitation, label)
         write_request(folder, node=name, secret=invitation.secret, keys=keys, theirs=met.keys)
         with translated("source"):
             pin(source, label, met.keys, replace=replace)
@@ -106,7 +106,9 @@ def _trusted(url: str, ca: str | None, invitation: Invitation) -> Trust:
 
 def _refuse_another(known: Peer | None, invitation: Invitation, label: str) -> None:
     head = invitation.fingerprint_head
-    if known is None or known.keys is None or known.keys.fingerprint[: len(head)] == head:
+    if known is None or known.keys is None or known.revoked_at is not None:
+        return
+    if known.keys.fingerprint[: len(head)] == head:
         return
     raise Refusal(
         f"this node is enrolled with another {label}",

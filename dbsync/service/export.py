@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +66,8 @@ class Export:
         acknowledged, arrived = self._take_home(left), self._take_lists_home(left)
         comparing = Comparing(config=config, held=held, keys=self.keys, stop=self.stop)
         answered = comparing.take_home(self.folder, left)
-        there = self._there()
+        recipients = held.recipients(config)
+        there = self._there(recipients)
         with comparing.asking(left) as asking:
             until = asking.until if asking else None
             batches = held.outbox.batches(config.batch.max_changes, beside=there, until=until)
@@ -75,7 +76,7 @@ class Export:
                 self.folder,
                 held.head,
                 counted.encoded(),
-                recipients=[held.theirs.sealing, *config.upstream.recovery],
+                recipients=recipients,
                 keys=self.keys,
                 limit=limit,
             )
@@ -130,8 +131,8 @@ class Export:
         except FormatError as error:
             left.append(Left(name=name, why=str(error), hint=error.hint))
 
-    def _there(self) -> set[int]:
-        """Say which batches of this life are on the stick as they should be; what is not whole leaves it.
+    def _there(self, recipients: Collection[str]) -> set[int]:
+        """Say which batches of this life are on the stick as they should be; what is not whole, or sealed for others, leaves it.
 
         One that this database does not remember tells that it was restored: what is on the stick stays, and all that is
         pending goes anew.
@@ -142,6 +143,7 @@ class Export:
         if any(name.last > self.held.recorded() for name in whole):
             self.held.begin_life()
             return set()
+        whole -= {one.name for one in found.usable if not self.held.is_for(one.mark, recipients)}
         half = [named[0] for left in found.left if (named := read_name(left.name)) is not None]
         for name in {*names, *(name for name in half if self._is_own(name))} - whole:
             remove_bundle(self.folder, name)

@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from dbsync import schema
+from dbsync.bundle.marks import mark
 from dbsync.bundle.receipts import Carried
 from dbsync.bundle.stream import Head
 from dbsync.changelog.lives import Kind
@@ -39,6 +40,8 @@ class HeldLink:
     name: str
     """The link's, and the upstream's here."""
     theirs: PublicKeys
+    replaced: bool = False
+    """Whether others of the upstream were pinned before: it lost its keys, and opens nothing that was sealed for those."""
 
     @property
     def head(self) -> Head:
@@ -55,6 +58,14 @@ class HeldLink:
     def outbox(self) -> Outbox:
         """Give what the upstream has no receipt for."""
         return Outbox(self.reader)
+
+    def recipients(self, config: Config) -> list[str]:
+        """Give whom everything is sealed for."""
+        return [self.theirs.sealing, *config.upstream.recovery]
+
+    def is_for(self, told: str | None, recipients: Iterable[str]) -> bool:
+        """Say whether something that was written before is sealed for these, as its mark tells, or its age."""
+        return told == mark(recipients) or (told is None and not self.replaced)
 
     def acknowledged(self) -> int:
         """Give the number of the last batch that has its receipt."""
@@ -148,6 +159,7 @@ def held_link(config: Config) -> Iterator[HeldLink]:
                     why="a bundle is sealed for its destination alone",
                     hint="dbsync enrol URL CODE   (with the code that dbsync nodes invite printed there)",
                 )
+            replaced = registry.had_others(source, label)
             reader = Reader(source, node=node.name, lineage=node.lineage, incarnation=node.incarnation, link=label)
             reader.claim(PATIENCE)
-        yield HeldLink(node=node, reader=reader, name=label, theirs=upstream.keys)
+        yield HeldLink(node=node, reader=reader, name=label, theirs=upstream.keys, replaced=replaced)

@@ -10,7 +10,8 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from dbsync.errors import Unreachable
-from dbsync.postgres import ALIVE, CONNECT_TIMEOUT, SETTINGS, translated
+from dbsync.pooling import backend
+from dbsync.postgres import ALIVE, CONNECT_TIMEOUT, our_settings, translated
 from dbsync.silence import WatchedConnection
 
 WAIT = 5.0
@@ -57,6 +58,5 @@ class Lending:
             raise Unreachable("the database is away or busy", where=self._where) from error
 
     def _settled(self, connection: WatchedConnection) -> None:
-        for name, value in SETTINGS.items():
-            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+        connection.execute(our_settings(backend(connection)))
         connection.watch(self._settings, connection.info.backend_pid, self._silence)

@@ -62,7 +62,8 @@ class Brought:
 def take(connection: psycopg.Connection, signed: Signed, carrier: Peer) -> CheckedList:
     """Take a list that somebody brought: a node its own, a relay its own or a node's.
 
-    Raises FormatError for one that nobody known here signed, NotAdmitted for another's, or a revoked one's.
+    Raises FormatError for one that nobody known here signed, or whose id another list has here, NotAdmitted for another's, or a
+    revoked one's.
     """
     found, by = _believed(connection, signed, carrier)
     if carrier.role is not Role.RELAY and by != carrier.name:
@@ -147,7 +148,7 @@ class Outgoing:
         there = {name.id: name for name in sealed.found(folder, Kind.LIST, self.node)}
         for identity, signed in waiting.items():
             name = self.name(identity)
-            if identity not in there or not sealed.is_whole(folder, name, self.keys.public):
+            if identity not in there or not self.is_there(folder, name):
                 sealed.write(folder, name, self.seal(name, signed))
         with translated("source"):
             gone = self.connection.execute(statement("lists", "brought"), {"ids": list(there)}).fetchall()
@@ -158,6 +159,10 @@ class Outgoing:
     def name(self, identity: UUID) -> SealedName:
         """Name a list as a sealed paper."""
         return SealedName(node=self.node, id=identity, kind=Kind.LIST)
+
+    def is_there(self, folder: Path, name: SealedName) -> bool:
+        """Say whether a list is in a folder as it should be: whole, and sealed for the upstream's keys of now."""
+        return sealed.is_whole(folder, name, self.keys.public) and sealed.is_for(folder, name, self.theirs)
 
     def seal(self, name: SealedName, signed: Signed) -> Signed:
         """Seal a list for the upstream."""

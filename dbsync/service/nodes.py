@@ -43,10 +43,10 @@ class Invited:
 
 def state(peer: Peer, now: datetime) -> State:
     """Say how somebody stands with this node."""
-    if peer.role is registry.Role.UPSTREAM:
-        return State.PINNED
     if peer.revoked_at is not None:
         return State.REVOKED
+    if peer.role is registry.Role.UPSTREAM:
+        return State.PINNED
     if peer.enrolled_at is not None:
         return State.ENROLLED
     return State.EXPIRED if peer.invite_expires_at is None or peer.invite_expires_at < now else State.INVITED

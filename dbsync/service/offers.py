@@ -89,6 +89,7 @@ class Offers:
                 raise Refusal("shipping is paused there", where=held.name, hint=f"on {held.node.name}: dbsync resume")
             batches = _recorded(held)
             his = {name for name in batches if _is_in(has, name)}
+            shelf.seal_for([*held.recipients(config), *also])
             shelf.clear({name: batch for name, batch in batches.items() if name not in his})
             self._fill(_Filling(config=config, held=held, shelf=shelf, also=also), his)
             noted = custody.noted(
@@ -109,8 +110,15 @@ class Offers:
             return tuple(shelf.offer(name) for name in papers.written(shelf.folder, missing))
 
     def part(self, relay: Relay, name: BundleName | SealedName, place: int, size: int) -> bytes | None:
-        """Give some bytes of what lies ready, fewer at its end; None of what does no more."""
-        return self.shelves.of(relay.keys.key_id).part(name, place, size)
+        """Give some bytes of what lies ready, fewer at its end; None of what does no more, or is sealed for one trusted no more."""
+        shelf = self.shelves.of(relay.keys.key_id)
+        if (
+            isinstance(name, BundleName)
+            and shelf.is_open_to(relay.keys.sealing)
+            and not self.config().trusts(relay.name)
+        ):
+            return None
+        return shelf.part(name, place, size)
 
     def taken(self, relay: Relay, name: BundleName, note: Signed, source: psycopg.Connection) -> None:
         """Keep a relay's note for a bundle, which need not lie ready any longer. Raises FormatError for one that is untrue."""

@@ -40,13 +40,16 @@ class Papers:
         with translated("source"):
             lists = dict(unsent(self.held.reader.connection))
         for name in names:
-            if not sealed.is_whole(folder, name, self.keys.public):
-                paper = self.comparing.paper(name) if name.kind is Kind.QUESTION else None
-                if name.kind is Kind.LIST and name.id in lists:
-                    paper = self._lists.seal(name, lists[name.id])
+            if name.kind is Kind.QUESTION:
+                paper = self.comparing.paper(name)
                 if paper is None:
+                    continue  # its answer has arrived meanwhile
+                if not sealed.is_there(folder, name, paper):
+                    sealed.write(folder, name, paper)
+            elif not self._lists.is_there(folder, name):
+                if name.id not in lists:
                     continue  # it has arrived meanwhile
-                sealed.write(folder, name, paper)
+                sealed.write(folder, name, self._lists.seal(name, lists[name.id]))
             yield name
 
     def take_arrived(self, signed: Signed | None) -> int:

@@ -80,7 +80,7 @@ class Post:
             return False
         for one in met:
             if one.trouble is not None and not one.trouble.try_again:
-                log.warning("relay_refused", relay=one.relay, reason=str(one.trouble))
+                log.warning("relay_refused", relay=one.relay, reason=str(one.trouble), hint=one.trouble.hint)
         self.met = [one for one in met if one.trouble is None]
         for one in self.met:
             tally.count_carried(self.config.node.name, self.config.upstream.label, "relay", one.changes)

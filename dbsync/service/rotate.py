@@ -68,8 +68,8 @@ def rotate(config: Config) -> PublicKeys:
 
 def _places(config: Config, source: psycopg.Connection) -> Iterator[Place]:
     for relay in config.relays:
-        peer = registry.pinned(source, relay.label, Role.RELAY)
-        if peer is not None and peer.keys is not None:
+        peer = registry.ever_pinned(source, relay.label, Role.RELAY)
+        if peer is not None and peer.keys is not None and peer.revoked_at is None:
             yield Place(url=relay.url, trust=Trust(ca=relay.ca, keys=peer.keys), keys=peer.keys)
     upstream = config.upstream
     peer = registry.pinned(source, upstream.label)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,19 @@ class Shelf:
     folder: Path
     lock: threading.RLock = field(default_factory=threading.RLock)
     _bundles: dict[BundleName, bytes] = field(default_factory=dict)
+    _recipients: frozenset[str] = frozenset()
+
+    def seal_for(self, recipients: Iterable[str]) -> None:
+        """Note for whom all is sealed that is put here from now on; what was sealed for others is cleared away."""
+        recipients = frozenset(recipients)
+        if recipients != self._recipients:
+            for name in self.names():
+                self.remove(name)
+        self._recipients = recipients
+
+    def is_open_to(self, recipient: str) -> bool:
+        """Say whether somebody can read the bundles that lie here."""
+        return recipient in self._recipients
 
     def put(self, batches: Mapping[BundleName, bytes]) -> None:
         """Note bundles that were written into the folder, by the hashes of their batches."""

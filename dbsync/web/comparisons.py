@@ -11,6 +11,7 @@ import orjson
 import psycopg
 import structlog
 
+from dbsync.service.admission import expect_node
 from dbsync.verify.answers import answer
 from dbsync.web.appliers import Busy
 from dbsync.web.door import Said, Visit
@@ -31,7 +32,8 @@ class Comparisons:
     _one: threading.Semaphore = field(default_factory=threading.Semaphore)
 
     def answer(self, asks: str, visit: Visit) -> Said:
-        """Answer a question. Raises Busy while others are answered."""
+        """Answer a question of a node. Raises Busy while others are answered, NotAdmitted for a relay, which is to stay blind."""
+        expect_node(visit.peer)
         with self.turn(), self.connections() as connection:
             said = answer(connection, asks, _read(visit.body))
         log.info("comparison_answered", node=visit.peer.name, asked=asks)

@@ -24,7 +24,7 @@ from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.lists import open_list
 from dbsync.model.batch import Receipt
-from dbsync.service.admission import admit
+from dbsync.service.admission import admit, expect_node
 from dbsync.service.certificate import issue
 from dbsync.service.lists import take
 from dbsync.tally import note_clock
@@ -110,10 +110,17 @@ class Desk:
         return Said(status=200, body={})
 
     def tend(self, visit: Visit) -> Said:
-        """Try again what waits of everybody's, and say what waits still of this node's."""
+        """Try again what waits of everybody's, and say what waits still of this node's.
+
+        Asking binds no database to a node: its first batch does, and before that nothing of it waits.
+        """
+        expect_node(visit.peer)
         lineage = uuid(members(visit.body, {"lineage"}), "lineage")
         with self.appliers.one() as hand:
-            if not registry.owns_lineage(hand.connection, visit.peer.name, lineage):
+            owner = registry.lineage_owner(hand.connection, lineage)
+            if owner is None and visit.peer.lineage is None:
+                return Said(status=200, body={"waiting": {}})
+            if owner != visit.peer.name:
                 raise NotAdmitted(f"{visit.peer.name} asks about another's database", where=visit.peer.name)
             return Said(status=200, body={"waiting": dict(hand.applier.tend(lineage))})
 

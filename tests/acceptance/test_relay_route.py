@@ -14,7 +14,9 @@ import pyrage
 import pytest
 
 from dbsync.errors import NotAdmitted
+from dbsync.identity import registry
 from dbsync.identity.keys import Keys
+from dbsync.identity.registry import Role
 from dbsync.transport.carry import Carry
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.line import Line
@@ -188,6 +190,22 @@ def test_a_driver_hands_out_nobody_elses_certificate(field: Field) -> None:
         assert carry.certificate("field-02") is None
         with pytest.raises(NotAdmitted):
             carry.certificate("field-01")
+
+
+def test_a_driver_whom_the_laptop_revoked_is_handed_nothing_until_it_enrols_with_him_anew(field: Field) -> None:
+    laptop, relay = field.laptops[0], field.relay
+    laptop.insert("a")
+    done = laptop.dbsync("nodes", "revoke", "driver", "--reason", "the car was broken into")
+    assert done.code == 0, done.err
+    with relay.open():
+        said = laptop.run()
+        assert "driver was revoked here (the car was broken into)" in said.err
+        assert "dbsync enrol --relay URL CODE" in said.err
+        assert (relay.held(), laptop.custody()) == ([], [])
+        with laptop.source.connect() as connection:
+            registry.pin(connection, "driver", Keys.load(relay.folder / "keys").public, role=Role.RELAY)
+        laptop.run()
+        assert len(relay.held()) == 1
 
 
 def test_a_bug_while_pushing_on_ends_the_service(field: Field) -> None:

@@ -82,6 +82,23 @@ def test_nobody_brings_a_list_in_anothers_name(server: psycopg.Connection, signe
     assert kept(server) == 0
 
 
+def test_a_node_is_told_that_its_list_was_not_kept_where_anothers_has_its_id(server: psycopg.Connection) -> None:
+    theirs = replace(LIST, by="field-02", both=("bogus",))
+    take(server, write_list(theirs, OTHER), peer(server, OTHER))
+    for carrier in (NODE, DRIVER):
+        with pytest.raises(FormatError, match="another list has the id"):
+            take(server, write_list(LIST, NODE), peer(server, carrier))
+    with pytest.raises(FormatError):
+        take(server, write_list(replace(theirs, both=()), OTHER), peer(server, OTHER))
+    own = Keys.generate()
+    name = SealedName(node="field-01", id=LIST.id, kind=Kind.LIST)
+    paper = sealed.seal(pack_list(write_list(LIST, NODE)), name, keys=NODE, theirs=own.public)
+    with pytest.raises(FormatError):
+        take_sealed(server, name, paper, own)
+    assert sign_arrived(server, destination="community", node="field-01", keys=own) is None
+    assert kept(server) == 1
+
+
 def test_a_list_that_was_signed_under_a_nodes_name_of_before_is_its_own(server: psycopg.Connection) -> None:
     lineage, own = uuid4(), Keys.generate()
     for name, database in (("field-01", lineage), ("field-02", uuid4())):

@@ -13,11 +13,13 @@ import pytest
 from dbsync import schema
 from dbsync.errors import NotAdmitted, Refusal
 from dbsync.identity import registry
-from dbsync.identity.keys import Keys
+from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.registry import Role
+from dbsync.statements import folder
 from tests.support.databases import Database, Databases
 
 DAY = timedelta(days=1)
-ONE, TWO = Keys.generate().public, Keys.generate().public
+ONE, TWO, THREE, FOUR = (Keys.generate().public for _ in range(4))
 
 
 @pytest.fixture
@@ -114,6 +116,38 @@ def test_a_revoked_node_is_told_and_comes_back_only_with_a_new_code_and_new_keys
     assert registry.peer_of_key(server, ONE.key_id) is None
 
 
+def test_keys_of_before_a_revocation_sign_nothing_any_more_and_rotated_ones_what_is_under_way(
+    server: psycopg.Connection,
+) -> None:
+    registry.enrol(server, "field-07", invited(server), ONE)
+    registry.rotate(server, "field-07", TWO)
+    assert senders(server, ONE, TWO) == ["field-07", "field-07"]
+    registry.revoke(server, "field-07", "stolen")
+    registry.enrol(server, "field-07", invited(server), THREE)
+    assert senders(server, ONE, TWO, THREE) == [None, None, "field-07"]
+    registry.rotate(server, "field-07", FOUR)
+    assert senders(server, ONE, TWO, THREE, FOUR) == [None, None, "field-07", "field-07"]
+
+
+def test_an_upgrade_retires_the_keys_that_a_stolen_node_kept_and_no_others(server: psycopg.Connection) -> None:
+    registry.enrol(server, "field-07", invited(server), ONE)
+    registry.revoke(server, "field-07", "stolen")
+    registry.enrol(server, "field-07", invited(server), TWO)
+    registry.rotate(server, "field-07", THREE)
+    as_it_was = "UPDATE dbsync.peer_key SET until = clock_timestamp() WHERE key_id = %s"
+    server.execute(as_it_was, (ONE.key_id,))
+    assert senders(server, ONE, TWO, THREE) == ["field-07", "field-07", "field-07"]
+    retiring, _, _ = (folder() / "migrations" / "0023_identities.sql").read_bytes().partition(b";")
+    server.execute(retiring)
+    assert senders(server, ONE, TWO, THREE) == [None, "field-07", "field-07"]
+
+
+def senders(server: psycopg.Connection, *keys: PublicKeys) -> list[str | None]:
+    """Say whose bundles are, that were signed with some keys."""
+    found = [registry.sender_of_key(server, one.key_id) for one in keys]
+    return [None if one is None else one.name for one in found]
+
+
 def test_a_nonce_is_used_once(server: psycopg.Connection) -> None:
     assert registry.first_use(server, ONE.key_id, "a")
     assert not registry.first_use(server, ONE.key_id, "a")
@@ -148,6 +182,21 @@ def test_other_keys_of_the_upstream_are_not_taken_unasked(server: psycopg.Connec
     assert found is not None
     assert found.keys == TWO
     assert registry.pinned(server, "central") is None
+
+
+@pytest.mark.parametrize("role", [Role.UPSTREAM, Role.RELAY])
+def test_who_was_revoked_here_is_believed_again_once_his_keys_are_pinned_anew(
+    server: psycopg.Connection, role: Role
+) -> None:
+    registry.pin(server, "other", ONE, role=role)
+    registry.revoke(server, "other", "broken into")
+    with pytest.raises(NotAdmitted, match="other was revoked here") as refused:
+        registry.pinned(server, "other", role)
+    assert (refused.value.why, "dbsync enrol" in refused.value.hint) == ("broken into", True)
+    registry.pin(server, "other", TWO, role=role)
+    found = registry.pinned(server, "other", role)
+    assert found is not None
+    assert (found.keys, found.revoked_why) == (TWO, None)
 
 
 def test_a_renamed_node_keeps_its_key(server: psycopg.Connection) -> None:

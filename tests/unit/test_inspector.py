@@ -163,6 +163,18 @@ def test_other_sites_cannot_ask_in_the_browsers_name(browser: TestClient, door: 
     assert browser.get("/", headers={"host": "evil.example:8484"}).status_code == 403
 
 
+def test_a_link_or_a_picture_on_another_page_signs_no_list(door: Door) -> None:
+    """Another port of this computer, the application itself, is the same site: SameSite=Strict sends the cookie along."""
+    shelf = Shelf()
+    browser = TestClient(Inspector(pending=shelf, door=door).app(), base_url="http://127.0.0.1:8484")
+    entered_by = browser.get("/", params={"token": door.token})
+    form = {"save": "1", "checked_by": "Naledi", "table": "visit", "box": "S-1"}
+    assert entered_by.status_code == browser.get("/reconcile", params=form).status_code == 200
+    assert shelf.kept == []
+    browser.post("/reconcile", data=form, headers={"origin": "http://127.0.0.1:8484"})
+    assert [one.checked_by for one in shelf.kept] == ["Naledi"]
+
+
 def test_nothing_is_kept_by_the_browser_or_run_by_it_that_is_not_ours(browser: TestClient, door: Door) -> None:
     page = entered(browser, door).get("/")
     assert page.headers["cache-control"] == "no-store"
