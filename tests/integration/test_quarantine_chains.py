@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dbsync.statements import folder
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
 
@@ -72,6 +73,30 @@ def test_a_whole_family_held_by_one_batch_goes_in_when_its_site_arrives(pair: Pa
         assert waiting(clinic) == [("subject", None), ("visit", True), ("crf", True), ("item", True)]
         clinic.upstream.sql("INSERT INTO site (code) VALUES ('X'), ('Y')")
         clinic.applier.tend(clinic.node.lineage)
+        assert waiting(clinic) == []
+        clinic.agree()
+
+
+def test_an_upgrade_finds_again_what_waits_behind_a_case_that_is_no_more(pair: Pair, databases: Databases) -> None:
+    both = prepared(databases, pair, CHAIN)
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "*"\n') as clinic:
+        clinic.source.sql("INSERT INTO site (code) VALUES ('X')")
+        clinic.agree()
+        clinic.upstream.sql("DELETE FROM site")
+        clinic.source.script("""
+            INSERT INTO subject (name, site_id) VALUES ('S', 1);
+            INSERT INTO visit (subject_id, code) VALUES (1, 'V');
+            INSERT INTO crf (visit_id, answer) VALUES (1, 'a')""")
+        clinic.ship()
+        behind_the_visit = """
+            UPDATE dbsync.quarantine q SET behind = v.id FROM dbsync.quarantine v
+            WHERE q.relation = 'public.crf' AND v.relation = 'public.visit'"""  # as it was noted before
+        clinic.upstream.sql(behind_the_visit)
+        clinic.upstream.sql("INSERT INTO site (code) VALUES ('X')")
+        clinic.applier.tend(clinic.node.lineage)
+        assert waiting(clinic) == [("crf", False)]
+        clinic.upstream.sql((folder() / "migrations" / "0023_chains.sql").read_bytes())
+        clinic.applier.release()
         assert waiting(clinic) == []
         clinic.agree()
 

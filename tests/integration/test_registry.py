@@ -137,7 +137,7 @@ def test_an_upgrade_retires_the_keys_that_a_stolen_node_kept_and_no_others(serve
     as_it_was = "UPDATE dbsync.peer_key SET until = clock_timestamp() WHERE key_id = %s"
     server.execute(as_it_was, (ONE.key_id,))
     assert senders(server, ONE, TWO, THREE) == ["field-07", "field-07", "field-07"]
-    retiring, _, _ = (folder() / "migrations" / "0023_identities.sql").read_bytes().partition(b";")
+    retiring, _, _ = (folder() / "migrations" / "0022_identities.sql").read_bytes().partition(b";")
     server.execute(retiring)
     assert senders(server, ONE, TWO, THREE) == [None, "field-07", "field-07"]
 

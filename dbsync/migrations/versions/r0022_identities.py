@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dbsync.schema import run_file
 
-revision = "0023"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 
 
 def upgrade() -> None:
     """Retire them before the enrolment that followed, and index receipts by the name as well."""
-    run_file("0023_identities")
+    run_file("0022_identities")
