@@ -246,10 +246,17 @@ SET last_key = coalesce(%(last_key)s, last_key), rows = rows + %(rows)s,
 WHERE relation = %(relation)s
 
 -- name: backfill_chunk
--- FOR SHARE: nobody changes these rows until they are logged, so an old image never comes after a newer change.
-WITH chunk AS MATERIALIZED (
-    SELECT t.* FROM {table} t WHERE {behind} ORDER BY {order} LIMIT {limit} FOR SHARE
+-- What belongs to a chunk is told from a look that waits for nobody, in the order of the keys as they are in its snapshot. Then
+-- those rows are locked: FOR SHARE, so that nobody changes them until they are logged, and an old image never comes after a newer
+-- change. A row whose key was being changed meanwhile may be another one then: what moved out of the chunk is left out, and the
+-- update that moved it is in the log. It says nothing of how far the backfill is, and keeps no other row from being logged.
+-- The second LIMIT cuts nothing off; without it the planner, who does not know the bound, may sort the whole table.
+WITH scanned AS MATERIALIZED (
+    SELECT {scanned} FROM {table} t WHERE {behind} {order} LIMIT {limit}
+),
+bound AS MATERIALIZED (SELECT * FROM scanned n {order_desc} LIMIT 1),
+chunk AS MATERIALIZED (
+    SELECT t.* FROM {table} t WHERE {behind} AND {until} {order} LIMIT {limit} FOR SHARE
 ),
 logged AS ({log} RETURNING 1)
-SELECT (SELECT count(*) FROM logged),
-       (SELECT {last} FROM chunk n ORDER BY {chunk_order_desc} LIMIT 1)
+SELECT (SELECT count(*) FROM scanned), (SELECT count(*) FROM logged), (SELECT {last} FROM bound n)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -169,6 +170,27 @@ def equality(table: Table, column: str) -> Sql:
     found = table.column(column)
     assert found is not None, (table.name, column)
     return _trusted(found.equals)
+
+
+def compares(columns: Sequence[Column], alias: str, sign: LiteralString, values: Sequence[Sql]) -> Sql:
+    """Say that a row comes before or behind some values in the order of the columns' types, as an index has it.
+
+    With a pinned search_path a plain ``>`` would compare citext as text, in another order than ORDER BY. Where the types
+    of several columns have their operators in different schemas, one operator cannot compare them as a row: then the
+    first column narrows the index, and the others are compared where it is equal.
+    """
+    operators = [_trusted(column.equals.replace(".=)", f".{sign})")) for column in columns]
+    left = [column_sql(alias, column.name) for column in columns]
+    if len({column.equals for column in columns}) == 1:
+        row, other = (sql.SQL(", ").join(side) for side in (left, values))
+        return sql.SQL("ROW({}) {} ROW({})").format(row, operators[0], other)
+    said = sql.SQL("{} {} {}").format(left[-1], operators[-1], values[-1])
+    for place in range(len(columns) - 2, -1, -1):
+        column, value, equals = left[place], values[place], columns[place].equals
+        narrower = _trusted(equals.replace(".=)", f".{sign[0]})"))
+        wide = _trusted(equals.replace(".=)", f".{sign[0]}=)"))
+        said = sql.SQL("{0} {1} {2} AND ({0} {3} {2} OR {4})").format(column, wide, value, narrower, said)
+    return said
 
 
 def _function(name: str) -> Sql:
