@@ -68,6 +68,30 @@ WHERE {wanted} AND pg_catalog.record_image_ne(ROW({compared_old}), ROW({compared
 -- OFFSET 0 keeps the subquery whole, so that each key is looked up once though it is used twice.
 CROSS JOIN LATERAL (SELECT {expressions} {told} OFFSET 0) q
 
+-- name: found_or_again
+-- What was waited for may have moved: dbsync/capture/again.py.
+coalesce({key}, CASE WHEN {refers} THEN {function}({place}, {ids}) END)
+
+-- name: again_body
+-- VOLATILE and in READ COMMITTED, so each statement sees what was committed before it; under the other isolations a statement
+-- that has waited for somebody's change is an error.
+DECLARE
+    key pg_catalog.text[];
+BEGIN
+    FOR attempt IN 1..{attempts} LOOP
+        {cases}
+        EXIT WHEN key IS NOT NULL;
+    END LOOP;
+    RETURN key;
+END
+
+-- name: again_case
+-- A row that is not there (deleted by the cascade that deletes this one, or yet to come) is not waited for.
+IF place OPERATOR(pg_catalog.=) {place} THEN
+    EXIT WHEN NOT EXISTS (SELECT FROM {target} t WHERE {points_to});
+    key := {key};
+END IF;
+
 -- name: new_row_keys
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {rows} n
@@ -106,15 +130,19 @@ BEGIN
 END
 
 -- name: create_function
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET jit = off SET enable_seqscan = off
     SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
     SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS {body}
 
+-- name: create_again
+-- Called by capture statements alone, and with their rights and settings.
+CREATE OR REPLACE FUNCTION {function} RETURNS pg_catalog.text[] LANGUAGE plpgsql VOLATILE AS {body}
+
 -- name: secure_function
-REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
+REVOKE ALL ON FUNCTION {function} FROM PUBLIC
 
 -- name: take_turn
 -- Two installations at once would change the schema's rights at once, which PostgreSQL answers with an error.
@@ -127,7 +155,7 @@ GRANT CREATE ON SCHEMA dbsync TO dbsync_capture
 -- name: give_function
 -- What runs in the application's transactions may add to the change log and nothing else: not even its owner, dbsync, is
 -- safe from code that the owner of a table makes its readers run (a policy, a partial index, a view in the table's place).
-ALTER FUNCTION {function}() OWNER TO dbsync_capture
+ALTER FUNCTION {function} OWNER TO dbsync_capture
 
 -- name: close_schema
 REVOKE CREATE ON SCHEMA dbsync FROM dbsync_capture
@@ -140,7 +168,7 @@ CREATE OR REPLACE TRIGGER {trigger} {moment} {event} ON {table} {transition}
 DROP TRIGGER IF EXISTS {trigger} ON {table}
 
 -- name: drop_function
-DROP FUNCTION IF EXISTS {function}()
+DROP FUNCTION IF EXISTS {function}
 
 -- name: grant_read
 -- The owner of the capture functions reads the tables that keys run through, and nothing else.

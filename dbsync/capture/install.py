@@ -12,17 +12,19 @@ from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from dbsync.capture.again import function_name
 from dbsync.capture.layouts import know_layout
 from dbsync.capture.trigger import (
     EVENTS,
+    PURPOSES,
     Capture,
     drop_trigger,
     fill_row_keys,
-    function_name,
     key_query,
     looked_up,
     parents,
     shape_query,
+    signed,
     trigger_name,
 )
 from dbsync.errors import PrivilegeError
@@ -255,8 +257,8 @@ def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeo
     for on in sorted({table, *(TableName(schema, name) for schema, name in rows)}):
         for event in (*EVENTS, "TRUNCATE"):
             yield drop_trigger(event, on)
-    for name in names:
-        yield statement("capture", "drop_function").format(function=sql.Identifier("dbsync", name))
+    for purpose in PURPOSES:
+        yield statement("capture", "drop_function").format(function=signed(table, purpose))
 
 
 def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Query]:
@@ -310,7 +312,7 @@ def _state(capture: Capture, found: list[Trigger]) -> TriggerState:
 
 def _bodies(capture: Capture) -> dict[str, str]:
     """Give the MD5 of each function's source, by the function's name."""
-    purposes = (("capture", capture.body), ("truncate", capture.truncate_body))
+    purposes = (("capture", capture.body), ("truncate", capture.truncate_body), ("again", capture.again_body))
     return {
         function_name(capture.table.name, purpose): hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
         for purpose, body in purposes

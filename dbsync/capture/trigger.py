@@ -11,7 +11,8 @@ from pathlib import Path
 
 from psycopg import sql
 
-from dbsync.capture import logging_sql
+from dbsync.capture import again, logging_sql
+from dbsync.capture.again import function_name
 from dbsync.capture.logging_sql import (
     Form,
     key_columns,
@@ -34,6 +35,8 @@ EVENTS = {
     "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
     "DELETE": "REFERENCING OLD TABLE AS old_rows",
 }
+PURPOSES = ("capture", "truncate", "again")
+"""What a table's functions are for."""
 PREFIX = "dbsync_"
 FINGERPRINT_LENGTH = 16
 
@@ -74,8 +77,13 @@ class Capture:
             return ""
         if self.table.truncate is Truncate.REJECT:
             return statement("capture", "reject_truncate_body").as_string(None)
-        delete = log_delete(Form(table=self.table, catalog=self.catalog), rows=table_sql(self.table.name))
+        delete = log_delete(Form(table=self.table, catalog=self.catalog, repeats=True), rows=table_sql(self.table.name))
         return statement("capture", "capture_truncate_body").format(delete=delete).as_string(None)
+
+    @cached_property
+    def again_body(self) -> str:
+        """Give the source of the function that looks a key up once more; empty where no key is looked up."""
+        return again.again_body(self.table, self.catalog)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,15 +107,19 @@ class Capture:
 
     def create_functions(self) -> Iterator[Query]:
         """Compose what makes the functions (as the owner role) and gives them to the role they run as."""
-        made = [(self.function, self.body), (self.truncate_function, self.truncate_body)]
         yield statement("capture", "take_turn")
         yield statement("capture", "open_schema")
-        for function, body in made:
-            if body:
-                yield statement("capture", "create_function").format(function=function, body=sql.Literal(body))
-                yield statement("capture", "secure_function").format(function=function)
-                yield statement("capture", "give_function").format(function=function)
+        if self.again_body:
+            yield from self._function(signed(self.table.name, "again"), "create_again", self.again_body)
+        yield from self._function(signed(self.table.name, "capture"), "create_function", self.body)
+        if self.truncate_body:
+            yield from self._function(signed(self.table.name, "truncate"), "create_function", self.truncate_body)
         yield statement("capture", "close_schema")
+
+    def _function(self, function: Sql, block: str, body: str) -> Iterator[Query]:
+        yield statement("capture", block).format(function=function, body=sql.Literal(body))
+        yield statement("capture", "secure_function").format(function=function)
+        yield statement("capture", "give_function").format(function=function)
 
     def create_triggers(self, on: TableName) -> Iterator[Query]:
         """Compose what makes the triggers on the table, or on one of its partitions (as the table's owner)."""
@@ -133,14 +145,15 @@ class Capture:
 @cache
 def _maker() -> str:
     """Hash the text that composes capture, so that a new version of the program renews what an old one installed."""
-    texts = [Path(file).read_bytes() for file in (__file__, logging_sql.__file__, expression.__file__)]
+    texts = [Path(file).read_bytes() for file in (__file__, again.__file__, logging_sql.__file__, expression.__file__)]
     texts.append((folder() / "capture.sql").read_bytes())
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
-def function_name(table: TableName, purpose: str) -> str:
-    """Name a function for a table within 63 bytes, whatever the table is called."""
-    return f"{purpose}_{hashlib.sha256(qualified(table).encode()).hexdigest()[:16]}"
+def signed(table: TableName, purpose: str) -> Sql:
+    """Name one of :data:`PURPOSES` with what it takes."""
+    signature = sql.SQL(again.SIGNATURE if purpose == "again" else "()")
+    return sql.SQL("{}{}").format(sql.Identifier("dbsync", function_name(table, purpose)), signature)
 
 
 def trigger_name(event: str) -> str:
@@ -197,8 +210,8 @@ def _regclass(name: TableName, catalog: Catalog) -> Sql:
 
 
 def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
-    static = Form(table=table, catalog=catalog)
-    drifted = Form(table=table, catalog=catalog, drifted=True)
+    static = Form(table=table, catalog=catalog, repeats=True)
+    drifted = Form(table=table, catalog=catalog, drifted=True, repeats=True)
     unkeyed = Form(table=table, catalog=catalog, drifted=True, keyed=False)
     branches: dict[str, Sql] = {}
     for event, log in (("INSERT", log_insert), ("UPDATE", log_update), ("DELETE", log_delete)):

@@ -142,26 +142,36 @@ def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
     The rows that the key runs through are locked as a foreign key's check locks them (FOR KEY SHARE). Without that, a key
     being renamed by a transaction that commits first would be logged as it was before: a deferred check comes too late.
     """
-    target = reference.target
-    if target.row_id:
-        key = row_key_of(target.table, local_id(alias, reference.columns))
+    if reference.target.row_id:
+        key = row_key_of(reference.target.table, local_id(alias, reference.columns))
         return sql.SQL("(SELECT ARRAY[q.k] FROM (SELECT {} AS k) q WHERE q.k IS NOT NULL)").format(key)
+    return key_behind(reference, [column_sql(alias, column) for column in reference.columns], catalog)
+
+
+def key_behind(reference: KeyReference, values: Sequence[Sql], catalog: Catalog) -> Sql:
+    """Say the natural key of the row that some values in a reference's columns mean, as :func:`reference_key` does."""
+    target = reference.target
     flat = flatten(target, "t", catalog)
     return sql.SQL("(SELECT {} FROM {} t {} WHERE {} FOR KEY SHARE OF {})").format(
         text_array(flat.leaves),
         table_sql(target.table),
         sql.SQL(" ").join(flat.joins),
-        points_to(reference, "t", alias, catalog),
+        points_at(reference, "t", values, catalog),
         sql.SQL(", ").join(sql.Identifier(name) for name in ("t", *flat.held)),
     )
 
 
 def points_to(reference: KeyReference, target: str, alias: str, catalog: Catalog) -> Sql:
     """Say that the row ``alias`` refers to the row ``target``, in the target column's own equality."""
+    return points_at(reference, target, [column_sql(alias, column) for column in reference.columns], catalog)
+
+
+def points_at(reference: KeyReference, target: str, values: Sequence[Sql], catalog: Catalog) -> Sql:
+    """Say that some values in a reference's columns mean the row ``target``."""
     table = catalog.tables[reference.target.table]
     return sql.SQL(" AND ").join(
-        sql.SQL("{} {} {}").format(column_sql(target, there), equality(table, there), column_sql(alias, here))
-        for there, here in zip(reference.target_columns, reference.columns, strict=True)
+        sql.SQL("{} {} {}").format(column_sql(target, there), equality(table, there), value)
+        for there, value in zip(reference.target_columns, values, strict=True)
     )
 
 
