@@ -189,6 +189,12 @@ WHERE NOT (has_schema_privilege('dbsync_capture', n.oid, 'USAGE') AND has_table_
            AND (NOT wanted.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
 ORDER BY n.nspname, c.relname
 
+-- name: schemas_not_granted
+-- Of some schemas, those that capture may not look into.
+SELECT n.nspname::text FROM pg_namespace n
+WHERE n.nspname = ANY (%(schemas)s::text[]) AND NOT has_schema_privilege('dbsync_capture', n.oid, 'USAGE')
+ORDER BY n.nspname
+
 -- name: grant_schema
 GRANT USAGE ON SCHEMA {schema} TO dbsync_capture
 

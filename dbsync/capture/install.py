@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from dbsync.capture.again import function_name
 from dbsync.capture.layouts import know_layout
+from dbsync.capture.logging_sql import key_columns
 from dbsync.capture.trigger import (
     EVENTS,
     PURPOSES,
@@ -75,19 +77,24 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
 
 
 def grant(connection: psycopg.Connection, registry: Registry) -> None:
-    """Let the capture functions read the tables that keys run through; refuse where this role cannot.
+    """Let the capture functions read the tables that keys run through, and use the types; refuse where this role cannot.
 
-    Capture without that right would break the application's statements.
+    Capture without that right would break the application's statements. PostgreSQL refuses a grant by somebody with no right
+    at all, and only warns somebody who may not pass his on; so what is lacking is asked for afterwards, all of it at once.
     """
     for step in grants(registry):
-        connection.execute(step)
-    closed = unreadable(connection, registry)
-    if closed:
+        with suppress(errors.InsufficientPrivilege):
+            connection.execute(step)
+    tables, schemas = unreadable(connection, registry), unusable(connection, registry)
+    if tables or schemas:
+        closed = [*map(str, tables), *(f"schema {schema}" for schema in schemas)]
         raise PrivilegeError(
-            "the role dbsync_capture may not read every table that natural keys run through",
+            "the role dbsync_capture may not read every table that natural keys run through"
+            if tables
+            else "the role dbsync_capture may not use every type of the registered tables",
             where="source",
-            why=f"you are no owner of {', '.join(map(str, closed))}, and cannot let it",
-            hint=f"as their owner: {grants_to_paste(connection, registry, closed)}",
+            why=f"you are no owner of {', '.join(closed)}, and cannot let it",
+            hint=f"as their owner: {grants_to_paste(connection, registry, tables, schemas)}",
         )
 
 
@@ -106,21 +113,53 @@ def unreadable(connection: psycopg.Connection, registry: Registry) -> list[Table
     return [TableName(schema, name) for schema, name in rows]
 
 
-def grants_to_paste(connection: psycopg.Connection, registry: Registry, only: Collection[TableName]) -> str:
-    """Say in one line how the owner of some tables lets the capture functions read them."""
-    return " ".join(f"{_uncommented(step, connection)};" for step in grants(registry, only))
+def unusable(connection: psycopg.Connection, registry: Registry) -> list[str]:
+    """List the schemas of types that the capture functions may not look into."""
+    asked = {"schemas": sorted(type_schemas(registry))}
+    rows = connection.execute(statement("capture", "schemas_not_granted"), asked).fetchall()
+    return [str(schema) for (schema,) in rows]
+
+
+def type_schemas(registry: Registry) -> set[str]:
+    """Give the schemas of the types, functions and operators that capture works with, ``pg_catalog`` left out.
+
+    Of all that the captured tables have, for after a migration the whole row is written anew; of the others the columns
+    that keys run through.
+    """
+    used = {column for table in registry.shipped() for column in looked_up(table)[1]}
+    found: set[str] = set()
+    for name in (_looked_into(registry)[0] | _generic_targets(registry)) | {t.name for t in registry.shipped()}:
+        table = registry.tables[name]
+        named = {*used, *table.table.primary_key, *key_columns(table)}
+        for column in table.table.columns:
+            if column.name in named or (table.mode is Mode.SHIP and column.name not in table.excluded):
+                found.update(column.schemas)
+    return found
+
+
+def grants_to_paste(
+    connection: psycopg.Connection, registry: Registry, only: Collection[TableName], schemas: Collection[str]
+) -> str:
+    """Say in one line how the owner of some tables and schemas of types lets the capture functions read and use them."""
+    return " ".join(f"{_uncommented(step, connection)};" for step in grants(registry, only, schemas))
 
 
 def _uncommented(step: Query, connection: psycopg.Connection) -> str:
     return " ".join(line for line in step.as_string(connection).splitlines() if not line.startswith("--"))
 
 
-def grants(registry: Registry, only: Collection[TableName] | None = None) -> Iterator[Query]:
-    """Compose what lets the capture functions read the tables that keys run through, and those truncated."""
+def grants(
+    registry: Registry, only: Collection[TableName] | None = None, schemas: Collection[str] = ()
+) -> Iterator[Query]:
+    """Compose what lets the capture functions read the tables that keys run through, and those truncated, and use the types.
+
+    All of it, or what ``only`` some tables and ``schemas`` of types need.
+    """
     locked, read = _looked_into(registry)
     if only is not None:
         locked, read = locked & {*only}, read & {*only}
-    for schema in sorted({name.schema for name in locked | read}):
+    types = type_schemas(registry) if only is None else {*schemas}
+    for schema in sorted({name.schema for name in locked | read} | types):
         yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
     for name in sorted(locked | read):
         yield statement("capture", "grant_read").format(table=table_sql(name))
@@ -136,10 +175,10 @@ def looks_into(registry: Registry, name: TableName, tables: Collection[TableName
     return table is not None and not {*looked_up(table)[0]}.isdisjoint(tables)
 
 
-def looked_into(registry: Registry, catalog: Catalog) -> set[int]:
-    """Give the tables that capture reads, by number: one that was made anew has lost its rights."""
+def looked_into(registry: Registry, catalog: Catalog) -> set[int | str]:
+    """Give what capture needs rights to: tables, by number, for one that was made anew has lost its rights; and schemas."""
     locked, read = _looked_into(registry)
-    return {catalog.tables[name].oid for name in locked | read}
+    return {catalog.tables[name].oid for name in locked | read} | type_schemas(registry)
 
 
 def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
@@ -147,9 +186,14 @@ def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
     locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
     read = {table.name for table in registry.shipped() if table.truncate is Truncate.CAPTURE}
     read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
-    for target in (tree for table in registry.shipped() for g in table.generics for tree in g.targets.values()):
-        read |= {target.table, *(tree.table for tree in parents(target))}
+    read |= _generic_targets(registry)
     return locked, read
+
+
+def _generic_targets(registry: Registry) -> set[TableName]:
+    """Give the tables that generic references may point to, and those that the keys of these run through."""
+    targets = [tree for table in registry.shipped() for g in table.generics for tree in g.targets.values()]
+    return {tree.table for target in targets for tree in (target, *parents(target))}
 
 
 def installed(connection: psycopg.Connection) -> list[Trigger]:
