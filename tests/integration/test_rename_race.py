@@ -111,6 +111,21 @@ def test_a_row_that_waited_for_its_parent_to_move_means_it_as_it_was_then(
 
 
 @ONE_MIXTURE
+def test_a_row_that_waited_means_its_parent_as_it_was_then_also_after_a_migration(clinic: Pipeline) -> None:
+    for database in (clinic.source, clinic.upstream):
+        database.sql("ALTER TABLE crf ADD COLUMN note text")
+    with while_it_moves(clinic, "INSERT INTO crf (visit_id, note) VALUES (11, 'of B 1')"):
+        pass
+    clinic.source.sql("UPDATE visit SET code = '3' WHERE id = 12")
+    clinic.source.sql("UPDATE visit SET code = '2' WHERE id = 11")
+    clinic.restart()
+    clinic.ship(1)
+    assert held(clinic) == []
+    assert clinic.upstream.sql("SELECT v.code, c.note FROM crf c JOIN visit v ON v.id = c.visit_id ORDER BY 1") == [
+        ("2", "of B 1"), ("3", None)]  # fmt: skip
+
+
+@ONE_MIXTURE
 @pytest.mark.parametrize(
     ("since", "told"),
     [
