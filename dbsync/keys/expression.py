@@ -89,6 +89,8 @@ class Flat:
     joins: tuple[Sql, ...]
     held: tuple[str, ...] = ()
     """The joined aliases that can be locked: those not behind a nullable reference."""
+    complete: tuple[Sql, ...] = ()
+    """Hold that what a nullable reference refers to is there, where a constraint says that it must be in the end."""
 
 
 def flatten(
@@ -106,6 +108,7 @@ def flatten(
     leaves: list[Sql] = []
     joins: list[Sql] = []
     held: list[str] = []
+    complete: list[Sql] = []
     for part in tree.parts:
         if isinstance(part, KeyColumn):
             column = table.column(part.column)
@@ -129,7 +132,16 @@ def flatten(
         leaves.extend(below.leaves)
         joins.extend(below.joins)
         held.extend([] if nullable else [target, *below.held])
-    return Flat(tuple(leaves), tuple(joins), tuple(held))
+        complete.extend([_is_met(part, alias, target)] if nullable and not part.soft else [])
+        complete.extend(below.complete)
+    return Flat(tuple(leaves), tuple(joins), tuple(held), tuple(complete))
+
+
+def _is_met(reference: KeyReference, alias: str, target: str) -> Sql:
+    """Say that a row refers to nothing, or to a row that was found."""
+    null = [sql.SQL("{} IS NULL").format(column_sql(alias, column)) for column in reference.columns]
+    found = sql.SQL("{} IS NOT NULL").format(column_sql(target, reference.target_columns[0]))
+    return sql.SQL("({})").format(sql.SQL(" OR ").join([*null, found]))
 
 
 def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
@@ -149,14 +161,18 @@ def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
 
 
 def key_behind(reference: KeyReference, values: Sequence[Sql], catalog: Catalog) -> Sql:
-    """Say the natural key of the row that some values in a reference's columns mean, as :func:`reference_key` does."""
+    """Say the natural key of the row that some values in a reference's columns mean, as :func:`reference_key` does.
+
+    There is none while a row that it runs through is not found, also behind a nullable reference: with NULL in that row's
+    place it would be the key of another row.
+    """
     target = reference.target
     flat = flatten(target, "t", catalog)
     return sql.SQL("(SELECT {} FROM {} t {} WHERE {} FOR KEY SHARE OF {})").format(
         text_array(flat.leaves),
         table_sql(target.table),
         sql.SQL(" ").join(flat.joins),
-        points_at(reference, "t", values, catalog),
+        sql.SQL(" AND ").join([points_at(reference, "t", values, catalog), *flat.complete]),
         sql.SQL(", ").join(sql.Identifier(name) for name in ("t", *flat.held)),
     )
 

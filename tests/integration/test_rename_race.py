@@ -157,3 +157,47 @@ def test_what_an_earlier_version_left_open_is_told_by_the_row_as_long_as_nothing
         clinic.agree()
     assert [conflict for conflict, _ in held(clinic)][:1] == ([] if told else ["reference_missing"])
     assert clinic.upstream.sql("SELECT answer FROM crf WHERE answer = 'of B 1'") == ([("of B 1",)] if told else [])
+
+
+NULLABLE = """
+CREATE TABLE subject (id serial PRIMARY KEY, identifier text NOT NULL UNIQUE);
+CREATE TABLE visit (id serial PRIMARY KEY, subject_id int REFERENCES subject DEFERRABLE INITIALLY DEFERRED, code text NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (subject_id, code));
+CREATE TABLE crf (id serial PRIMARY KEY, visit_id int NOT NULL UNIQUE REFERENCES visit, answer text);
+"""
+
+
+@pytest.fixture
+def optional(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
+    """Give visits that need no subject, and two of one code: A's and nobody's."""
+    both = prepared(databases, pair, NULLABLE)
+    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+        pipeline.source.script("""
+            INSERT INTO subject (identifier) VALUES ('A'), ('B'); INSERT INTO visit (subject_id, code) VALUES (1, '1'), (NULL, '1');
+            INSERT INTO crf (visit_id) VALUES (1), (2)
+        """)
+        pipeline.agree()
+        yield pipeline
+
+
+@ONE_MIXTURE
+def test_a_visit_that_moves_from_one_subject_to_another_is_never_that_of_none(optional: Pipeline) -> None:
+    with optional.source.connect() as mover:
+        mover.execute("BEGIN; UPDATE visit SET subject_id = 2 WHERE id = 1")
+        answer = "UPDATE crf SET answer = 'of B' WHERE visit_id = 1"
+        waiting = threading.Thread(target=optional.source.sql, args=(answer,))
+        waiting.start()
+        time.sleep(0.5)
+        assert waiting.is_alive()
+        mover.execute("COMMIT")
+        waiting.join(10)
+    optional.agree()
+
+
+@ONE_MIXTURE
+def test_a_visit_whose_subject_comes_later_is_never_that_of_none(optional: Pipeline) -> None:
+    optional.source.script("""
+        BEGIN; UPDATE visit SET subject_id = 9 WHERE id = 1; UPDATE crf SET answer = 'of C' WHERE visit_id = 1;
+        INSERT INTO subject VALUES (9, 'C'); COMMIT
+    """)
+    optional.agree()
