@@ -68,6 +68,30 @@ WHERE {wanted} AND pg_catalog.record_image_ne(ROW({compared_old}), ROW({compared
 -- OFFSET 0 keeps the subquery whole, so that each key is looked up once though it is used twice.
 CROSS JOIN LATERAL (SELECT {expressions} {told} OFFSET 0) q
 
+-- name: found_or_again
+-- What was waited for may have moved: dbsync/capture/again.py.
+coalesce({key}, CASE WHEN {refers} THEN {function}({place}, {ids}) END)
+
+-- name: again_body
+-- VOLATILE and in READ COMMITTED, so each statement sees what was committed before it; under the other isolations a statement
+-- that has waited for somebody's change is an error.
+DECLARE
+    key pg_catalog.text[];
+BEGIN
+    FOR attempt IN 1..{attempts} LOOP
+        {cases}
+        EXIT WHEN key IS NOT NULL;
+    END LOOP;
+    RETURN key;
+END
+
+-- name: again_case
+-- A row that is not there (deleted by the cascade that deletes this one, or yet to come) is not waited for.
+IF place OPERATOR(pg_catalog.=) {place} THEN
+    EXIT WHEN NOT EXISTS (SELECT FROM {target} t WHERE {points_to});
+    key := {key};
+END IF;
+
 -- name: new_row_keys
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, {local_id}, pg_catalog.gen_random_uuid() FROM {rows} n
@@ -177,15 +201,19 @@ EXECUTE of_these || {statement}
 DELETE FROM dbsync.row_key k WHERE k.relation = {relation}
 
 -- name: create_function
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET jit = off SET enable_seqscan = off
     SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
     SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS {body}
 
+-- name: create_again
+-- Called by capture statements alone, and with their rights and settings.
+CREATE OR REPLACE FUNCTION {function} RETURNS pg_catalog.text[] LANGUAGE plpgsql VOLATILE AS {body}
+
 -- name: secure_function
-REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
+REVOKE ALL ON FUNCTION {function} FROM PUBLIC
 
 -- name: take_turn
 -- Two installations at once would change the schema's rights at once, which PostgreSQL answers with an error.
@@ -198,7 +226,7 @@ GRANT CREATE ON SCHEMA dbsync TO dbsync_capture
 -- name: give_function
 -- What runs in the application's transactions may add to the change log and nothing else: not even its owner, dbsync, is
 -- safe from code that the owner of a table makes its readers run (a policy, a partial index, a view in the table's place).
-ALTER FUNCTION {function}() OWNER TO dbsync_capture
+ALTER FUNCTION {function} OWNER TO dbsync_capture
 
 -- name: close_schema
 REVOKE CREATE ON SCHEMA dbsync FROM dbsync_capture
@@ -211,7 +239,7 @@ CREATE OR REPLACE TRIGGER {trigger} {moment} {event} ON {table} {transition}
 DROP TRIGGER IF EXISTS {trigger} ON {table}
 
 -- name: drop_function
-DROP FUNCTION IF EXISTS {function}()
+DROP FUNCTION IF EXISTS {function}
 
 -- name: grant_read
 -- The owner of the capture functions reads the tables that keys run through, and nothing else.
@@ -239,6 +267,12 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT (has_schema_privilege('dbsync_capture', n.oid, 'USAGE') AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
            AND (NOT member.locked OR has_any_column_privilege('dbsync_capture', c.oid, 'UPDATE')))
 ORDER BY n.nspname, c.relname
+
+-- name: schemas_not_granted
+-- Of some schemas, those that capture may not look into.
+SELECT n.nspname::text FROM pg_namespace n
+WHERE n.nspname = ANY (%(schemas)s::text[]) AND NOT has_schema_privilege('dbsync_capture', n.oid, 'USAGE')
+ORDER BY n.nspname
 
 -- name: grant_schema
 GRANT USAGE ON SCHEMA {schema} TO dbsync_capture
@@ -334,10 +368,17 @@ SET last_key = coalesce(%(last_key)s, last_key), rows = rows + %(rows)s,
 WHERE relation = %(relation)s
 
 -- name: backfill_chunk
--- FOR SHARE: nobody changes these rows until they are logged, so an old image never comes after a newer change.
-WITH chunk AS MATERIALIZED (
-    SELECT t.* FROM {table} t WHERE {behind} ORDER BY {order} LIMIT {limit} FOR SHARE
+-- What belongs to a chunk is told from a look that waits for nobody, in the order of the keys as they are in its snapshot. Then
+-- those rows are locked: FOR SHARE, so that nobody changes them until they are logged, and an old image never comes after a newer
+-- change. A row whose key was being changed meanwhile may be another one then: what moved out of the chunk is left out, and the
+-- update that moved it is in the log. It says nothing of how far the backfill is, and keeps no other row from being logged.
+-- The second LIMIT cuts nothing off; without it the planner, who does not know the bound, may sort the whole table.
+WITH scanned AS MATERIALIZED (
+    SELECT {scanned} FROM {table} t WHERE {behind} {order} LIMIT {limit}
+),
+bound AS MATERIALIZED (SELECT * FROM scanned n {order_desc} LIMIT 1),
+chunk AS MATERIALIZED (
+    SELECT t.* FROM {table} t WHERE {behind} AND {until} {order} LIMIT {limit} FOR SHARE
 ),
 logged AS ({log} RETURNING 1)
-SELECT (SELECT count(*) FROM logged),
-       (SELECT {last} FROM chunk n ORDER BY {chunk_order_desc} LIMIT 1)
+SELECT (SELECT count(*) FROM scanned), (SELECT count(*) FROM logged), (SELECT {last} FROM bound n)

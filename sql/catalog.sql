@@ -83,7 +83,8 @@ ORDER BY k.conrelid, k.conname
 -- The types of those columns and the types inside them. ``to_text`` and ``from_text`` say how a plain cast would go:
 -- 'f' a cast function, 'b' the bytes as they are, 'i' or nothing the type's own output and input function. ``detour``
 -- is a string type with no cast of its own to the type, so that casting from it does run the input function.
--- ``equals`` is the equality of the type's default btree (else hash) operator class.
+-- ``equals`` is the equality of the type's default btree (else hash) operator class. ``schemas`` are those that a statement
+-- which names any of all this looks into; what is inside a type (elements, fields, bounds) is found by number, and asks nobody.
 WITH RECURSIVE used (oid) AS (
     SELECT DISTINCT atttypid FROM pg_attribute
     WHERE attrelid = ANY (%(relations)s::oid[]) AND attnum > 0 AND NOT attisdropped
@@ -110,26 +111,32 @@ SELECT t.oid::bigint AS oid, format_type(t.oid, -1) AS cast_name, t.typname::tex
        coalesce((SELECT v.name FROM (VALUES (1, 'pg_catalog.varchar'), (2, 'pg_catalog.bpchar')) v (place, name)
                  WHERE NOT EXISTS (SELECT FROM pg_cast WHERE castsource = v.name::regtype AND casttarget = t.oid)
                  ORDER BY v.place LIMIT 1), '') AS detour,
-       coalesce((SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname)
-                 FROM pg_opclass c
-                 JOIN pg_am m ON m.oid = c.opcmethod AND m.amname IN ('btree', 'hash')
-                 JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype
-                      AND p.amoprighttype = c.opcintype AND p.amopstrategy = CASE m.amname WHEN 'btree' THEN 3 ELSE 1 END
-                 JOIN pg_operator o ON o.oid = p.amopopr
-                 JOIN pg_namespace n ON n.oid = o.oprnamespace
-                 LEFT JOIN pg_cast b ON b.castsource = t.oid AND b.casttarget = c.opcintype
-                      AND b.castmethod = 'b' AND b.castcontext = 'i'
-                 WHERE c.opcdefault
-                   AND (c.opcintype = t.oid OR b.oid IS NOT NULL
-                        OR c.opcintype = CASE WHEN t.typcategory = 'A' THEN 'anyarray'::regtype
-                                              WHEN t.typtype = 'e' THEN 'anyenum'::regtype
-                                              WHEN t.typtype = 'r' THEN 'anyrange'::regtype
-                                              WHEN t.typtype = 'm' THEN 'anymultirange'::regtype
-                                              WHEN t.typtype = 'c' THEN 'record'::regtype END)
-                 ORDER BY c.opcintype <> t.oid, m.amname, c.oid LIMIT 1), '') AS equals
+       coalesce(equality.operator, '') AS equals,
+       ARRAY(SELECT DISTINCT n.nspname::text FROM pg_namespace n
+             WHERE n.oid IN (t.typnamespace, output.pronamespace, input.pronamespace, equality.namespace)
+               AND n.nspname <> 'pg_catalog' ORDER BY 1) AS schemas
 FROM used JOIN pg_type t ON t.oid = used.oid
 JOIN pg_proc output ON output.oid = t.typoutput
 JOIN pg_proc input ON input.oid = t.typinput
+LEFT JOIN LATERAL (
+    SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname) AS operator, n.oid AS namespace
+    FROM pg_opclass c
+    JOIN pg_am m ON m.oid = c.opcmethod AND m.amname IN ('btree', 'hash')
+    JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype
+         AND p.amoprighttype = c.opcintype AND p.amopstrategy = CASE m.amname WHEN 'btree' THEN 3 ELSE 1 END
+    JOIN pg_operator o ON o.oid = p.amopopr
+    JOIN pg_namespace n ON n.oid = o.oprnamespace
+    LEFT JOIN pg_cast b ON b.castsource = t.oid AND b.casttarget = c.opcintype
+         AND b.castmethod = 'b' AND b.castcontext = 'i'
+    WHERE c.opcdefault
+      AND (c.opcintype = t.oid OR b.oid IS NOT NULL
+           OR c.opcintype = CASE WHEN t.typcategory = 'A' THEN 'anyarray'::regtype
+                                 WHEN t.typtype = 'e' THEN 'anyenum'::regtype
+                                 WHEN t.typtype = 'r' THEN 'anyrange'::regtype
+                                 WHEN t.typtype = 'm' THEN 'anymultirange'::regtype
+                                 WHEN t.typtype = 'c' THEN 'record'::regtype END)
+    ORDER BY c.opcintype <> t.oid, m.amname, c.oid LIMIT 1
+) equality ON true
 
 -- name: stamp
 -- Whether anything may be another than it was at the last look, which takes ten times as long: whatever changes, changes by a

@@ -276,21 +276,6 @@ FROM (
 ) p
 WHERE c.xid = p.xid AND c.seq = p.seq
 
--- name: stitch_living
--- A lookup that waited for another transaction to move a row it ran through may find nothing though the row is there:
--- PostgreSQL checks the changed row again, but not the rows joined to it. The row as it is now says the key.
-UPDATE dbsync.change c
-SET {column} = c.{column}[:{before}] || p.key || c.{column}[{behind}:],
-    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
-                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
-FROM (
-    SELECT m.xid, m.seq, found.key
-    FROM dbsync.relation r, ({untold}) m, LATERAL (SELECT dbsync.key_of(r.relation, m.id) AS key) found
-    WHERE r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0 AND found.key IS NOT NULL
-    OFFSET 0
-) p
-WHERE c.xid = p.xid AND c.seq = p.seq
-
 -- name: name_gone_rows
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, gone.id, gen_random_uuid()

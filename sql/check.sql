@@ -46,6 +46,16 @@ JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 ORDER BY n.nspname, c.relname
 
+-- name: closed_schemas
+-- Of some schemas, those that this role may not look into; or those that capture may not and that this role cannot let it.
+SELECT n.nspname::text FROM pg_namespace n
+WHERE n.nspname = ANY (%(schemas)s::text[])
+  AND CASE WHEN %(capture)s
+           THEN NOT (has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION') OR has_schema_privilege('public', n.oid, 'USAGE')
+                     OR coalesce(has_schema_privilege(to_regrole('dbsync_capture')::oid, n.oid, 'USAGE'), false))
+           ELSE NOT has_schema_privilege(n.oid, 'USAGE') END
+ORDER BY n.nspname
+
 -- name: unusable_sequences
 SELECT wanted.sequence
 FROM unnest(%(sequences)s::text[]) wanted (sequence)

@@ -35,13 +35,13 @@ SET LOCAL ROLE dbsync;
 
 -- name: missing_rights
 -- What the replicator lacks to write the shipped tables and to read the lookups, one row a GRANT. What it has beyond that
--- is left alone: another node may ship it. ``own``: this role has it for itself.
+-- is left alone: another node may ship it. ``types`` are the schemas of the columns' types. ``own``: this role has it for itself.
 SELECT kind, schema, name, privileges, own
 FROM (
     SELECT 1 AS place, 'SCHEMA' AS kind, n.nspname::text AS schema, NULL::text AS name, ARRAY['USAGE'] AS privileges,
            has_schema_privilege(n.oid, 'USAGE') AS own
     FROM pg_namespace n
-    WHERE n.nspname = ANY (%(schemas)s::text[]) AND NOT has_schema_privilege('dbsync_replicator', n.oid, 'USAGE')
+    WHERE n.nspname = ANY (%(schemas)s::text[] || %(types)s::text[]) AND NOT has_schema_privilege('dbsync_replicator', n.oid, 'USAGE')
     UNION ALL
     SELECT 2, 'TABLE', n.nspname::text, c.relname::text, lacking.privileges, lacking.own
     FROM unnest(%(schemas)s::text[], %(names)s::text[], %(shipped)s::bool[]) wanted (schema, name, shipped)

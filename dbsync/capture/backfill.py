@@ -1,6 +1,7 @@
 """Backfill: rows that were there before the triggers go into the change log, through the same door as all others.
 
-Chunks go by primary key, each one transaction with its progress, so a backfill that was cut goes on where it was.
+Chunks go by primary key, each one transaction with its progress, so a backfill that was cut goes on where it was. A row
+whose primary key changes under it may be passed over: then the update is in the log, which has the whole row.
 Tables are done in the order of their references. A table that refers to itself, and tables that refer to each other, go
 in one transaction together: a batch holds it whole, so that every row finds the one it refers to.
 """
@@ -8,6 +9,7 @@ in one transaction together: a batch holds it whole, so that every row finds the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -15,8 +17,18 @@ from psycopg import sql
 from dbsync.capture.layouts import know_layout
 from dbsync.capture.logging_sql import BACKFILL, Form, log_insert
 from dbsync.capture.trigger import fill_row_keys
-from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql, text_array, value_of
-from dbsync.model.catalog import Catalog
+from dbsync.keys.expression import (
+    Query,
+    Sql,
+    column_sql,
+    compares,
+    qualified,
+    table_sql,
+    text_array,
+    text_of,
+    value_of,
+)
+from dbsync.model.catalog import Catalog, Column
 from dbsync.model.names import TableName
 from dbsync.model.registration import RegisteredTable, Registry
 from dbsync.statements import statement
@@ -103,13 +115,14 @@ def _chunks(connection: psycopg.Connection, table: RegisteredTable, catalog: Cat
             last = known[0] if known else None
             row = connection.execute(_chunk(table, catalog, last)).fetchone()
             assert row is not None
-            rows, last = row
+            scanned, rows, last = row
+            finished = scanned < CHUNK or not table.table.primary_key
             connection.execute(
                 statement("capture", "backfill_advance"),
-                {"relation": relation, "last_key": last, "rows": rows, "finished": rows < CHUNK},
+                {"relation": relation, "last_key": last, "rows": rows, "finished": finished},
             )
         yield int(rows)
-        if rows < CHUNK:
+        if finished:
             return
 
 
@@ -124,21 +137,30 @@ def _begin(connection: psycopg.Connection, table: TableName, *, again: bool) -> 
 
 
 def _chunk(table: RegisteredTable, catalog: Catalog, last: Sequence[str] | None) -> Query:
+    """Compose the logging of the rows behind a key; of the whole table where it has no primary key to go by."""
     key = [column for name in table.table.primary_key if (column := table.table.column(name)) is not None]
-    columns = [column_sql("t", column.name) for column in key]
     behind: Sql = sql.SQL("true")
     if last is not None:
-        values = [value_of(sql.Literal(text), column) for text, column in zip(last, key, strict=True)]
-        behind = sql.SQL("({}) > ({})").format(sql.SQL(", ").join(columns), sql.SQL(", ").join(values))
+        behind = compares(key, "t", ">", [value_of(sql.Literal(text), c) for text, c in zip(last, key, strict=True)])
+    bound = [sql.SQL("(SELECT {} FROM bound b)").format(column_sql("b", column.name)) for column in key]
     return statement("capture", "backfill_chunk").format(
         table=table_sql(table.name),
+        scanned=sql.SQL(", ").join(column_sql("t", column.name) for column in key),
         behind=behind,
-        order=sql.SQL(", ").join(columns),
-        limit=sql.Literal(CHUNK),
+        until=compares(key, "t", "<=", bound) if key else sql.SQL("true"),
+        order=_order("t", key, "ASC"),
+        order_desc=_order("n", key, "DESC"),
+        limit=sql.Literal(CHUNK) if key else sql.NULL,
         log=log_insert(Form(table=table, catalog=catalog), op=BACKFILL, rows=sql.Identifier("chunk")),
-        last=text_array([sql.SQL("{}::pg_catalog.text").format(column_sql("n", c.name)) for c in key]),
-        chunk_order_desc=sql.SQL(", ").join(sql.SQL("{} DESC").format(column_sql("n", c.name)) for c in key),
+        last=text_array([text_of("n", column) for column in key]) if key else sql.NULL,
     )
+
+
+def _order(alias: str, key: Sequence[Column], direction: LiteralString) -> Sql:
+    if not key:
+        return sql.SQL("")
+    each = (sql.SQL("{} {}").format(column_sql(alias, column.name), sql.SQL(direction)) for column in key)
+    return sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(each))
 
 
 def _targets(table: RegisteredTable, present: object) -> list[TableName]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,18 +13,21 @@ from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from dbsync.capture.again import function_name
 from dbsync.capture.layouts import know_layout
+from dbsync.capture.logging_sql import key_columns
 from dbsync.capture.trigger import (
     EVENTS,
+    PURPOSES,
     Capture,
     drop_trigger,
     fill_row_keys,
-    function_name,
     key_query,
     looked_up,
     parents,
     reads_truncated,
     shape_query,
+    signed,
     trigger_name,
 )
 from dbsync.errors import PrivilegeError
@@ -78,21 +82,27 @@ def captures(connection: psycopg.Connection, registry: Registry, catalog: Catalo
 
 
 def grant(connection: psycopg.Connection, registry: Registry) -> None:
-    """Let the capture functions read the tables that keys run through; refuse where this role cannot.
+    """Let the capture functions read the tables that keys run through, and use the types; refuse where this role cannot.
 
-    Capture without that right would break the application's statements.
+    Capture without that right would break the application's statements. PostgreSQL refuses a grant by somebody with no right
+    at all, and only warns somebody who may not pass his on; so what is lacking is asked for afterwards, all of it at once.
     """
     for step in grants(registry):
-        connection.execute(step)
-    for step in grants(registry, unreadable(connection, registry)):
-        connection.execute(step)  # the partitions, which only the database knows
-    closed = unreadable(connection, registry)
-    if closed:
+        with suppress(errors.InsufficientPrivilege):
+            connection.execute(step)
+    for step in grants(registry, unreadable(connection, registry)):  # the partitions, which only the database knows
+        with suppress(errors.InsufficientPrivilege):
+            connection.execute(step)
+    tables, schemas = unreadable(connection, registry), unusable(connection, registry)
+    if tables or schemas:
+        closed = [*map(str, tables), *(f"schema {schema}" for schema in schemas)]
         raise PrivilegeError(
-            "the role dbsync_capture may not read every table that natural keys run through",
+            "the role dbsync_capture may not read every table that natural keys run through"
+            if tables
+            else "the role dbsync_capture may not use every type of the registered tables",
             where="source",
-            why=f"you are no owner of {', '.join(map(str, closed))}, and cannot let it",
-            hint=f"as their owner: {grants_to_paste(connection, registry, closed)}",
+            why=f"you are no owner of {', '.join(closed)}, and cannot let it",
+            hint=f"as their owner: {grants_to_paste(connection, registry, tables, schemas)}",
         )
 
 
@@ -113,32 +123,60 @@ def unreadable(connection: psycopg.Connection, registry: Registry) -> list[Table
     return [TableName(schema, name) for schema, name in rows]
 
 
-def grants_to_paste(connection: psycopg.Connection, registry: Registry, only: Collection[TableName]) -> str:
-    """Say in one line how the owner of some tables lets the capture functions read them."""
-    return " ".join(f"{_uncommented(step, connection)};" for step in grants(registry, only))
+def unusable(connection: psycopg.Connection, registry: Registry) -> list[str]:
+    """List the schemas of types that the capture functions may not look into."""
+    asked = {"schemas": sorted(type_schemas(registry))}
+    rows = connection.execute(statement("capture", "schemas_not_granted"), asked).fetchall()
+    return [str(schema) for (schema,) in rows]
+
+
+def type_schemas(registry: Registry) -> set[str]:
+    """Give the schemas of the types, functions and operators that capture works with, ``pg_catalog`` left out.
+
+    Of all that the captured tables have, for after a migration the whole row is written anew; of the others the columns
+    that keys run through.
+    """
+    used = {column for table in registry.shipped() for column in looked_up(table)[1]}
+    found: set[str] = set()
+    for name in (_looked_into(registry)[0] | _generic_targets(registry)) | {t.name for t in registry.shipped()}:
+        table = registry.tables[name]
+        named = {*used, *table.table.primary_key, *key_columns(table)}
+        for column in table.table.columns:
+            if column.name in named or (table.mode is Mode.SHIP and column.name not in table.excluded):
+                found.update(column.schemas)
+    return found
+
+
+def grants_to_paste(
+    connection: psycopg.Connection, registry: Registry, only: Collection[TableName], schemas: Collection[str]
+) -> str:
+    """Say in one line how the owner of some tables and schemas of types lets the capture functions read and use them."""
+    return " ".join(f"{_uncommented(step, connection)};" for step in grants(registry, only, schemas))
 
 
 def _uncommented(step: Query, connection: psycopg.Connection) -> str:
     return " ".join(line for line in step.as_string(connection).splitlines() if not line.startswith("--"))
 
 
-def grants(registry: Registry, only: Collection[TableName] | None = None) -> Iterator[Query]:
-    """Compose what lets the capture functions read the tables that keys run through, and those truncated.
+def grants(
+    registry: Registry, only: Collection[TableName] | None = None, schemas: Collection[str] = ()
+) -> Iterator[Query]:
+    """Compose what lets the capture functions read the tables that keys run through, and those truncated, and use the types.
 
-    With ``only`` some of those that are :func:`unreadable`, partitions among them.
+    All of it, or what is lacking: ``only`` some that are :func:`unreadable`, partitions among them, and the ``schemas`` of types.
     """
     locked, read = _looked_into(registry)
     if only is not None:
         locked, read = locked & {*only}, {*only}
-    yield from _grants_to_read(locked | read)
+    yield from _grants_to_read(locked | read, type_schemas(registry) if only is None else schemas)
     for name in sorted(locked):
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
 
 
-def _grants_to_read(names: Collection[TableName]) -> Iterator[Query]:
-    for schema in sorted({name.schema for name in names}):
+def _grants_to_read(names: Collection[TableName], schemas: Collection[str] = ()) -> Iterator[Query]:
+    for schema in sorted({*schemas, *(name.schema for name in names)}):
         yield statement("capture", "grant_schema").format(schema=sql.Identifier(schema))
     for name in sorted(names):
         yield statement("capture", "grant_read").format(table=table_sql(name))
@@ -150,10 +188,10 @@ def looks_into(registry: Registry, name: TableName, tables: Collection[TableName
     return table is not None and not {*looked_up(table)[0]}.isdisjoint(tables)
 
 
-def looked_into(registry: Registry, catalog: Catalog) -> set[int]:
-    """Give the tables that capture reads, by number: one that was made anew has lost its rights."""
+def looked_into(registry: Registry, catalog: Catalog) -> set[int | str]:
+    """Give what capture needs rights to: tables, by number, for one that was made anew has lost its rights; and schemas."""
     locked, read = _looked_into(registry)
-    return {catalog.tables[name].oid for name in locked | read}
+    return {catalog.tables[name].oid for name in locked | read} | type_schemas(registry)
 
 
 def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
@@ -161,14 +199,19 @@ def _looked_into(registry: Registry) -> tuple[set[TableName], set[TableName]]:
     locked = {name for table in registry.shipped() for name in looked_up(table)[0]}
     read = _emptied(registry)
     read |= {TableName("public", "django_content_type") for table in registry.shipped() if table.generics}
-    for target in (tree for table in registry.shipped() for g in table.generics for tree in g.targets.values()):
-        read |= {target.table, *(tree.table for tree in parents(target))}
+    read |= _generic_targets(registry)
     return locked, read
 
 
 def _emptied(registry: Registry) -> set[TableName]:
     """Give the tables whose rows are read before TRUNCATE takes them."""
     return {table.name for table in registry.shipped() if reads_truncated(table)}
+
+
+def _generic_targets(registry: Registry) -> set[TableName]:
+    """Give the tables that generic references may point to, and those that the keys of these run through."""
+    targets = [tree for table in registry.shipped() for g in table.generics for tree in g.targets.values()]
+    return {tree.table for target in targets for tree in (target, *parents(target))}
 
 
 def installed(connection: psycopg.Connection) -> list[Trigger]:
@@ -281,8 +324,8 @@ def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeo
     for on in sorted({table, *(TableName(schema, name) for schema, name in rows)}):
         for event in (*EVENTS, "TRUNCATE"):
             yield drop_trigger(event, on)
-    for name in names:
-        yield statement("capture", "drop_function").format(function=sql.Identifier("dbsync", name))
+    for purpose in PURPOSES:
+        yield statement("capture", "drop_function").format(function=signed(table, purpose))
 
 
 def _attempts() -> Retrying:
@@ -366,7 +409,7 @@ def _finish(connection: psycopg.Connection, capture: Capture) -> None:
 
 def _bodies(capture: Capture) -> dict[str, str]:
     """Give the MD5 of each function's source, by the function's name."""
-    purposes = (("capture", capture.body), ("truncate", capture.truncate_body))
+    purposes = (("capture", capture.body), ("truncate", capture.truncate_body), ("again", capture.again_body))
     return {
         function_name(capture.table.name, purpose): hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
         for purpose, body in purposes

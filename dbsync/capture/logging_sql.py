@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from psycopg import sql
 
+from dbsync.capture.again import found_or_again
 from dbsync.keys.expression import (
     Sql,
     column_sql,
@@ -41,6 +42,8 @@ class Form:
     catalog: Catalog
     drifted: bool = False
     keyed: bool = True
+    repeats: bool = False
+    """It runs in a trigger: beside its function there is one that looks a key up once more."""
 
     @property
     def layout(self) -> Layout:
@@ -198,13 +201,19 @@ def _looked_up(form: Form, references: Sequence[KeyReference], *, both: bool) ->
     differences: list[Sql] = []
     for reference in references:
         place = _place(places, reference)
-        expressions.append(_named(reference_key(reference, "n", form.catalog), f"r{place}"))
+        expressions.append(_named(_key(form, reference, place, "n"), f"r{place}"))
         if both:
             differs = sql.Identifier("d", f"d{place}")
             differences.append(_named(_differs(reference.columns), f"d{place}"))
-            expressions += [differs, _named(_case(differs, reference_key(reference, "o", form.catalog)), f"o{place}")]
+            expressions += [differs, _named(_case(differs, _key(form, reference, place, "o")), f"o{place}")]
     told = sql.SQL("FROM (SELECT {} OFFSET 0) d").format(sql.SQL(", ").join(differences)) if both else NOTHING
     return statement("capture", "lookup").format(expressions=sql.SQL(", ").join(expressions), told=told)
+
+
+def _key(form: Form, reference: KeyReference, place: int, alias: str) -> Sql:
+    """Look up what a reference means; where a trigger finds nothing, once more."""
+    key = reference_key(reference, alias, form.catalog)
+    return found_or_again(key, reference, place, alias, table=form.table) if form.repeats else key
 
 
 def _place(places: dict[KeyReference, int], reference: KeyReference) -> int:

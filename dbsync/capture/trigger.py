@@ -12,7 +12,8 @@ from typing import assert_never
 
 from psycopg import sql
 
-from dbsync.capture import logging_sql
+from dbsync.capture import again, logging_sql
+from dbsync.capture.again import function_name
 from dbsync.capture.logging_sql import (
     NOTHING,
     Form,
@@ -37,6 +38,8 @@ EVENTS = {
     "UPDATE": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
     "DELETE": "REFERENCING OLD TABLE AS old_rows",
 }
+PURPOSES = ("capture", "truncate", "again")
+"""What a table's functions are for."""
 PREFIX = "dbsync_"
 FINGERPRINT_LENGTH = 16
 
@@ -90,6 +93,11 @@ class Capture:
         return self.table.truncate is not Truncate.IGNORE or bool(self.table.key.row_id)
 
     @cached_property
+    def again_body(self) -> str:
+        """Give the source of the function that looks a key up once more; empty where no key is looked up."""
+        return again.again_body(self.table, self.catalog)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Give 16 hex digits that change whenever the triggers would be made differently.
 
@@ -111,15 +119,19 @@ class Capture:
 
     def create_functions(self) -> Iterator[Query]:
         """Compose what makes the functions (as the owner role) and gives them to the role they run as."""
-        made = [(self.function, self.body), (self.truncate_function, self.truncate_body)]
         yield statement("capture", "take_turn")
         yield statement("capture", "open_schema")
-        for function, body in made:
-            if body:
-                yield statement("capture", "create_function").format(function=function, body=sql.Literal(body))
-                yield statement("capture", "secure_function").format(function=function)
-                yield statement("capture", "give_function").format(function=function)
+        if self.again_body:
+            yield from self._function(signed(self.table.name, "again"), "create_again", self.again_body)
+        yield from self._function(signed(self.table.name, "capture"), "create_function", self.body)
+        if self.truncate_body:
+            yield from self._function(signed(self.table.name, "truncate"), "create_function", self.truncate_body)
         yield statement("capture", "close_schema")
+
+    def _function(self, function: Sql, block: str, body: str) -> Iterator[Query]:
+        yield statement("capture", block).format(function=function, body=sql.Literal(body))
+        yield statement("capture", "secure_function").format(function=function)
+        yield statement("capture", "give_function").format(function=function)
 
     def create_triggers(self, on: TableName) -> Iterator[Query]:
         """Compose what makes the triggers on the table, or on one of its partitions (as the table's owner)."""
@@ -147,14 +159,15 @@ class Capture:
 @cache
 def _maker() -> str:
     """Hash the text that composes capture, so that a new version of the program renews what an old one installed."""
-    texts = [Path(file).read_bytes() for file in (__file__, logging_sql.__file__, expression.__file__)]
+    texts = [Path(file).read_bytes() for file in (__file__, again.__file__, logging_sql.__file__, expression.__file__)]
     texts.append((folder() / "capture.sql").read_bytes())
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
-def function_name(table: TableName, purpose: str) -> str:
-    """Name a function for a table within 63 bytes, whatever the table is called."""
-    return f"{purpose}_{hashlib.sha256(qualified(table).encode()).hexdigest()[:16]}"
+def signed(table: TableName, purpose: str) -> Sql:
+    """Name one of :data:`PURPOSES` with what it takes."""
+    signature = sql.SQL(again.SIGNATURE if purpose == "again" else "()")
+    return sql.SQL("{}{}").format(sql.Identifier("dbsync", function_name(table, purpose)), signature)
 
 
 def trigger_name(event: str) -> str:
@@ -254,9 +267,9 @@ def _around_truncate(table: RegisteredTable) -> dict[str, Sql]:
 
 def _forms(table: RegisteredTable, catalog: Catalog) -> tuple[Form, Form, Form]:
     """Give the three forms of a table's statements: static, drifted, unkeyed."""
-    static = Form(table=table, catalog=catalog)
+    static = Form(table=table, catalog=catalog, repeats=True)
     drifted = replace(static, drifted=True)
-    return static, drifted, replace(drifted, keyed=False)
+    return static, drifted, replace(drifted, keyed=False, repeats=False)
 
 
 def reads_truncated(table: RegisteredTable) -> bool:

@@ -123,6 +123,7 @@ def _column(row: _ColumnRow, facts: TypeFacts) -> Column:
         out=facts.out,
         into=facts.into,
         equals=facts.equals,
+        schemas=facts.schemas,
     )
 
 

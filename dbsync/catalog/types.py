@@ -27,6 +27,7 @@ class TypeRow:
     from_text: str
     detour: str
     equals: str
+    schemas: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class TypeFacts:
     out: str
     into: str
     equals: str
+    schemas: tuple[str, ...]
 
 
 def facts_of(rows: Iterable[TypeRow]) -> Mapping[int, TypeFacts]:
@@ -59,6 +61,7 @@ def _facts(row: TypeRow, types: Mapping[int, TypeRow]) -> TypeFacts:
         out=row.output if _cast_differs_from_output(row) else "",
         into=_into(row) if _cast_differs_from_input(row) else "",
         equals=row.equals if _is_comparable(row, types) else "",
+        schemas=tuple(row.schemas),
     )
 
 

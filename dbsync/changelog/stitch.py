@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 import psycopg
 from psycopg import sql
 
+from dbsync.changelog import living
+from dbsync.changelog.leaves import leaves_of
 from dbsync.keys.expression import Query, Sql, qualified
 from dbsync.model.layout import Layout
-from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
+from dbsync.model.registration import KeyColumn, KeyReference
 from dbsync.statements import statement
 
 
@@ -29,8 +31,7 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     while told := sum(connection.execute(s).rowcount for s in statements):
         total += told
     for layout in waiting:
-        for step in _living(layout, layouts[layout]):
-            total += connection.execute(step).rowcount
+        total += sum(living.tell(connection, at, reference) for at, reference in _places(layout, layouts[layout]))
         for step in _gone(layout, layouts[layout]):
             total += connection.execute(step).rowcount
     return total
@@ -45,18 +46,6 @@ def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) 
         if reference.target.row_id:
             relation = sql.Literal(qualified(reference.target.table))
             yield statement("changelog", "stitch_row_key").format(relation=relation, **at)
-
-
-def _living(waiting: int, layout: Layout) -> Iterator[Query]:
-    """Ask the source's own rows for the keys that no change of the transaction told, as they are now."""
-    for at, reference in _places(waiting, layout):
-        if len(reference.target_columns) == 1 and not reference.target.row_id:
-            compared = sql.Identifier("t", reference.target_columns[0]).as_string(None).replace('"t"', "t", 1)
-            yield statement("changelog", "stitch_living").format(
-                relation=sql.Literal(qualified(reference.target.table)),
-                by_target_column=sql.Literal(f"{compared} = $1"),
-                **at,
-            )
 
 
 def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyReference]]:
@@ -102,27 +91,11 @@ def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
 
 def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], target_layout: Sql) -> Query:
     return statement("changelog", "stitch").format(
-        leaves=_leaves(reference.target, target, image=sql.SQL("t.image"), refs=sql.SQL("t.refs")),
-        old_leaves=_leaves(
+        leaves=leaves_of(reference.target, target, image=sql.SQL("t.image"), refs=sql.SQL("t.refs")),
+        old_leaves=leaves_of(
             reference.target, target, image=sql.SQL("t.old_image"), refs=sql.SQL("coalesce(t.old_refs, t.refs)")
         ),
         target_layout=target_layout,
         needs_refs=sql.Literal(any(not isinstance(part, KeyColumn) for part in reference.target.parts)),
         **at,
     )
-
-
-def _leaves(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
-    """Say a key's leaves from a change of its table: columns from the image, references and a UUID from the refs."""
-    if tree.row_id:
-        return sql.SQL("({})[1:1]").format(refs)
-    first_leaf = {reference.columns: first for reference, first in layout.reference_positions()}
-    parts: list[Sql] = []
-    for part in tree.parts:
-        if isinstance(part, KeyColumn):
-            parts.append(sql.SQL("ARRAY[({})[{}]]").format(image, sql.Literal(layout.position(part.column))))
-        else:
-            first = first_leaf[part.columns]
-            last = first + part.target.width - 1
-            parts.append(sql.SQL("({})[{}:{}]").format(refs, sql.Literal(first), sql.Literal(last)))
-    return sql.SQL(" || ").join(parts)

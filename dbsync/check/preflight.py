@@ -205,12 +205,16 @@ class _Examination:
                 states = trigger_states(session, registry, side.catalog)
             foreign = capture.foreign(session) if installed else set()
             closed = capture.unreadable(session, registry) if installed else []
+            unusable = capture.unusable(session, registry) if installed else []
+            kept_from = privileges.closed_schemas(session, capture.type_schemas(registry), to="source")
             rights = privileges.ask(session, registry.tables)
         settled = {name for name, state in states.items() if state == "installed"}
         yield from server.of_temporary(side.side, side.server)
         yield from privileges.of_source(registry, rights, side.server, settled)
-        if closed and {*states.values()} - {"missing"}:
-            yield privileges.of_capture(closed, capture.grants_to_paste(session, registry, closed))
+        yield from privileges.of_types(kept_from)
+        if (closed or unusable) and {*states.values()} - {"missing"}:
+            paste = capture.grants_to_paste(session, registry, closed, unusable)
+            yield privileges.of_capture(closed, unusable, paste)
             told = {name for name in states if capture.looks_into(registry, name, closed)}
             states = {name: state for name, state in states.items() if name not in told or state != "outdated"}
         yield from drift.of_triggers(states, foreign)
@@ -226,7 +230,10 @@ def _rights_upstream(session: Session, side: Examined, registry: Registry, catal
     yield from server.of_temporary(side.side, side.server)
     with read_only(session):
         rights = privileges.ask(session, registry.tables)
-        yield from privileges.of_upstream(registry, rights, side.server)
+        written = (table for name in registry.tables if (table := catalog.table(name)) is not None)
+        types = {schema for table in written for column in table.columns for schema in column.schemas}
+        closed = privileges.closed_schemas(session, types, to="upstream")
+        yield from privileges.of_upstream(registry, rights, closed, side.server)
         yield from privileges.of_sequences(session, registry, catalog, side.server)
     yield from compare(registry, catalog)
 

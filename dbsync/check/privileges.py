@@ -51,6 +51,23 @@ def ask(connection: psycopg.Connection, tables: Iterable[TableName]) -> list[Rig
         return cursor.fetchall()
 
 
+def closed_schemas(connection: psycopg.Connection, schemas: Iterable[str], *, to: Side) -> list[str]:
+    """List of some schemas those that the connected role cannot let capture look into, or upstream may not itself."""
+    asked = {"schemas": sorted(schemas), "capture": to == "source"}
+    return [str(schema) for (schema,) in connection.execute(statement("check", "closed_schemas"), asked).fetchall()]
+
+
+def of_types(closed: Sequence[str]) -> Iterator[Finding]:
+    """Say which schemas of types the capture functions, which run as the role dbsync_capture, could not look into."""
+    if closed:
+        yield error(
+            "privilege_lookup",
+            "source",
+            f"types are in {_schemas_in_words(closed)}, and you cannot let the role dbsync_capture use them",
+            "as their owner: " + " ".join(_usage(schema, "dbsync_capture") for schema in closed),
+        )
+
+
 def of_source(
     registry: Registry, rights: Sequence[Rights], server: Server, settled: Collection[TableName]
 ) -> list[Finding]:
@@ -72,19 +89,24 @@ def of_source(
     ]
 
 
-def of_capture(closed: Sequence[TableName], grants: str) -> Finding:
-    """Say which tables the capture functions may no longer read though they are at work."""
-    what = (
-        f"the role dbsync_capture may no longer read {listed(closed)}: what refers to them is captured without its key"
-    )
+def of_capture(tables: Sequence[TableName], schemas: Sequence[str], grants: str) -> Finding:
+    """Say which tables the capture functions may no longer read, or which types they may not use, though they are at work."""
+    lost = []
+    if tables:
+        lost.append(f"may no longer read {listed(tables)}: what refers to them is captured without its key")
+    if schemas:
+        lost.append(
+            f"may not use the types in {_schemas_in_words(schemas)}: the application's next write may fail for it"
+        )
+    what = f"the role dbsync_capture {'; and it '.join(lost)}"
     return error("privilege_capture", "source", what, f"as their owner: {grants}")
 
 
-def of_upstream(registry: Registry, rights: Sequence[Rights], server: Server) -> list[Finding]:
-    """Find what the role lacks to write the shipped tables and to read the lookups."""
+def of_upstream(registry: Registry, rights: Sequence[Rights], types: Sequence[str], server: Server) -> list[Finding]:
+    """Find what the role lacks to write the shipped tables and to read the lookups; ``types`` are schemas closed to it."""
     needs = {one.table: list(_WRITE) if registry.tables[one.table].mode is Mode.SHIP else ["SELECT"] for one in rights}
     return [
-        *_of_schemas("upstream", rights, server),
+        *_of_schemas("upstream", rights, server, types),
         *_of_tables("upstream", rights, needs, server),
         *_of_filtered(rights),
     ]
@@ -108,19 +130,28 @@ def of_sequences(
         )
 
 
+def _schemas_in_words(schemas: Sequence[str]) -> str:
+    """Name some schemas in a sentence."""
+    return f"schema{'s' if len(schemas) > 1 else ''} {', '.join(schemas)}"
+
+
+def _usage(schema: str, role: str) -> str:
+    return f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};"
+
+
 def _grantee(server: Server) -> str:
     """Name whom to grant to: the role made for logins of the service, where this one is such a login."""
     return server.role if server.installs else "dbsync_replicator"
 
 
-def _of_schemas(side: Side, rights: Sequence[Rights], server: Server) -> Iterator[Finding]:
-    closed = sorted({one.schema for one in rights if not one.schema_usage})
+def _of_schemas(side: Side, rights: Sequence[Rights], server: Server, types: Sequence[str] = ()) -> Iterator[Finding]:
+    closed = sorted({one.schema for one in rights if not one.schema_usage} | {*types})
     for schema in closed:
         yield error(
             "privilege_usage",
             side,
             f"role {server.role} may not look into schema {schema}",
-            f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(_grantee(server))};",
+            _usage(schema, _grantee(server)),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -88,6 +89,8 @@ class Flat:
     joins: tuple[Sql, ...]
     held: tuple[str, ...] = ()
     """The joined aliases that can be locked: those not behind a nullable reference."""
+    complete: tuple[Sql, ...] = ()
+    """Hold that what a nullable reference refers to is there, where a constraint says that it must be in the end."""
 
 
 def flatten(
@@ -105,6 +108,7 @@ def flatten(
     leaves: list[Sql] = []
     joins: list[Sql] = []
     held: list[str] = []
+    complete: list[Sql] = []
     for part in tree.parts:
         if isinstance(part, KeyColumn):
             column = table.column(part.column)
@@ -128,7 +132,16 @@ def flatten(
         leaves.extend(below.leaves)
         joins.extend(below.joins)
         held.extend([] if nullable else [target, *below.held])
-    return Flat(tuple(leaves), tuple(joins), tuple(held))
+        complete.extend([_is_met(part, alias, target)] if nullable and not part.soft else [])
+        complete.extend(below.complete)
+    return Flat(tuple(leaves), tuple(joins), tuple(held), tuple(complete))
+
+
+def _is_met(reference: KeyReference, alias: str, target: str) -> Sql:
+    """Say that a row refers to nothing, or to a row that was found."""
+    null = [sql.SQL("{} IS NULL").format(column_sql(alias, column)) for column in reference.columns]
+    found = sql.SQL("{} IS NOT NULL").format(column_sql(target, reference.target_columns[0]))
+    return sql.SQL("({})").format(sql.SQL(" OR ").join([*null, found]))
 
 
 def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
@@ -141,26 +154,40 @@ def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
     The rows that the key runs through are locked as a foreign key's check locks them (FOR KEY SHARE). Without that, a key
     being renamed by a transaction that commits first would be logged as it was before: a deferred check comes too late.
     """
-    target = reference.target
-    if target.row_id:
-        key = row_key_of(target.table, local_id(alias, reference.columns))
+    if reference.target.row_id:
+        key = row_key_of(reference.target.table, local_id(alias, reference.columns))
         return sql.SQL("(SELECT ARRAY[q.k] FROM (SELECT {} AS k) q WHERE q.k IS NOT NULL)").format(key)
+    return key_behind(reference, [column_sql(alias, column) for column in reference.columns], catalog)
+
+
+def key_behind(reference: KeyReference, values: Sequence[Sql], catalog: Catalog) -> Sql:
+    """Say the natural key of the row that some values in a reference's columns mean, as :func:`reference_key` does.
+
+    There is none while a row that it runs through is not found, also behind a nullable reference: with NULL in that row's
+    place it would be the key of another row.
+    """
+    target = reference.target
     flat = flatten(target, "t", catalog)
     return sql.SQL("(SELECT {} FROM {} t {} WHERE {} FOR KEY SHARE OF {})").format(
         text_array(flat.leaves),
         table_sql(target.table),
         sql.SQL(" ").join(flat.joins),
-        points_to(reference, "t", alias, catalog),
+        sql.SQL(" AND ").join([points_at(reference, "t", values, catalog), *flat.complete]),
         sql.SQL(", ").join(sql.Identifier(name) for name in ("t", *flat.held)),
     )
 
 
 def points_to(reference: KeyReference, target: str, alias: str, catalog: Catalog) -> Sql:
     """Say that the row ``alias`` refers to the row ``target``, in the target column's own equality."""
+    return points_at(reference, target, [column_sql(alias, column) for column in reference.columns], catalog)
+
+
+def points_at(reference: KeyReference, target: str, values: Sequence[Sql], catalog: Catalog) -> Sql:
+    """Say that some values in a reference's columns mean the row ``target``."""
     table = catalog.tables[reference.target.table]
     return sql.SQL(" AND ").join(
-        sql.SQL("{} {} {}").format(column_sql(target, there), equality(table, there), column_sql(alias, here))
-        for there, here in zip(reference.target_columns, reference.columns, strict=True)
+        sql.SQL("{} {} {}").format(column_sql(target, there), equality(table, there), value)
+        for there, value in zip(reference.target_columns, values, strict=True)
     )
 
 
@@ -169,6 +196,27 @@ def equality(table: Table, column: str) -> Sql:
     found = table.column(column)
     assert found is not None, (table.name, column)
     return _trusted(found.equals)
+
+
+def compares(columns: Sequence[Column], alias: str, sign: LiteralString, values: Sequence[Sql]) -> Sql:
+    """Say that a row comes before or behind some values in the order of the columns' types, as an index has it.
+
+    With a pinned search_path a plain ``>`` would compare citext as text, in another order than ORDER BY. Where the types
+    of several columns have their operators in different schemas, one operator cannot compare them as a row: then the
+    first column narrows the index, and the others are compared where it is equal.
+    """
+    operators = [_trusted(column.equals.replace(".=)", f".{sign})")) for column in columns]
+    left = [column_sql(alias, column.name) for column in columns]
+    if len({column.equals for column in columns}) == 1:
+        row, other = (sql.SQL(", ").join(side) for side in (left, values))
+        return sql.SQL("ROW({}) {} ROW({})").format(row, operators[0], other)
+    said = sql.SQL("{} {} {}").format(left[-1], operators[-1], values[-1])
+    for place in range(len(columns) - 2, -1, -1):
+        column, value, equals = left[place], values[place], columns[place].equals
+        narrower = _trusted(equals.replace(".=)", f".{sign[0]})"))
+        wide = _trusted(equals.replace(".=)", f".{sign[0]}=)"))
+        said = sql.SQL("{0} {1} {2} AND ({0} {3} {2} OR {4})").format(column, wide, value, narrower, said)
+    return said
 
 
 def _function(name: str) -> Sql:

@@ -35,6 +35,9 @@ class Column:
     equals: str = "OPERATOR(pg_catalog.=)"
     """The type's own equality, qualified: with a pinned search_path a plain ``=`` would compare citext as text.
     Empty for a type without one (json, point), which can be in no key."""
+    schemas: tuple[str, ...] = ()
+    """The schemas, ``pg_catalog`` left out, of its type (below a domain), that type's functions and its equality: whoever
+    names them in a statement needs the right to look into these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import errors
 
 from dbsync import schema
 from dbsync.capture import install as capture
@@ -119,7 +121,8 @@ def source_sql(config: Config) -> Iterator[str]:
                 schema.rehearse(connection, since)
             grants = list(capture.grants(found.registry))
             for grant in grants:
-                connection.execute(grant)
+                with suppress(errors.InsufficientPrivilege), connection.transaction():
+                    connection.execute(grant)
                 yield f"{grant.as_string(connection)};"
             wanted = capture.captures(connection, found.registry, found.catalog)
             states = capture.states(connection, wanted)

@@ -101,6 +101,7 @@ def missing(connection: psycopg.Connection, config: Config) -> list[Right]:
             "schemas": [table.name.schema for table, _ in tables],
             "names": [table.name.name for table, _ in tables],
             "shipped": [mode is Mode.SHIP for _, mode in tables],
+            "types": sorted({schema for table, _ in tables for column in table.columns for schema in column.schemas}),
             "sequences": sorted(sequences),
         },
     ).fetchall()

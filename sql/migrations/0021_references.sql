@@ -69,7 +69,6 @@ DECLARE
     pieces     jsonb := '{"<<n.lookups>>": "", "<<lookups>>": "", "<<differ>>": "", "<<n.refs>>": "", "<<o.refs>>": "", "<<no.refs>>": "",
                           "<<n.lost>>": "", "<<o.lost>>": "", "<<n.ids>>": "", "<<o.ids>>": "", "<<no.ids>>": ""}';
     names      text[];
-    outputs    text[];
     compared   text[];
     definition jsonb;
     layout_id  bigint;
@@ -126,11 +125,10 @@ BEGIN
         ) s;
     END IF;
 
-    SELECT coalesce(array_agg(c.name) FILTER (WHERE c.name <> ALL (pointing)), '{}'),
-           coalesce(array_agg(c.output) FILTER (WHERE c.name <> ALL (pointing)), '{}'), coalesce(array_agg(c.name), '{}'),
+    SELECT coalesce(array_agg(c.name) FILTER (WHERE c.name <> ALL (pointing)), '{}'), coalesce(array_agg(c.name), '{}'),
            jsonb_set(jsonb_set(base, '{references}', (base -> 'references') || fresh), '{columns}',
                      coalesce(jsonb_agg(jsonb_build_array(c.name, c.type)) FILTER (WHERE c.name <> ALL (pointing)), '[]'))
-    INTO names, outputs, compared, definition
+    INTO names, compared, definition
     FROM dbsync.value_columns(self, set_apart) c;
     layout_id := hashtextextended(definition::text, 0);
     IF NOT EXISTS (SELECT FROM dbsync.layout l WHERE l.id = layout_id) THEN
@@ -140,8 +138,11 @@ BEGIN
 
     pieces := pieces || jsonb_build_object(
         '<<layout>>', layout_id,
-        '<<n.texts>>', (SELECT string_agg(format('textin(%s(n.%I))', f, c), ', ') FROM unnest(names, outputs) u(c, f)),
-        '<<o.texts>>', (SELECT string_agg(format('textin(%s(o.%I))', f, c), ', ') FROM unnest(names, outputs) u(c, f)),
+        -- format() calls a type's own output function and asks for no right to its schema; only a null itself is null, and no row of nulls.
+        '<<n.texts>>', (SELECT string_agg(format('CASE WHEN n.%1$I IS DISTINCT FROM NULL THEN format(''%%s'', n.%1$I) END', c), ', ')
+                        FROM unnest(names) c),
+        '<<o.texts>>', (SELECT string_agg(format('CASE WHEN o.%1$I IS DISTINCT FROM NULL THEN format(''%%s'', o.%1$I) END', c), ', ')
+                        FROM unnest(names) c),
         '<<n.columns>>', (SELECT string_agg(format('n.%I, ', c), '') FROM unnest(compared) c),
         '<<o.columns>>', (SELECT string_agg(format('o.%I, ', c), '') FROM unnest(compared) c));
     FOR piece IN SELECT p.key, p.value FROM jsonb_each_text(pieces) p LOOP

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import LiteralString
+
+import psycopg
+import pytest
+
 from tests.integration.clinic_schema import TABLES, held
 from tests.support.databases import ONE_MIXTURE
 from tests.support.pipeline import Pipeline
@@ -91,3 +98,38 @@ def test_a_trigger_of_the_upstreams_application_finds_its_own_tables(clinic: Pip
     clinic.agree()
     assert held(clinic) == []
     assert clinic.upstream.sql("SELECT name FROM audit ORDER BY name") == [("A",), ("N",)]
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize(
+    "renaming",
+    ["ALTER TABLE subject RENAME COLUMN identifier TO number", "ALTER TABLE subject RENAME TO participant"],
+)
+def test_a_write_that_waits_while_its_parent_is_renamed_fails_once_and_loses_nothing(
+    clinic: Pipeline, renaming: LiteralString
+) -> None:
+    """Told in docs/how-to/migrate-the-application.md, as a reason to migrate while the application is stopped."""
+    write: LiteralString = "INSERT INTO visit (subject_id, code) VALUES (3, '9')"
+    failed: list[type[psycopg.Error]] = []
+    with clinic.source.connect() as migration, clinic.source.connect() as application:
+        application.execute("INSERT INTO visit (subject_id, code) VALUES (3, '8')")
+        migration.execute("BEGIN")
+        migration.execute(renaming)
+
+        def writing() -> None:
+            try:
+                application.execute(write)
+            except psycopg.Error as error:
+                failed.append(type(error))
+
+        waiting = threading.Thread(target=writing)
+        waiting.start()
+        time.sleep(0.5)
+        assert waiting.is_alive()
+        migration.execute("COMMIT")
+        waiting.join(20)
+        assert failed in ([psycopg.errors.UndefinedColumn], [psycopg.errors.UndefinedTable])
+        assert clinic.source.value("SELECT count(*) FROM visit WHERE code = '9'") == 0
+        application.execute(write)
+    recorded = "SELECT count(*) FROM dbsync.change WHERE image @> ARRAY['9']"
+    assert clinic.source.value(recorded) == clinic.source.value("SELECT count(*) FROM visit WHERE code = '9'") == 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import LiteralString
 
 import pytest
 
+from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
 
@@ -60,3 +63,141 @@ def test_a_row_captured_while_its_parent_is_renamed_finds_it(clinic: Pipeline, r
         later.join(10)
         assert not later.is_alive()
     clinic.agree(max_changes=1)
+
+
+@contextmanager
+def while_it_moves(clinic: Pipeline, *statements: LiteralString) -> Iterator[None]:
+    """Let the visit A 1 become B 1 while statements of another session wait for it."""
+    clinic.source.script("""
+        INSERT INTO subject (identifier) VALUES ('B');
+        INSERT INTO visit (id, subject_id, code) VALUES (11, 1, '1'), (12, 2, '2');
+        INSERT INTO crf (visit_id, answer) VALUES (12, 'of B 2')
+    """)
+    clinic.agree()
+    with clinic.source.connect() as mover, clinic.source.connect() as another:
+        mover.execute("BEGIN; UPDATE visit SET subject_id = 2 WHERE id = 11")
+        waiting = threading.Thread(target=lambda: [another.execute(statement) for statement in statements])
+        waiting.start()
+        time.sleep(0.5)
+        assert waiting.is_alive()
+        yield
+        mover.execute("COMMIT")
+        waiting.join(10)
+        assert not waiting.is_alive()
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param(["INSERT INTO crf (visit_id, answer) VALUES (11, 'of A 1')"], id="insert"),
+        pytest.param(["UPDATE crf SET visit_id = 11"], id="update"),
+        pytest.param(["UPDATE crf SET visit_id = 11", "UPDATE crf SET visit_id = 1"], id="there and back"),
+        pytest.param(["INSERT INTO crf (visit_id) VALUES (11)", "DELETE FROM crf WHERE visit_id = 11"], id="delete"),
+        pytest.param(["INSERT INTO crf (visit_id) SELECT id FROM visit WHERE id IN (1, 11) ORDER BY id"], id="one of two"),
+    ],
+)  # fmt: skip
+def test_a_row_that_waited_for_its_parent_to_move_means_it_as_it_was_then(
+    clinic: Pipeline, statements: list[LiteralString], max_changes: int
+) -> None:
+    """Offline for weeks, and the codes move on: what is B 2 in the end was B 1 then, when B 2 was another visit."""
+    with while_it_moves(clinic, *statements):
+        pass
+    assert clinic.source.sql("SELECT unresolved FROM dbsync.change WHERE unresolved IS NOT NULL") == []
+    clinic.source.sql("UPDATE visit SET code = '3' WHERE id = 12")
+    clinic.source.sql("UPDATE visit SET code = '2' WHERE id = 11")
+    clinic.agree(max_changes)
+
+
+@ONE_MIXTURE
+def test_a_row_that_waited_means_its_parent_as_it_was_then_also_after_a_migration(clinic: Pipeline) -> None:
+    for database in (clinic.source, clinic.upstream):
+        database.sql("ALTER TABLE crf ADD COLUMN note text")
+    with while_it_moves(clinic, "INSERT INTO crf (visit_id, note) VALUES (11, 'of B 1')"):
+        pass
+    clinic.source.sql("UPDATE visit SET code = '3' WHERE id = 12")
+    clinic.source.sql("UPDATE visit SET code = '2' WHERE id = 11")
+    clinic.restart()
+    clinic.ship(1)
+    assert held(clinic) == []
+    assert clinic.upstream.sql("SELECT v.code, c.note FROM crf c JOIN visit v ON v.id = c.visit_id ORDER BY 1") == [
+        ("2", "of B 1"), ("3", None)]  # fmt: skip
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize(
+    ("since", "told"),
+    [
+        pytest.param("", True, id="nothing"),
+        pytest.param("UPDATE visit SET code = '3' WHERE id = 12", True, id="another visit was renamed"),
+        pytest.param("UPDATE subject SET identifier = 'C' WHERE identifier = 'A'", True, id="another subject was renamed"),
+        pytest.param("UPDATE visit SET code = '3' WHERE id = 11", False, id="it was renamed"),
+        pytest.param("UPDATE visit SET code = '3' WHERE id = 11; UPDATE visit SET code = '1' WHERE id = 11", False,
+                     id="it was renamed and has its name again"),
+        pytest.param("UPDATE visit SET subject_id = 1 WHERE id = 11", False, id="it was moved"),
+        pytest.param("UPDATE subject SET identifier = 'C' WHERE identifier = 'B'", False, id="its subject was renamed"),
+        pytest.param("DELETE FROM crf WHERE visit_id = 11; DELETE FROM visit WHERE id = 11;"
+                     " INSERT INTO visit (id, subject_id, code) VALUES (11, 2, '3')", False, id="its id is another visit's"),
+    ],
+)  # fmt: skip
+def test_what_an_earlier_version_left_open_is_told_by_the_row_as_long_as_nothing_renamed_it(
+    clinic: Pipeline, since: LiteralString, *, told: bool
+) -> None:
+    with while_it_moves(clinic, "INSERT INTO crf (visit_id, answer) VALUES (11, 'of B 1')"):
+        pass
+    clinic.source.sql("""
+        UPDATE dbsync.change SET refs = ARRAY[NULL, NULL], unresolved = ARRAY['11']
+        WHERE seq = (SELECT max(seq) FROM dbsync.change)
+    """)
+    if since:
+        clinic.source.script(since)
+    clinic.ship(1)
+    if told:
+        clinic.agree()
+    assert [conflict for conflict, _ in held(clinic)][:1] == ([] if told else ["reference_missing"])
+    assert clinic.upstream.sql("SELECT answer FROM crf WHERE answer = 'of B 1'") == ([("of B 1",)] if told else [])
+
+
+NULLABLE = """
+CREATE TABLE subject (id serial PRIMARY KEY, identifier text NOT NULL UNIQUE);
+CREATE TABLE visit (id serial PRIMARY KEY, subject_id int REFERENCES subject DEFERRABLE INITIALLY DEFERRED, code text NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (subject_id, code));
+CREATE TABLE crf (id serial PRIMARY KEY, visit_id int NOT NULL UNIQUE REFERENCES visit, answer text);
+"""
+
+
+@pytest.fixture
+def optional(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
+    """Give visits that need no subject, and two of one code: A's and nobody's."""
+    both = prepared(databases, pair, NULLABLE)
+    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+        pipeline.source.script("""
+            INSERT INTO subject (identifier) VALUES ('A'), ('B'); INSERT INTO visit (subject_id, code) VALUES (1, '1'), (NULL, '1');
+            INSERT INTO crf (visit_id) VALUES (1), (2)
+        """)
+        pipeline.agree()
+        yield pipeline
+
+
+@ONE_MIXTURE
+def test_a_visit_that_moves_from_one_subject_to_another_is_never_that_of_none(optional: Pipeline) -> None:
+    with optional.source.connect() as mover:
+        mover.execute("BEGIN; UPDATE visit SET subject_id = 2 WHERE id = 1")
+        answer = "UPDATE crf SET answer = 'of B' WHERE visit_id = 1"
+        waiting = threading.Thread(target=optional.source.sql, args=(answer,))
+        waiting.start()
+        time.sleep(0.5)
+        assert waiting.is_alive()
+        mover.execute("COMMIT")
+        waiting.join(10)
+    optional.agree()
+
+
+@ONE_MIXTURE
+def test_a_visit_whose_subject_comes_later_is_never_that_of_none(optional: Pipeline) -> None:
+    optional.source.script("""
+        BEGIN; UPDATE visit SET subject_id = 9 WHERE id = 1; UPDATE crf SET answer = 'of C' WHERE visit_id = 1;
+        INSERT INTO subject VALUES (9, 'C'); COMMIT
+    """)
+    optional.agree()

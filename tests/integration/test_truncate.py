@@ -126,7 +126,7 @@ def test_the_right_to_read_a_partition_is_asked_for_and_given_again(samples: Pip
         closed = capture.unreadable(session, samples.registry)
         assert [str(table) for table in closed] == ["sample_blood_26"]
         assert 'GRANT SELECT ON "public"."sample_blood_26" TO dbsync_capture;' in capture.grants_to_paste(
-            session, samples.registry, closed
+            session, samples.registry, closed, ()
         )
         with pytest.raises(psycopg.errors.RaiseException, match="dbsync may not read its rows"):
             session.execute("TRUNCATE sample_blood_26")
