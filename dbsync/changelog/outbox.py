@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from dbsync.changelog.payload import close
 from dbsync.changelog.position import Recorded
 from dbsync.changelog.reader import Reader
 from dbsync.errors import IdentityConflict
@@ -24,15 +26,22 @@ class Outbox:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def batches(self, max_changes: int, *, beside: Collection[int] = (), until: str | None = None) -> Iterator[Batch]:
+    @contextmanager
+    def batches(
+        self, max_changes: int, *, beside: Collection[int] = (), until: str | None = None
+    ) -> Iterator[Iterator[Batch]]:
         """Give all batches without a receipt: first those on record, then what is pending now, cut anew.
+
+        Afterwards the connection is free again, wherever inside it ended: a batch that was read half is still under way on
+        it, and whoever asked for anything else would wait for ever.
 
         Each payload must be read to its end before the next batch is asked for: that one tells its hash. What the
         application commits meanwhile is not waited for. Batches ``beside`` these, by number, are somewhere already. Whoever
         has enough may leave off behind any payload: the batch is remembered as it was read. With ``until``, a snapshot, the
         last of them ends with what is visible in that: whoever has it has all of it, and nothing else.
         """
-        return self._read_out(self._cuts(max_changes, until), beside)
+        with closing(self._read_out(self._cuts(max_changes, until), beside)) as batches:
+            yield batches
 
     def waiting(self) -> int:
         """Count the batches that have left and have no receipt."""
@@ -69,11 +78,11 @@ class Outbox:
         if not all(one.hash for one in recorded):
             for batch in self._read_out(self._on_record(recorded)):
                 for _ in batch.payload:
-                    pass
+                    close(batch.payload)
             recorded = [one for one in self._reader.under_way() if one.number <= last]
         return {one.number: one.hash for one in recorded}
 
-    def _read_out(self, cuts: Iterable[Cut], beside: Collection[int] = ()) -> Iterator[Batch]:
+    def _read_out(self, cuts: Iterable[Cut], beside: Collection[int] = ()) -> Generator[Batch]:
         previous: bytes | None = None
         known = {one.number: one.hash for one in self._reader.under_way() if one.number in beside and one.hash}
         try:
@@ -83,7 +92,10 @@ class Outbox:
                     continue
                 batch = self._reader.batch(cut, previous_hash=previous)
                 payload = _Read(batch.payload, partial(self._reader.note_hash, cut))
-                yield replace(batch, payload=payload)
+                try:
+                    yield replace(batch, payload=payload)
+                finally:
+                    close(batch.payload)
                 previous = payload.hash()
         finally:
             self._reader.filled.window = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,14 +83,15 @@ class Consigning:
             acknowledged += self._find_out()
         self._leave_again()
         batches = changes = 0
-        for batch in self._to_leave():
-            with traces.of("leave", batch.header):
-                self._leave(batch)
-            self._there.add(batch.header.number)
-            batches += 1
-            changes += batch.header.changes
-            if self._ahead() >= MOST or self.stop():
-                break
+        with closing(self._to_leave()) as to_leave:
+            for batch in to_leave:
+                with traces.of("leave", batch.header):
+                    self._leave(batch)
+                self._there.add(batch.header.number)
+                batches += 1
+                changes += batch.header.changes
+                if self._ahead() >= MOST or self.stop():
+                    break
         if batches:
             count_carried(self.held.node.name, self.held.name, "broker", changes)
             log.info("batches_left", link=self.held.name, batches=batches, changes=changes)
@@ -105,13 +107,14 @@ class Consigning:
         self._there = {number for number in self._there if number > reached}
         return len(self._there)
 
-    def _to_leave(self) -> Iterator[Batch]:
+    def _to_leave(self) -> Generator[Batch]:
         """Give what has no receipt and is not there, unless enough is: then again when half of that has its receipts."""
         with translated("source"):
             now = self.held.reader.filled.snapshot()
             if now == self._settled or self._ahead() > MOST // 2:
                 return
-            yield from self.held.outbox.batches(self.config.batch.max_changes, beside=self._there)
+            with self.held.outbox.batches(self.config.batch.max_changes, beside=self._there) as batches:
+                yield from batches
             self._settled = now
 
     def _leave(self, batch: Batch) -> None:

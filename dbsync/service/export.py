@@ -70,16 +70,16 @@ class Export:
         there = self._there(recipients)
         with comparing.asking(left) as asking:
             until = asking.until if asking else None
-            batches = held.outbox.batches(config.batch.max_changes, beside=there, until=until)
-            counted = _Counted(batches, self.stop)
-            paths = write_bundle(
-                self.folder,
-                held.head,
-                counted.encoded(),
-                recipients=recipients,
-                keys=self.keys,
-                limit=limit,
-            )
+            with held.outbox.batches(config.batch.max_changes, beside=there, until=until) as batches:
+                counted = _Counted(batches, self.stop)
+                paths = write_bundle(
+                    self.folder,
+                    held.head,
+                    counted.encoded(),
+                    recipients=recipients,
+                    keys=self.keys,
+                    limit=limit,
+                )
             comparing.write(asking, left)
         asked = comparing.put_on(self.folder)
         lists = self._lists.put_on(self.folder)

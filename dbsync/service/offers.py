@@ -180,16 +180,15 @@ class Offers:
         """Make bundles until there is no room or no time left; say whether nothing is."""
         held, shelf, end = filling.held, filling.shelf, time.monotonic() + HOLD
         room, lie = ROOM - shelf.size(), shelf.names()
-        batches = held.outbox.batches(
-            filling.config.batch.max_changes, beside={name.first for name in (*his, *lie)}, until=until
-        )
+        beside = {name.first for name in (*his, *lie)}
         made: list[BundleName] = []
         batch: Batch | None = None
-        while room > 0 and (not made or time.monotonic() < end) and (batch := next(batches, None)) is not None:
-            with traces.of("lay ready", batch.header):
-                name, size = filling.make(replace(batch, payload=self._until_stopped(batch.payload)))
-            made.append(name)
-            room -= size
+        with held.outbox.batches(filling.config.batch.max_changes, beside=beside, until=until) as batches:
+            while room > 0 and (not made or time.monotonic() < end) and (batch := next(batches, None)) is not None:
+                with traces.of("lay ready", batch.header):
+                    name, size = filling.make(replace(batch, payload=self._until_stopped(batch.payload)))
+                made.append(name)
+                room -= size
         recorded = _recorded(held)
         shelf.put({name: recorded[name] for name in made})
         return room > 0 and batch is None

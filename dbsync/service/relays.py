@@ -112,11 +112,13 @@ class _Visit:
             there, papers = self._held(carry), carry.papers()
             batches = changes = 0
             with self._asking(carry, papers) as until:
-                for batch in self._batches(there, until):
-                    with traces.of("hand over", batch.header):
-                        self._hand_over(carry, theirs, batch)
-                    batches += 1
-                    changes += batch.header.changes
+                most = self.config.batch.max_changes
+                with translated("source"), self.held.outbox.batches(most, beside=there, until=until) as waiting:
+                    for batch in waiting:
+                        with traces.of("hand over", batch.header):
+                            self._hand_over(carry, theirs, batch)
+                        batches += 1
+                        changes += batch.header.changes
             if papers is not None:
                 self._hand_over_papers(carry, papers)
         if batches:
@@ -190,10 +192,6 @@ class _Visit:
             log.warning("paper_refused", relay=self.relay.label, paper=name.file(), reason=str(error))
             return
         log.info("paper_handed_over", relay=self.relay.label, paper=name.file())
-
-    def _batches(self, there: set[int], until: str | None) -> Iterator[Batch]:
-        with translated("source"):
-            yield from self.held.outbox.batches(self.config.batch.max_changes, beside=there, until=until)
 
     def _hand_over(self, carry: Carry, theirs: PublicKeys, batch: Batch) -> None:
         """Seal one batch, bring it, and keep the note for it."""

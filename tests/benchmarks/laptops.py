@@ -68,8 +68,11 @@ def made(source: Database, tag: str, batches: Sequence[int]) -> list[Laptop]:
         node = nodes.read(connection)
         reader = Reader(connection, node=node.name, lineage=node.lineage, incarnation=node.incarnation, link=LINK)
         reader.claim(10.0)
-        read = ((batch.header, b"".join(batch.payload)) for batch in Outbox(reader).batches(SUBJECTS * CHANGES))
-        return [_laptop(name, [next(read) for _ in range(count)]) for name, count in zip(names, batches, strict=True)]
+        with Outbox(reader).batches(SUBJECTS * CHANGES) as waiting:
+            read = ((batch.header, b"".join(batch.payload)) for batch in waiting)
+            return [
+                _laptop(name, [next(read) for _ in range(count)]) for name, count in zip(names, batches, strict=True)
+            ]
 
 
 def _laptop(name: str, read: Sequence[tuple[Header, bytes]]) -> Laptop:

@@ -62,8 +62,9 @@ class OnLine(Driver):
         """Read it from the log."""
         with self.reading() as (_, reader):
             there = [int(parcel) for parcel in self._parcels]
-            for batch in Outbox(reader).batches(1, beside=there):
-                self._parcels[str(batch.header.number)] = b"".join(encode(batch))
+            with Outbox(reader).batches(1, beside=there) as batches:
+                for batch in batches:
+                    self._parcels[str(batch.header.number)] = b"".join(encode(batch))
 
     def arrive(self) -> None:
         """Bring batch after batch, each over a line of its own: one that is refused does not keep those behind it."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from dbsync.batch.codec import decode, encode
 from dbsync.changelog.outbox import Outbox
@@ -40,7 +41,8 @@ def insert(session: psycopg.Connection[tuple[object, ...]], *codes: str) -> None
 
 def written(pipeline: Pipeline, max_changes: int = 3) -> list[bytes]:
     """Write the outbox as it goes onto a stick."""
-    return [b"".join(encode(batch)) for batch in Outbox(pipeline.reader).batches(max_changes)]
+    with Outbox(pipeline.reader).batches(max_changes) as batches:
+        return [b"".join(encode(batch)) for batch in batches]
 
 
 def brought(pipeline: Pipeline, stick: Sequence[bytes]) -> list[Receipt]:
@@ -129,18 +131,30 @@ def test_what_is_remembered_is_not_read_again_for_a_receipt(ten_sites: Pipeline)
 
 
 def test_a_payload_must_be_read_before_the_next_batch_is_asked_for(ten_sites: Pipeline) -> None:
-    batches = Outbox(ten_sites.reader).batches(3)
-    next(batches)
-    with pytest.raises(ValueError, match="read to its end"):
+    with Outbox(ten_sites.reader).batches(3) as batches:
         next(batches)
+        with pytest.raises(ValueError, match="read to its end"):
+            next(batches)
+
+
+def test_who_leaves_off_in_the_middle_of_a_payload_leaves_the_connection_free(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO site (code) SELECT 's' || i FROM generate_series(1, 50000) i")
+    info = clinic.reader.connection.info
+    states = []
+    with Outbox(clinic.reader).batches(3) as batches:
+        half = iter(encode(next(batches)))
+        assert all(next(half) for _ in range(2))
+        states.append(info.transaction_status)
+    assert [*states, info.transaction_status] == [TransactionStatus.ACTIVE, TransactionStatus.IDLE]
+    assert numbers(written(clinic)) == [1]
 
 
 def test_who_leaves_off_behind_a_batch_finds_it_remembered(ten_sites: Pipeline) -> None:
-    batches = Outbox(ten_sites.reader).batches(3)
-    first = b"".join(encode(next(batches)))
-    del batches
+    with Outbox(ten_sites.reader).batches(3) as batches:
+        first = b"".join(encode(next(batches)))
     ten_sites.restart()
-    rest = [b"".join(encode(batch)) for batch in Outbox(ten_sites.reader).batches(3, beside={1})]
+    with Outbox(ten_sites.reader).batches(3, beside={1}) as batches:
+        rest = [b"".join(encode(batch)) for batch in batches]
     assert numbers([first, *rest]) == [1, 2, 3, 4]
     assert Outbox(ten_sites.reader).take_out(brought(ten_sites, [first, *rest])[-1]) == 4
     ten_sites.agree()
