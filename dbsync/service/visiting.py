@@ -48,6 +48,8 @@ class Visiting:
         while not post.stop.is_set():
             if sticks.is_here():
                 yield from self._while_here(sticks)
+            if post.stop.is_set():
+                return  # what was said last is so: the stick is in, or was when anybody looked
             post.refresh()
             if post.config != sticks.config:
                 return
@@ -91,7 +93,10 @@ class Visiting:
         """Leave word of a stick when it is another one than before."""
         if seen.trouble is None and seen.state is not LinkState.PAUSED:
             PULSE.note_well()
-        if self.post.word.on(seen.state, seen.reason):
-            log.info(
-                "stick_looked_at", link=self.post.config.upstream.label, state=seen.state.value, reason=seen.reason
-            )
+        if not self.post.word.on(seen.state, seen.reason):
+            return
+        said = {"link": self.post.config.upstream.label, "state": seen.state.value, "reason": seen.reason}
+        if seen.trouble is None:
+            log.info("stick_looked_at", **said)
+        else:
+            log.warning("stick_looked_at", **said, hint=seen.trouble.hint)

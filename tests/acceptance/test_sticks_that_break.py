@@ -87,6 +87,8 @@ def test_the_service_says_that_a_stick_is_full_and_goes_on_with_the_next_one_or_
     with files_limited(MIDDLE), ServiceProcess(laptop.folder, environ=here) as service:
         until(lambda: remote.state()[0] == "stick full", "it is full")
         assert service.terminate() == 0
+    state, reason = remote.state()
+    assert (state, "it has no room" in reason) == ("stopped", True)
     with files_limited(MIDDLE), ServiceProcess(laptop.folder, environ=here) as service:
         until(lambda: remote.state()[0] == "stick full", "it is full again")
         remote.pull()
@@ -96,6 +98,30 @@ def test_the_service_says_that_a_stick_is_full_and_goes_on_with_the_next_one_or_
         until(lambda: remote.state()[0] == "written to the stick", "the next one has room")
         assert service.terminate() == 0
     assert f"{ROWS:,} changes" in remote.server.must("bundle", "import", str(remote.stick))
+
+
+def test_a_service_that_ends_leaves_the_true_word_of_the_stick_that_is_in(remote: Remote) -> None:
+    with ServiceProcess(remote.laptop.folder) as service:
+        until(lambda: remote.state()[0] == "written to the stick", "it is written")
+        told = remote.state()[1]
+        assert service.terminate() == 0
+    assert remote.state() == ("stopped", told)
+    assert "receipt outstanding for 1 batch" in told
+
+
+def test_a_stick_that_nobody_may_write_to_is_warned_of_and_still_the_reason_when_the_service_ends(
+    remote: Remote, tmp_path: Path
+) -> None:
+    remote.pull()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    remote.stick.symlink_to(elsewhere)
+    with ServiceProcess(remote.laptop.folder) as service:
+        until(lambda: remote.state()[0] == "halted", "it cannot be used")
+        assert service.terminate() == 0
+    assert [(one["level"], one["hint"]) for one in service.said("stick_looked_at")] == [("warning", "another stick")]
+    state, reason = remote.state()
+    assert (state, "symbolic link" in reason) == ("stopped", True)
 
 
 @pytest.fixture
