@@ -14,6 +14,7 @@
         ├── Exhausted                69  it answers, and has no room for this  (try again)
         ├── OtherVersion             69  it answers, and does not know what was asked  (try again)
         └── Interrupted              75  the work was cut and can be repeated (try again)
+            └── LinkTaken            75  another dbsync ships over the link now (try again)
 
 Foreign exceptions are translated once, at the edge that met them
 (:func:`dbsync.postgres.translate`). A message never holds row values; keys may be named.
@@ -129,6 +130,18 @@ class Interrupted(Unreachable):
     """The work was cut in the middle and can be repeated as it is."""
 
     exit_code = 75
+
+
+class LinkTaken(Interrupted):
+    """Another dbsync ships over the link now. How that link is, is for the other one to say."""
+
+    def __init__(self, link: str) -> None:
+        super().__init__(
+            f"another dbsync ships the link {link} now",
+            where="source",
+            why="two at once would send the same changes",
+            hint="dbsync status   (shows how far it is)",
+        )
 
 
 def place_of(error: Exception) -> str:

@@ -9,6 +9,10 @@ SELECT set_config('enable_seqscan', 'off', {passing}), set_config('enable_hashjo
 -- One service a link at a time; the claim ends with the session.
 SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_lock(hashtextextended('dbsync link ' || %(link)s, 0))
 
+-- name: claim_for_a_word
+-- Until the end of the transaction: who speaks of a link without having it must find it free.
+SELECT set_config('lock_timeout', %(patience)s, true), pg_advisory_xact_lock(hashtextextended('dbsync link ' || %(link)s, 0))
+
 -- name: make_window
 -- One row a transaction of the window: what batches are cut from.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_window (

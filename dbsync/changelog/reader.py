@@ -17,7 +17,7 @@ from dbsync.changelog.payload import LARGE, close, read, read_after, stored
 from dbsync.changelog.position import Position, Recorded, position_of, under_way
 from dbsync.changelog.stitch import stitch
 from dbsync.changelog.window import FilledWindow
-from dbsync.errors import Interrupted
+from dbsync.errors import Interrupted, LinkTaken
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Passed, Receipt, Window
 from dbsync.model.layout import Layout
 from dbsync.pooling import need
@@ -64,12 +64,7 @@ class Reader:
             with self._connection.transaction():
                 self._connection.execute(statement("changelog", "claim"), claim)
         except errors.LockNotAvailable as error:
-            raise Interrupted(
-                f"another dbsync ships the link {self._link} now",
-                where="source",
-                why="two at once would send the same changes",
-                hint="dbsync status   (shows how far it is)",
-            ) from error
+            raise LinkTaken(self._link) from error
 
     def position(self) -> Position:
         """Give how far the link has been acknowledged."""

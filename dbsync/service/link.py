@@ -12,13 +12,14 @@ from uuid import UUID
 
 import psycopg
 import structlog
+from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from dbsync import traces
 from dbsync.changelog.lives import Kind
 from dbsync.changelog.outbox import Outbox
 from dbsync.changelog.reader import Reader
-from dbsync.errors import DbsyncError, IdentityConflict, LinkHalted
+from dbsync.errors import DbsyncError, IdentityConflict, LinkHalted, LinkTaken
 from dbsync.model.batch import Cut, Receipt
 from dbsync.postgres import translated
 from dbsync.pulse import PULSE
@@ -32,6 +33,8 @@ from dbsync.transport.base import Transport
 
 CONTACTS = 4
 """How often the two ends are brought together before it is given up: restored both, and copied, takes three."""
+PATIENCE = 2.0
+"""Seconds in which the server notices that the session which had the link is over."""
 GROWTH = 8
 """A batch that waits for a row which a later one brings is cut so many times larger."""
 
@@ -251,8 +254,28 @@ class Link:
         return receipt
 
 
-def set_state(connection: psycopg.Connection, link: str, state: LinkState, reason: str | None = None) -> None:
-    """Leave word of a link's state in the source, where ``status`` finds it while the service is stopped."""
+def set_state(
+    connection: psycopg.Connection, link: str, state: LinkState, reason: str | None = None, *, held: bool
+) -> None:
+    """Leave word of a link's state in the source, where ``status`` finds it while the service is stopped.
+
+    Raises LinkTaken where the caller has not ``held`` the link meanwhile, and another dbsync has: what is so is its to say.
+    """
     with translated("source"):
         connection.execute(statement("changelog", "open_link"), {"link": link})
-        connection.execute(statement("changelog", "set_state"), {"link": link, "state": state.value, "reason": reason})
+        with connection.transaction():
+            if not held:
+                _find_free(connection, link)
+            connection.execute(
+                statement("changelog", "set_state"), {"link": link, "state": state.value, "reason": reason}
+            )
+
+
+def _find_free(connection: psycopg.Connection, link: str) -> None:
+    """Raise LinkTaken unless nobody has the link; a session of our own that has just ended may do so for a moment."""
+    try:
+        connection.execute(
+            statement("changelog", "claim_for_a_word"), {"link": link, "patience": f"{round(PATIENCE * 1000)}ms"}
+        )
+    except errors.LockNotAvailable as error:
+        raise LinkTaken(link) from error

@@ -43,7 +43,7 @@ class Publishing:
             with translated("source"):
                 self.post.upkeep.finish()
             waiting = consigning.held.outbox.waiting()
-        self.post.word.on(LinkState.STOPPED)
+            self.post.word.on(LinkState.STOPPED)
         return Seen(
             state=LinkState.STOPPED,
             reason=_outstanding(waiting),

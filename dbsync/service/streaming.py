@@ -51,7 +51,7 @@ class Streaming:
             link.tend()
             with translated("source"):
                 self.post.upkeep.finish()
-        self.post.word.on(LinkState.STOPPED)
+            self.post.word.on(LinkState.STOPPED)
         return Seen(state=LinkState.STOPPED, changes=shipped)
 
     def stay(self) -> Iterator[None]:

@@ -37,9 +37,10 @@ class Visiting:
             with translated("source"):
                 post.upkeep.begin(held.reader.connection, post.config.retention)
                 post.upkeep.finish()
+            if seen.trouble is None:
+                self._tell(seen)
         if seen.trouble is not None:
             raise seen.trouble
-        self._tell(seen)
         return seen
 
     def stay(self) -> Iterator[None]:
@@ -53,7 +54,7 @@ class Visiting:
             post.refresh()
             if post.config != sticks.config:
                 return
-            self._tell(sticks.away())
+            self._tell(sticks.away(), held=False)
             post.upkeep.tidy(post.config)
             post.care.take(post.config)
             if sticks.relays_are_due():
@@ -89,11 +90,11 @@ class Visiting:
                 yield
                 post.stop.wait(LOOK)
 
-    def _tell(self, seen: Seen) -> None:
+    def _tell(self, seen: Seen, *, held: bool = True) -> None:
         """Leave word of a stick when it is another one than before."""
         if seen.trouble is None and seen.state is not LinkState.PAUSED:
             PULSE.note_well()
-        if not self.post.word.on(seen.state, seen.reason):
+        if not self.post.word.on(seen.state, seen.reason, held=held):
             return
         said = {"link": self.post.config.upstream.label, "state": seen.state.value, "reason": seen.reason}
         if seen.trouble is None:
