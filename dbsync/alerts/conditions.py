@@ -32,6 +32,7 @@ class Kind(StrEnum):
     QUARANTINE = "quarantine"
     CERTIFICATE = "certificate"
     STOPPED = "stopped"
+    PAUSED = "paused"
     TEST = "test"
 
 
@@ -77,6 +78,8 @@ class Situation:
     capture_off_since: datetime | None = None
     blind: int = 0
     """Tables that are to be captured and whose triggers are missing or disabled."""
+    paused_since: datetime | None = None
+    """Since when shipping is paused, whether or not a service runs that could say so."""
     certificates: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -105,8 +108,20 @@ def judge(found: Situation, limits: Limits) -> tuple[Condition, ...]:
 
 
 def judge_from_outside(found: Situation, limits: Limits) -> tuple[Condition, ...]:
-    """Say besides what a program cannot tell of itself: that it does not run."""
-    return (*judge(found, limits), *_of_service(found))
+    """Say besides what a program cannot tell of itself, that it does not run; and what nobody is called for: a pause."""
+    return (*judge(found, limits), *_of_service(found), *_of_pause(found))
+
+
+def _of_pause(found: Situation) -> Iterator[Condition]:
+    if found.link is None or found.paused_since is None:
+        return
+    yield Condition(
+        kind=Kind.PAUSED,
+        subject=found.link,
+        severity=Severity.WARNING,
+        what=f"shipping from {found.node} to {found.link} is paused since {found.paused_since:%Y-%m-%d %H:%M}",
+        hint="dbsync resume",
+    )
 
 
 def _of_service(found: Situation) -> Iterator[Condition]:

@@ -85,6 +85,8 @@ def _remarks(found: Status) -> Iterator[Text]:
     if node.capture_off_since:
         since = f"{node.capture_off_since:%Y-%m-%d %H:%M}"
         yield Text(f"  capture is OFF since {since}: changes made now never reach the upstream", style="bold red")
+    if node.paused_since:
+        yield Text(f"  shipping is paused since {node.paused_since:%Y-%m-%d %H:%M}: dbsync resume", style="yellow")
 
 
 def _happened(found: Status) -> Iterator[Text]:

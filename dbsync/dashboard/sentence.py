@@ -112,6 +112,8 @@ def _link(own: Status) -> Iterator[Clause]:
         level, words = _STATES.get(link.state, (Level.GOOD, f"{{name}}: {link.state}"))
         since = f" since {_since(link.since, own.now)}" if link.since is not None and link.state in _LASTING else ""
         yield Clause(level, f"{words.format(name=name)}{since}{_kept(own)}")
+    if own.node.paused_since is not None and link.state != LinkState.PAUSED:
+        yield Clause(Level.NOTE, f"shipping to {name} is paused since {_since(own.node.paused_since, own.now)}")
     if own.quarantined:
         verb = "waits" if own.quarantined == 1 else "wait"
         yield Clause(Level.NOTE, f"{counted(own.quarantined, 'change')} {verb} in quarantine at {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import psycopg
 
@@ -60,7 +61,7 @@ def whole_situation(config: Config) -> Situation:
 
 
 def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Situation:
-    capture_off_since, _, now, blind = _of_node(connection)
+    node = _of_node(connection)
     row = connection.execute(statement("alerts", "link"), {"link": link}).fetchone()
     state, since, contact, quarantined = row or (LinkState.NEW.value, None, None, 0)
     waiting = backlog(connection, link, COUNTED, PAGES).tables.values()
@@ -71,19 +72,29 @@ def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Sit
         since=since,
         contact=contact,
         pending=sum(table.changes for table in waiting),
-        lag=max(((now - table.oldest).total_seconds() for table in waiting), default=None),
+        lag=max(((node.now - table.oldest).total_seconds() for table in waiting), default=None),
         quarantined=quarantined,
-        capture_off_since=capture_off_since,
-        blind=blind,
+        capture_off_since=node.capture_off_since,
+        paused_since=node.paused_since,
+        blind=node.blind,
     )
 
 
 def _of_those_below(connection: psycopg.Connection, known: Situation) -> Situation:
-    _, waiting_here, _, _ = _of_node(connection)
-    return replace(known, waiting_here=waiting_here)
+    return replace(known, waiting_here=_of_node(connection).waiting_here)
 
 
-def _of_node(connection: psycopg.Connection) -> tuple[datetime | None, int, datetime, int]:
+class _Node(NamedTuple):
+    """What the node itself says, in the order of the statement."""
+
+    capture_off_since: datetime | None
+    paused_since: datetime | None
+    waiting_here: int
+    blind: int
+    now: datetime
+
+
+def _of_node(connection: psycopg.Connection) -> _Node:
     row = connection.execute(statement("alerts", "node")).fetchone()
     assert row is not None
-    return row[0], row[1], row[2], row[3]
+    return _Node(*row)

@@ -220,6 +220,25 @@ def test_paused_shipping_keeps_what_is_captured_until_it_is_resumed(here: Place)
         assert service.terminate() == 0
 
 
+def test_a_pause_is_shown_whatever_the_state_and_whether_or_not_a_service_runs(lonely: Place) -> None:
+    lonely.must("run", "--once")
+    lonely.must("pause")
+    shown = lonely.must("status").out
+    assert ("   stopped   " in shown, "shipping is paused since 2" in shown, "dbsync resume" in shown) == (True,) * 3
+    told = lonely.run("status", "--nagios")
+    assert told.code == 1
+    assert told.out.startswith("DBSYNC WARNING: shipping from field-07 to community is paused since 2")
+    lonely.upstream.cluster.kill()
+    with lonely.service() as service:
+        service.wait_for("link_unreachable")
+        shown = lonely.must("status").out
+        assert ("   unreachable   " in shown, "shipping is paused since 2" in shown) == (True, True)
+        assert service.terminate() == 0
+    lonely.must("resume")
+    assert "paused" not in lonely.must("status").out
+    assert "paused" not in lonely.run("status", "--nagios").out
+
+
 def test_capture_switched_off_loses_what_is_written_and_status_says_since_when(here: Place) -> None:
     assert here.must("capture", "off").out.startswith("capture is OFF since ")
     insert(here, "S-1")

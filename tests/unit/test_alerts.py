@@ -71,6 +71,15 @@ def test_from_outside_a_service_that_does_not_run_is_seen() -> None:
     assert judge_from_outside(replace(stopped, pending=0), LIMITS) == ()
 
 
+def test_from_outside_a_pause_is_seen_and_nobody_is_called_for_it() -> None:
+    paused = replace(WELL, paused_since=ago(days=1))
+    (told,) = judge_from_outside(paused, LIMITS)
+    assert (told.kind, told.severity, told.hint) == (Kind.PAUSED, Severity.WARNING, "dbsync resume")
+    assert told.what.startswith("shipping from field-07 to community is paused since ")
+    assert judge(paused, LIMITS) == ()
+    assert judge_from_outside(replace(paused, link=None), LIMITS) == ()
+
+
 IN_ORDER = Custody(relay="driver", now=NOW, upstream="community", visited=ago(days=9), free=10 << 30)
 LOADED = replace(IN_ORDER, waiting=2, oldest=ago(minutes=61))
 

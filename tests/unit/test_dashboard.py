@@ -229,6 +229,16 @@ def test_what_is_no_greeting_is_refused_in_our_own_words(changed: str, value: ob
         assert isinstance(found, Greeting)
 
 
+def test_a_pause_is_said_whatever_the_link_does() -> None:
+    stopped, paused = own(LinkState.STOPPED, pending=3), own(LinkState.PAUSED)
+    said = "The service that ships to community is stopped since 10:00 UTC, 3 changes wait safely here;"
+    since = NOW - timedelta(hours=1)
+    told = health(facts(status=replace(stopped, node=replace(stopped.node, paused_since=since))))
+    assert told.text == f"{said} shipping to community is paused since 11:00 UTC."
+    told = health(facts(status=replace(paused, node=replace(paused.node, paused_since=since))))
+    assert told.text == "Shipping to community is paused since 10:00 UTC, nothing is pending."
+
+
 def test_capture_that_is_off_is_said_first() -> None:
     status = own(pending=3)
     off = replace(status, node=replace(status.node, capture_off_since=NOW - timedelta(hours=30)))
