@@ -67,6 +67,10 @@ SELECT n.name, n.lineage, n.incarnation, n.created_at, n.capture_off_since, n.pa
        n.system_identifier <> c.system_identifier AS reloaded
 FROM dbsync.node n CROSS JOIN pg_control_system() c
 
+-- name: unread
+-- Whether there is any change, and the links that were to ship it.
+SELECT EXISTS (SELECT FROM dbsync.change), ARRAY(SELECT l.name FROM dbsync.link l ORDER BY l.name)
+
 -- name: links
 -- `waits`: seconds for which the first change behind the link's cursor is here, by the index.
 SELECT l.name, l.state, extract(epoch FROM clock_timestamp() - l.contact_at)::float8 AS away, l.clock_off,

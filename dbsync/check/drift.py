@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from dbsync.check.finding import error, ok, warning
 from dbsync.check.wording import listed
@@ -11,6 +11,14 @@ from dbsync.model.findings import Finding
 from dbsync.model.names import TableName
 
 _FOREIGN = "foreign"
+
+
+def of_unread(tables: Sequence[TableName]) -> Iterator[Finding]:
+    """Find triggers where there is no upstream: what they write fills the disk, and goes nowhere."""
+    if tables:
+        what = f"nothing ships what is captured on {listed(tables)}: dbsync.toml has no [upstream]"
+        remedy = "dbsync uninstall-triggers --force   or, to pass changes on: write [upstream]"
+        yield warning("capture_unread", "upstream", what, remedy)
 
 
 def of_triggers(states: Mapping[TableName, str], foreign: Collection[TableName] = ()) -> Iterator[Finding]:

@@ -94,6 +94,21 @@ def of_size(session: Session) -> Iterator[Finding]:
         )
 
 
+def of_unread(session: Session) -> Iterator[Finding]:
+    """Find changes in the log of a database that has no upstream, which only a person can decide about."""
+    row = session.execute(statement("health", "unread")).fetchone()
+    assert row is not None
+    holds, links = row
+    if not holds:
+        return
+    what = f"the change log ({words.size(size(session))} on disk) holds changes that nothing reads: dbsync.toml has no [upstream]"
+    if links:
+        remedy = f"name {' and '.join(links)} in [upstream] again, then: dbsync run --once"
+    else:
+        remedy = "DELETE FROM dbsync.change;   -- leaves them behind; to ship them, write [upstream] instead"
+    yield warning("log_unread", "upstream", what, remedy)
+
+
 def of_links(known: Sequence[KnownLink], config: Config) -> Iterator[Finding]:
     """Find links that are none any more, and one that nobody heard of for long."""
     label = config.above.label if config.above is not None else None

@@ -95,6 +95,8 @@ def of_topmost(config: Config, reached: Reached, *, revision: str) -> list[Findi
     examination.upstream(there, registry)
     there.findings.extend(of_file(config.serve.certificate, "[serve] certificate", config.check))
     if examination.is_installed(there):
+        if config.above is None:
+            there.glance("triggers and the change log", _of_unread)
         there.glance("the quarantine", lambda session: of_quarantine(session, None, here=True))
         there.glance("nodes", lambda session: log.of_peers(session, config.check.silent_seconds))
     return there.finished()
@@ -223,6 +225,12 @@ class _Examination:
         assert side.server is not None
         asked = side.server
         side.glance("how the server fares", lambda session: of_health(session, side.side, asked, self.config.check))
+
+
+def _of_unread(session: Session) -> Iterator[Finding]:
+    """Find capture, and what it wrote, in a database that no dbsync.toml lets anything be shipped from."""
+    yield from drift.of_unread(sorted({trigger.table for trigger in capture.installed(session)}))
+    yield from log.of_unread(session)
 
 
 def _rights_upstream(session: Session, side: Examined, registry: Registry, catalog: Catalog) -> Iterator[Finding]:

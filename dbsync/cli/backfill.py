@@ -21,6 +21,7 @@ from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
 from dbsync.postgres import connect, translated
 from dbsync.service.install import registered
+from dbsync.service.topmost import refuse_without_upstream
 
 SAY_EVERY = 60.0
 """Seconds between two lines where there is no terminal."""
@@ -44,6 +45,7 @@ def backfill(
     Goes on where it was cut. Rows that the upstream has already are brought up to date, none is doubled.
     """
     chosen = settings(config)
+    refuse_without_upstream(chosen)
     with connect(chosen.node.source, name="source") as connection:
         schema.require(connection, "source")
         found = registered(chosen, connection)

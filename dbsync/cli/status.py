@@ -46,12 +46,20 @@ def status(
     there), keep, max_size, compact_over}, events of the last days [{kind, what, hint, link, at}]: restored, copied,
     reloaded, upstream_restored. alerts (where [alerts] names somebody: what stands) [{alert, subject, severity, what, since,
     told_at, trouble (why somebody was not told)}].
+    On a server without an upstream: node {name}, link (null), waiting_here, nodes (how many are enrolled), captured (tables
+    with triggers, though nothing ships what they write).
     """
     if nagios:
         from dbsync.cli import nagios as plugin  # noqa: PLC0415 - a person who looks does not need it
 
         plugin.nagios(config)
-    found = gather(settings(config))
+    chosen = settings(config)
+    if chosen.above is None:
+        from dbsync.cli import topmost  # noqa: PLC0415 - a node that ships does not need it
+
+        topmost.show(chosen, json=json)
+        return
+    found = gather(chosen)
     if json:
         output.as_json(_json(found))
     else:

@@ -24,7 +24,9 @@ from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
 from dbsync.postgres import connect, translated
 from dbsync.service import node
+from dbsync.service.topmost import refuse_without_upstream
 from dbsync.statements import statement
+from dbsync.verify.words import counted
 
 Progress = Callable[[TableName], None]
 
@@ -89,6 +91,7 @@ def install_source(config: Config, progress: Progress = lambda _: None) -> Insta
 
     Each table is one short transaction; a stop between two leaves the rest for the next run.
     """
+    refuse_without_upstream(config)
     with connect(config.node.source, name="source") as connection:
         registered(config, connection)  # or it is refused, and nothing is done
         changed = schema.upgrade(config.node.source, "source")
@@ -112,6 +115,7 @@ def install_source(config: Config, progress: Progress = lambda _: None) -> Insta
 
 def source_sql(config: Config) -> Iterator[str]:
     """Give the SQL that :func:`install_source` would run, and run none of it to stay."""
+    refuse_without_upstream(config)
     with connect(config.node.source, name="source") as connection:
         found = registered(config, connection)
         with translated("source"), connection.transaction(force_rollback=True):
@@ -142,34 +146,44 @@ def uninstall_source(config: Config, *, force: bool, drop_schema: bool = False) 
     with connect(config.node.source, name="source") as connection:
         schema.require(connection, "source")
         with translated("source"):
+            has_upstream = config.above is not None
             if not force:
-                _refuse_waiting(
-                    connection, "without the triggers, later changes would be lost, and these depend on them"
-                )
+                lost = "without the triggers, later changes would be lost, and these depend on them"
+                _refuse_waiting(connection, lost, has_upstream=has_upstream)
             tables = sorted({trigger.table for trigger in capture.installed(connection)})
             for table in tables:
                 capture.uninstall(connection, table, lock_timeout=config.service.lock_timeout)
             if drop_schema:
                 if not force:
-                    _refuse_waiting(connection, "they were committed while the triggers were taken away")
+                    late = "they were committed while the triggers were taken away"
+                    _refuse_waiting(connection, late, has_upstream=has_upstream)
                 connection.execute("DROP SCHEMA dbsync CASCADE")
     return tables
 
 
-def _refuse_waiting(connection: psycopg.Connection, why: str) -> None:
-    if node.is_reloaded(connection):
+def _refuse_waiting(connection: psycopg.Connection, why: str, *, has_upstream: bool) -> None:
+    """Refuse while something would be left behind, and say what to do about it: where there is no upstream, nothing ships it."""
+    leave = "to leave them behind: dbsync uninstall-triggers --force"
+    if has_upstream and node.is_reloaded(connection):
         raise Refusal(
             "what the upstream has cannot be told: this database was reloaded, and has not met its upstream since",
             where="source",
-            hint="dbsync run --once   or, to leave behind what waits: dbsync uninstall-triggers --force",
+            hint=f"dbsync run --once   or, {leave}",
         )
     waiting = unacknowledged(connection)
+    if waiting and not has_upstream:
+        raise Refusal(
+            f"{counted(waiting, 'change')} captured here went nowhere",
+            where="source",
+            why="dbsync.toml has no [upstream], so nothing ships them",
+            hint=f"{leave}   or, to ship them: write [upstream], then: dbsync run --once",
+        )
     if waiting:
         raise Refusal(
             f"{waiting:,} changes are not acknowledged by the upstream yet",
             where="source",
             why=why,
-            hint="dbsync run --once   or, to leave them behind: dbsync uninstall-triggers --force",
+            hint=f"dbsync run --once   or, {leave}",
         )
 
 
