@@ -35,13 +35,16 @@ def version(connection: psycopg.Connection) -> str | None:
     return str(found[0]) if found else None
 
 
-def require(connection: psycopg.Connection, where: str) -> None:
-    """Refuse a database whose dbsync schema is missing, older or newer than this program."""
+def require(connection: psycopg.Connection, where: str, command: str | None = None) -> None:
+    """Refuse a database whose dbsync schema is missing, older or newer than this program.
+
+    ``command`` installs it; unless it is given, the one for the source or the upstream.
+    """
     with translated(where):
         found = version(connection)
     if found == head():
         return
-    command_ = f"dbsync {installer(where)}"
+    command_ = f"dbsync {command or installer(where)}"
     if found is None:
         raise SchemaVersionError(
             "dbsync is not installed in this database", where=where, why="it has no schema dbsync", hint=command_

@@ -19,6 +19,7 @@ from dbsync.model.words import ago
 from dbsync.service.case import said_key
 from dbsync.service.conflicts import Entry, Images, Wanted, ledger
 from dbsync.service.ledger import said, said_undone
+from dbsync.service.quarantine import HERE
 from dbsync.verify.words import counted
 
 HEADINGS = ("ID", "TABLE", "KEY", "CONFLICT", "NODE", "BATCH", "AGE", "RULE", "DECISION", "COLUMNS")
@@ -66,7 +67,7 @@ def list_(  # noqa: PLR0913 - each is an option
     if json:
         output.as_json({"total": total, "conflicts": [_json(entry) for entry in entries]})
     else:
-        _show_list(entries, total)
+        _show_list(entries, total, here=here)
 
 
 @app.command("show")
@@ -160,7 +161,7 @@ def _json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _show_list(entries: Sequence[Entry], total: int) -> None:
+def _show_list(entries: Sequence[Entry], total: int, *, here: bool) -> None:
     if not total:
         output.line("no conflicts")
         return
@@ -168,7 +169,8 @@ def _show_list(entries: Sequence[Entry], total: int) -> None:
     if total > len(entries):
         output.talk(f"... and {counted(total - len(entries), 'older conflict')} (--limit)")
     if entries:
-        output.talk(f"{counted(total, 'conflict')}: dbsync conflicts show {entries[-1].id}")
+        where = HERE if here else ""
+        output.talk(f"{counted(total, 'conflict')}: dbsync conflicts show {entries[-1].id}{where}")
 
 
 def _cells(entry: Entry) -> Sequence[str]:

@@ -19,7 +19,7 @@ from dbsync.errors import Interrupted, UsageError
 from dbsync.model.policy import Conflict
 from dbsync.model.words import ago
 from dbsync.service.case import OPS, said, said_busy, said_key, said_released, said_still, said_values
-from dbsync.service.quarantine import Case, Desk, Listing, Values, Wanted, desk
+from dbsync.service.quarantine import HERE, Case, Desk, Listing, Values, Wanted, desk
 from dbsync.verify.words import counted
 
 SHOWN = 10
@@ -146,11 +146,12 @@ def retry(
     Exits 1 when anything that was tried still waits, 75 when a node's cases could not be tried: a batch of it was being
     applied.
     """
+    where = HERE if here else ""
     if bool(numbers) == all_:
-        raise UsageError("say which: one or more ids, or --all", hint="dbsync quarantine list")
+        raise UsageError("say which: one or more ids, or --all", hint=f"dbsync quarantine list{where}")
     if numbers and node:
         raise UsageError(
-            "--node goes with --all; an id says its node", hint="dbsync quarantine retry --all --node NAME"
+            "--node goes with --all; an id says its node", hint=f"dbsync quarantine retry{where} --all --node NAME"
         )
     with desk(settings(config), here=here) as found:
         before = {number: found.case(number) for number in numbers or ()}
@@ -177,7 +178,8 @@ def skip(
 ) -> None:
     """Leave a change out for good. It stays in the ledger with the reason; what waited behind it is tried on its own."""
     if not reason.strip():
-        raise UsageError("a reason has to be given", hint=f'dbsync quarantine skip {number} --reason "..."')
+        where = HERE if here else ""
+        raise UsageError("a reason has to be given", hint=f'dbsync quarantine skip {number}{where} --reason "..."')
     with desk(settings(config), here=here) as found:
         done = found.skip(number, reason.strip(), by=by)
     output.line(f"row {number} is skipped, and stays in the ledger")
@@ -251,7 +253,7 @@ def _show_list(listing: Listing, *, here: bool) -> None:
     them = "it" if listing.total == 1 else "them"
     behind = f", and {counted(listing.behind, 'change')} behind {them}" if listing.behind else ""
     newest = listing.cases[-1].id
-    where = " --here" if here else ""
+    where = HERE if here else ""
     output.talk(f"{counted(listing.total, 'row')}{behind}: dbsync quarantine show {newest}{where}")
 
 

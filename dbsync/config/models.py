@@ -98,7 +98,7 @@ class UpstreamConfig(Section):
             "this asks the upstream's database, which cannot be reached from here",
             where=f"upstream {self.label}",
             why=f"it is reached by {self.route.value}; its database only on the upstream's own server",
-            hint="there, with a dbsync.toml whose upstream.url is a connection string, type the same",
+            hint="on that server, type the same with --here",
         )
 
 
@@ -291,7 +291,8 @@ class Config(Section):
                 "this node has no upstream",
                 where="dbsync.toml",
                 why="it has no section [upstream]: others bring their changes here, and it passes on none",
-                hint='to ship to one, write [upstream] with url = "..."   (dbsync init proposes it)',
+                hint='to ship to one, write [upstream] with url = "..."   (dbsync init proposes it);'
+                " what others brought here: dbsync status, dbsync quarantine list --here",
             )
         return self.above
 

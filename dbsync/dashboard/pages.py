@@ -188,10 +188,10 @@ class Pages:
         return True
 
     def _desk(self, connection: psycopg.Connection) -> Desk:
-        return Desk(connection=connection, where=self._where, config=self.config)
+        return Desk(connection=connection, where=self._where, config=self.config, here=True)
 
     def _ledger(self, connection: psycopg.Connection) -> Ledger:
-        return Ledger(connection=connection, where=self._where, config=self.config)
+        return Ledger(connection=connection, where=self._where, config=self.config, here=True)
 
     @property
     def _where(self) -> str:

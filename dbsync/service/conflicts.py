@@ -12,17 +12,15 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.rows import class_row
 
-from dbsync import schema
 from dbsync.catalog.inspect import inspect
 from dbsync.config.fields import ROW_ID
 from dbsync.config.models import Config
 from dbsync.errors import Refusal
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
-from dbsync.postgres import connect, let_server_notice, primary, translated
-from dbsync.service.quarantine import Leaves, matching, relations, table_of
+from dbsync.postgres import primary, translated
+from dbsync.service.quarantine import HERE, Leaves, matching, opened, relations, table_of
 from dbsync.service.undo import Known, Step, Undo, plan
-from dbsync.silence import SILENCE
 from dbsync.statements import statement
 
 LEDGER = sql.Identifier("dbsync", "conflict")
@@ -92,6 +90,13 @@ class Ledger:
     connection: psycopg.Connection
     where: str
     config: Config
+    here: bool = False
+    """Whether it is this node's own, which commands are told by ``--here``."""
+
+    @property
+    def flag(self) -> str:
+        """Give what a command needs to be about this database too."""
+        return HERE if self.here else ""
 
     def entries(self, wanted: Wanted) -> tuple[list[Entry], int]:
         """List entries, oldest first, and how many there are in all."""
@@ -108,7 +113,7 @@ class Ledger:
         with translated(self.where):
             found = self._entries(id=number)
         if not found:
-            raise Refusal(f"there is no conflict {number}", where=self.where, hint="dbsync conflicts list")
+            raise Refusal(f"there is no conflict {number}", where=self.where, hint=f"dbsync conflicts list{self.flag}")
         return found[0]
 
     def images(self, entry: Entry) -> Images:
@@ -143,7 +148,7 @@ class Ledger:
                 where=self.where,
                 why="an undo is an ordinary change and is not undone; the winner's values stand in the ledger,"
                 " to be entered in the application",
-                hint=f"dbsync conflicts show {entry.id} --show-values",
+                hint=f"dbsync conflicts show {entry.id}{self.flag} --show-values",
             )
 
     def _plan(self, entry: Entry, catalog: Catalog) -> Undo:
@@ -154,7 +159,7 @@ class Ledger:
         table = catalog.table(entry.table)
         if table is None:
             raise Refusal(f"table {entry.table} is not there any more", where=self.where)
-        undo = plan(entry.id, entry.decision, known, table)
+        undo = plan(entry.id, entry.decision, known, table, flag=self.flag)
         if undo.step is Step.INSERT and not undo.by_id and self._keyed_by_row_id(entry):
             raise Refusal(
                 f"the row of conflict {entry.id} is not upstream, and has no id there to come back with",
@@ -174,7 +179,7 @@ class Ledger:
                 f"the row of conflict {undo.conflict} holds what the loser wanted already",
                 where=self.where,
                 why="somebody changed it back since, or undid a later conflict of the same row",
-                hint=f"dbsync conflicts show {undo.conflict} --show-values",
+                hint=f"dbsync conflicts show {undo.conflict}{self.flag} --show-values",
             )
         if found > 1:
             raise Refusal(
@@ -186,7 +191,7 @@ class Ledger:
             f"the row of conflict {undo.conflict} {'has changed since' if found else 'is not there as it was left'}",
             where=self.where,
             why="undoing would overwrite what somebody wrote later" if found else "it was changed or deleted since",
-            hint=f"dbsync conflicts undo {undo.conflict} --force   does it all the same" if found else "",
+            hint=f"dbsync conflicts undo {undo.conflict}{self.flag} --force   does it all the same" if found else "",
         )
 
     def _refuse_referred(self, undo: Undo, catalog: Catalog) -> None:
@@ -216,7 +221,7 @@ class Ledger:
                 f"conflict {undo.conflict} cannot be undone as the upstream is now",
                 where=self.where,
                 why=f"{primary(error)}{constraint}",
-                hint=f"dbsync conflicts show {undo.conflict} --show-values   and mend the row in the application",
+                hint=f"dbsync conflicts show {undo.conflict}{self.flag} --show-values   and mend the row in the application",
             ) from error
 
     def _keyed_by_row_id(self, entry: Entry) -> bool:
@@ -237,8 +242,5 @@ class Ledger:
 @contextmanager
 def ledger(config: Config, *, here: bool = False) -> Iterator[Ledger]:
     """Look at the upstream's ledger, or at that of this node's own database."""
-    dsn, where = (config.node.source, "source") if here else (config.upstream.database, "upstream")
-    with connect(dsn, name=where, pooled=not here) as connection:
-        schema.require(connection, where)
-        let_server_notice(connection, SILENCE)
-        yield Ledger(connection=connection, where=where, config=config)
+    with opened(config, here=here) as (connection, where):
+        yield Ledger(connection=connection, where=where, config=config, here=here)

@@ -51,7 +51,8 @@ def said(entry: Entry, *, here: bool) -> Iterator[str]:
     yield f"Found  {found(entry)}"
     if entry.columns:
         yield f"Differ {', '.join(entry.columns)}"
-    yield f'Rule   on_conflict = "{entry.rule}": {decided(entry)}'
+    waits = where if entry.decision == "quarantine" else ""
+    yield f'Rule   on_conflict = "{entry.rule}": {decided(entry)}{waits}'
     if entry.undone_at:
         yield f"Undone by {entry.undone_by} at {entry.undone_at:%Y-%m-%d %H:%M} UTC"
     elif may_be_undone(entry):

@@ -16,7 +16,7 @@ from psycopg.rows import class_row, tuple_row
 from dbsync import schema
 from dbsync.apply.load import Released
 from dbsync.config.models import Config
-from dbsync.errors import Refusal, UsageError
+from dbsync.errors import ConfigError, Refusal, UsageError
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.postgres import connect, let_server_notice, translated
@@ -25,6 +25,9 @@ from dbsync.statements import statement
 
 PATIENCE = 5.0
 """Seconds that somebody who typed a command waits for a batch of the node that is being applied."""
+
+HERE = " --here"
+"""What lets a command ask this node's own database."""
 
 Leaves = Sequence[str | None]
 
@@ -113,6 +116,13 @@ class Desk:
     where: str
     """``source`` or ``upstream``, for errors."""
     config: Config
+    here: bool = False
+    """Whether it is this node's own, which commands are told by ``--here``."""
+
+    @property
+    def flag(self) -> str:
+        """Give what a command needs to be about this database too."""
+        return HERE if self.here else ""
 
     def listing(self, wanted: Wanted) -> Listing:
         """List cases."""
@@ -128,7 +138,8 @@ class Desk:
         with translated(self.where):
             found = self._cases(id=number)
         if not found:
-            raise Refusal(f"there is no row {number} in quarantine", where=self.where, hint="dbsync quarantine list")
+            hint = f"dbsync quarantine list{self.flag}"
+            raise Refusal(f"there is no row {number} in quarantine", where=self.where, hint=hint)
         return found[0]
 
     def behind(self, case: Case, limit: int) -> list[Case]:
@@ -205,14 +216,14 @@ class Desk:
                 f"row {number} does not wait any more: it was {case.state} by {case.decided_by}",
                 where=self.where,
                 why=case.decision or "",
-                hint=f"dbsync quarantine show {number}",
+                hint=f"dbsync quarantine show {number}{self.flag}",
             )
         if case.behind is not None:
             raise Refusal(
                 f"row {number} waits behind row {case.behind}, and is decided with it",
                 where=self.where,
                 why=case.reason,
-                hint=f"dbsync quarantine show {case.behind}",
+                hint=f"dbsync quarantine show {case.behind}{self.flag}",
             )
         return case
 
@@ -245,11 +256,28 @@ _EVERYTHING: dict[str, Any] = dict.fromkeys(("id", "behind", "state", "relations
 @contextmanager
 def desk(config: Config, *, here: bool = False) -> Iterator[Desk]:
     """Look at the upstream, or at this node's own database: at what other nodes sent into it."""
+    with opened(config, here=here) as (connection, where):
+        yield Desk(connection=connection, where=where, config=config, here=here)
+
+
+@contextmanager
+def opened(config: Config, *, here: bool) -> Iterator[tuple[psycopg.Connection, str]]:
+    """Open the database in which changes arrived: the upstream's, or this node's own; and say what it is to the node.
+
+    Raises what says how to ask for the other of the two, where that one cannot be asked from here.
+    """
+    if not here and config.above is None:
+        raise ConfigError(
+            "this node has no upstream to ask",
+            where="dbsync.toml",
+            why="it has no section [upstream]: what others brought is in its own database",
+            hint="type the same with --here",
+        )
     dsn, where = (config.node.source, "source") if here else (config.upstream.database, "upstream")
     with connect(dsn, name=where, pooled=not here) as connection:
-        schema.require(connection, where)
+        schema.require(connection, where, f"install-upstream{HERE}" if here else None)
         let_server_notice(connection, SILENCE)
-        yield Desk(connection=connection, where=where, config=config)
+        yield connection, where
 
 
 def table_of(relation: str) -> TableName:

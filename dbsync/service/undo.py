@@ -147,8 +147,11 @@ class Known:
     """Those in which both differed."""
 
 
-def plan(conflict: int, decision: str, known: Known, table: Table) -> Undo:
-    """Decide how a conflict is undone; refuse where nothing was decided, or nothing was lost."""
+def plan(conflict: int, decision: str, known: Known, table: Table, *, flag: str = "") -> Undo:
+    """Decide how a conflict is undone; refuse where nothing was decided, or nothing was lost.
+
+    ``flag`` is what a command needs to be about the same database.
+    """
     names = {"source": known.source, "upstream": known.upstream}
     if decision not in names:
         raise Refusal(
@@ -156,7 +159,9 @@ def plan(conflict: int, decision: str, known: Known, table: Table) -> Undo:
             why="it went to quarantine, for a person to decide"
             if decision == "quarantine"
             else "neither side had the row",
-            hint="dbsync quarantine list" if decision == "quarantine" else f"dbsync conflicts show {conflict}",
+            hint=f"dbsync quarantine list{flag}"
+            if decision == "quarantine"
+            else f"dbsync conflicts show {conflict}{flag}",
         )
     loser = "upstream" if decision == "source" else "source"
     won, lost = names[decision], names[loser]
