@@ -20,8 +20,7 @@ from dbsync.errors import UsageError
 from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
 from dbsync.postgres import connect, translated
-from dbsync.service.install import registered
-from dbsync.service.topmost import refuse_without_upstream
+from dbsync.service.install import refuse_without_upstream, registered
 
 SAY_EVERY = 60.0
 """Seconds between two lines where there is no terminal."""

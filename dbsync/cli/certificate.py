@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import strerror
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from dbsync.cli import complete, output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
+from dbsync.errors import UsageError
 from dbsync.identity.certificate import Certificate, read_certificate
 from dbsync.identity.keys import Signed
 from dbsync.verify.words import counted
@@ -65,10 +67,11 @@ def certificate(
         output.as_json(_found_json(found))
     else:
         _tell(found)
+    if not found.complete:
+        output.talk("do not wipe this laptop yet: dbsync run   then: dbsync certificate")
     if found.signed is not None:
         _write(out, found.signed)
     if not found.complete:
-        output.talk("do not wipe this laptop yet: dbsync run   then: dbsync certificate")
         raise typer.Exit(1)
 
 
@@ -158,6 +161,14 @@ def _json(found: Certificate | None) -> dict[str, object] | None:
 def _write(out: Path | None, signed: Signed) -> None:
     if out is None:
         return
-    out.write_bytes(signed.data)
-    out.with_name(out.name + SIGNATURE).write_bytes(signed.signature)
+    try:
+        out.write_bytes(signed.data)
+        out.with_name(out.name + SIGNATURE).write_bytes(signed.signature)
+    except OSError as error:
+        raise UsageError(
+            f"the certificate cannot be written to {out}",
+            where="--out",
+            why=strerror(error.errno or 0),
+            hint="dbsync certificate --out FILE   in a folder that you may write to",
+        ) from error
     output.talk(f"{out} and {out.name}{SIGNATURE}: minisign -V -P (dbsync nodes show of the destination) -m {out}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 
 from dbsync import __version__
-from dbsync.cli import output
+from dbsync.cli import output, streams
 from dbsync.cli.options import CONFIG_VARIABLE, ConfigOption
 from dbsync.cli.shelf import Commands
 from dbsync.config.explain import explain
@@ -54,20 +55,40 @@ def dbsync(
 
 def run() -> None:
     """Run the program: end with the command's exit code, and turn an error into words on stderr."""
+    streams.make_ready()
     try:
-        app(prog_name="dbsync")  # whatever started it
+        _type()
     except InvalidConfig as error:
         _trace()
         output.talk(explain(error.problems, error.path))
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
     except DbsyncError as error:
         _trace()
         output.failure(error)
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
+    except BrokenPipeError:
+        _end(1)  # as of any other program whose reader has gone: nobody is told
     except Exception as error:  # the last edge: a bug is reported, not dumped
         _trace()
-        output.failure(_bug(error))
-        sys.exit(DbsyncError.exit_code)
+        failed = (streams.in_words(error) if isinstance(error, OSError) else None) or _bug(error)
+        output.failure(failed)
+        _end(failed.exit_code)
+
+
+def _type() -> None:
+    """Run the command, and see that all it printed arrived."""
+    try:
+        app(prog_name="dbsync")  # whatever started it
+    except SystemExit:
+        streams.finish()
+        raise
+
+
+def _end(code: int) -> NoReturn:
+    """End, whether or not what was printed before the error can be written."""
+    with suppress(OSError, DbsyncError):
+        streams.finish()
+    sys.exit(code)
 
 
 def _bug(error: Exception) -> DbsyncError:

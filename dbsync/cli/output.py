@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from json import dumps
 
 import orjson
 import typer
@@ -18,6 +20,7 @@ from dbsync.model.findings import Finding, Severity, is_fine
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
 _WIDE = 100_000
+_UTF_8 = {"utf-8", "utf8"}
 
 
 def line(text: str) -> None:
@@ -26,13 +29,29 @@ def line(text: str) -> None:
 
 
 def talk(text: str) -> None:
-    """Say something to the person; it is no data."""
-    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+    """Say something to the person; it is no data, and where it cannot be said the work goes on."""
+    with suppress(OSError):
+        Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
 
 
 def as_json(value: object) -> None:
     """Print a value as one JSON document."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    sys.stdout.write(json_text(value, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def json_text(value: object, option: int = 0) -> str:
+    r"""Write a value as JSON; on a stdout that has not every letter, with JSON's own escapes in place of those beyond ASCII.
+
+    >>> _escaped('{"name": "Ñandú"}')
+    '{"name": "\\u00d1and\\u00fa"}'
+    """
+    text = orjson.dumps(value, option=option).decode()
+    return text if (sys.stdout.encoding or "utf-8").lower() in _UTF_8 else _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    """Escape what is not ASCII; in JSON that stands within strings only."""
+    return text if text.isascii() else "".join(one if one.isascii() else dumps(one)[1:-1] for one in text)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:

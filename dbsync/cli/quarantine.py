@@ -300,7 +300,7 @@ def _write_json(rows: Iterator[dict[str, Any]]) -> None:
     """Write a JSON array row by row: there may be very many."""
     lead = "["
     for row in rows:
-        sys.stdout.write(f"{lead}\n{orjson.dumps(row).decode()}")
+        sys.stdout.write(f"{lead}\n{output.json_text(row)}")
         lead = ","
     sys.stdout.write("[]\n" if lead == "[" else "\n]\n")
 

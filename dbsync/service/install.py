@@ -15,7 +15,7 @@ from dbsync.capture.install import TriggerState
 from dbsync.capture.trigger import Capture
 from dbsync.catalog.inspect import inspect, one_snapshot
 from dbsync.config.models import Config
-from dbsync.errors import Refusal
+from dbsync.errors import ConfigError, Refusal
 from dbsync.keys.expression import qualified
 from dbsync.keys.register import register
 from dbsync.model.catalog import Catalog
@@ -24,7 +24,6 @@ from dbsync.model.names import TableName
 from dbsync.model.registration import Registry
 from dbsync.postgres import connect, translated
 from dbsync.service import node
-from dbsync.service.topmost import refuse_without_upstream
 from dbsync.statements import statement
 from dbsync.verify.words import counted
 
@@ -111,6 +110,18 @@ def install_source(config: Config, progress: Progress = lambda _: None) -> Insta
     return Installed(
         schema_changed=changed, tables=tuple(done), unchanged=len(wanted) - len(done), removed=tuple(removed)
     )
+
+
+def refuse_without_upstream(config: Config) -> None:
+    """Refuse capture where nothing would ever ship what it writes."""
+    if config.above is None:
+        raise ConfigError(
+            "nothing was done: this node has no upstream, so nothing would ship what is captured here",
+            where="dbsync.toml",
+            why="it has no section [upstream]: others bring their changes here, and it passes on none",
+            hint="a server that only takes in needs nothing but: dbsync install-upstream   to pass changes on,"
+            ' write [upstream] with url = "..." first',
+        )
 
 
 def source_sql(config: Config) -> Iterator[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dbsync import schema
 from dbsync.capture import install as capture
 from dbsync.config.models import Config
-from dbsync.errors import ConfigError
 from dbsync.identity import registry
 from dbsync.identity.registry import Role
 from dbsync.model.names import TableName
@@ -44,15 +43,3 @@ def topmost(config: Config) -> Topmost:
         waiting_here=waiting[0] if waiting else 0,
         captured=captured,
     )
-
-
-def refuse_without_upstream(config: Config) -> None:
-    """Refuse capture where nothing would ever ship what it writes."""
-    if config.above is None:
-        raise ConfigError(
-            "nothing was done: this node has no upstream, so nothing would ship what is captured here",
-            where="dbsync.toml",
-            why="it has no section [upstream]: others bring their changes here, and it passes on none",
-            hint="a server that only takes in needs nothing but: dbsync install-upstream   to pass changes on,"
-            ' write [upstream] with url = "..." first',
-        )
