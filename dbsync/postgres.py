@@ -10,7 +10,16 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from dbsync.errors import DbsyncError, Exhausted, Interrupted, PrivilegeError, Refusal, SchemaVersionError, Unreachable
+from dbsync.errors import (
+    ConfigError,
+    DbsyncError,
+    Exhausted,
+    Interrupted,
+    PrivilegeError,
+    Refusal,
+    SchemaVersionError,
+    Unreachable,
+)
 from dbsync.pooling import PooledConnection, backend, deals_out, need
 from dbsync.silence import SILENCE, WatchedConnection
 
@@ -62,11 +71,17 @@ def connect(
     out transactions; where not, such a one is refused.
     """
     with translated(name):
-        settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
+        try:
+            settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(dsn)
+        except psycopg.Error as error:
+            raise _unreadable(name) from error
         for word, value in {"connect_timeout": CONNECT_TIMEOUT, "application_name": application, **ALIVE}.items():
             settings.setdefault(word, value)
         kind = PooledConnection if pooled else WatchedConnection
-        connection = kind.connect(autocommit=True, **settings)
+        try:
+            connection = kind.connect(autocommit=True, **settings)
+        except psycopg.ProgrammingError as error:
+            raise _unreadable(name) from error  # its own words hold the value
         connection.answer = max(float(settings["connect_timeout"]), 0.0) or connection.answer
         row = connection.execute(our_settings(connection.info.backend_pid)).fetchone()
         assert row is not None
@@ -74,6 +89,16 @@ def connect(
         if row[0] != connection.info.backend_pid:
             _meet_pooler(connection, dsn, name)
         return connection
+
+
+def _unreadable(name: str) -> ConfigError:
+    """Say that libpq cannot read a connection string; without its words, which may hold a piece of a password."""
+    return ConfigError(
+        f"the connection string of the {name} cannot be read",
+        where=name,
+        why="an option or a value in it is none that libpq knows",
+        hint="mend it in dbsync.toml; the options are in PostgreSQL's manual, Database Connection Control Functions",
+    )
 
 
 def our_settings(backend: int | None = None) -> sql.Composed:

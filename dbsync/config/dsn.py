@@ -6,6 +6,21 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote
 
+_OPTIONS = """
+    service user password passfile channel_binding connect_timeout dbname host hostaddr port client_encoding options
+    application_name fallback_application_name keepalives keepalives_idle keepalives_interval keepalives_count
+    tcp_user_timeout sslmode sslnegotiation sslcompression sslcert sslkey sslcertmode sslpassword sslrootcert sslcrl sslcrldir
+    sslsni requirepeer require_auth min_protocol_version max_protocol_version ssl_min_protocol_version
+    ssl_max_protocol_version gssencmode krbsrvname gsslib gssdelegation replication target_session_attrs load_balance_hosts
+    scram_client_key scram_server_key oauth_issuer oauth_client_id oauth_client_secret oauth_scope sslkeylogfile
+"""
+OPTIONS = frozenset(_OPTIONS.split())
+"""What libpq knows; a test asks the one in use for more."""
+_NUMBERS = (
+    *("port", "connect_timeout", "tcp_user_timeout"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+)
+_NUMBER = re.compile(r"\s*-?\d{0,9}\s*")
 _ROUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|(?=/))")
 _URL = re.compile(
     r"postgres(?:ql)?://(?:(?P<user>[^@/?]*)@)?(?P<hosts>[^/?]*)(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?",
@@ -42,6 +57,38 @@ def parameters(dsn: str) -> Mapping[str, str]:
     return found
 
 
+def unknown_option(dsn: str) -> str | None:
+    """Name the first option that libpq would not take; None where it knows them all.
+
+    What is not an option's name may be a part of a password: whoever shows it has to see where it comes from.
+
+    >>> unknown_option("host=a dbnmae=x"), unknown_option("postgresql://h/db?pasword=abc"), unknown_option("host=a")
+    ('dbnmae', 'pasword', None)
+    """
+    found = parameters(dsn)
+    known = OPTIONS | {"ssl"} if scheme(dsn) and found.get("ssl") == "true" else OPTIONS
+    return next((key for key in found if key not in known), None)
+
+
+def not_a_number(dsn: str) -> str | None:
+    """Name the first option that must be a whole number and is none.
+
+    >>> not_a_number("connect_timeout=abc"), not_a_number("postgresql://h:one/db"), not_a_number("port=5432,,5433")
+    ('connect_timeout', 'port', None)
+    """
+    found = parameters(dsn)
+    return next((key for key in _NUMBERS if not all(map(_NUMBER.fullmatch, found.get(key, "").split(",")))), None)
+
+
+def has_spaces(dsn: str) -> bool:
+    """Say whether an address has spaces, which libpq wants as ``%20``.
+
+    >>> has_spaces("postgresql://h/my db"), has_spaces("host=a dbname=b"), has_spaces("postgresql://h/my%20db ")
+    (True, False, False)
+    """
+    return bool(scheme(dsn)) and " " in dsn.rstrip(" ")
+
+
 def short_name(dsn: str) -> str:
     """Name the database behind a connection string: by database, service or host, else ``upstream``.
 
@@ -64,14 +111,16 @@ def _from_url(dsn: str) -> dict[str, str]:
     if match is None:
         raise ValueError("not a postgresql:// address")
     user, _, password = (match["user"] or "").partition(":")
-    host = ",".join(_without_port(part) for part in match["hosts"].split(","))
-    named = {"user": user, "password": password, "host": host, "dbname": match["dbname"] or ""}
+    parts = [_host_and_port(part) for part in match["hosts"].split(",")]
+    host, port = (",".join(part).strip(",") for part in zip(*parts, strict=True))
+    named = {"user": user, "password": password, "host": host, "port": port, "dbname": match["dbname"] or ""}
     found = {key: unquote(value) for key, value in named.items() if value}
-    return found | dict(parse_qsl(match["query"] or "")) or {"host": ""}
+    return found | dict(parse_qsl(match["query"] or "", keep_blank_values=True)) or {"host": ""}
 
 
-def _without_port(host: str) -> str:
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+def _host_and_port(part: str) -> tuple[str, str]:
+    host, _, port = part[1:].partition("]") if part.startswith("[") else part.partition(":")
+    return host, port.removeprefix(":")
 
 
 def _from_pairs(dsn: str) -> dict[str, str]:

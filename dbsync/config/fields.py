@@ -65,6 +65,15 @@ def _connection_string(text: str) -> str:
         raise PydanticCustomError(
             "connection_string", "not a connection string: write service=..., key=value pairs or postgresql://..."
         ) from None
+    if dsn.has_spaces(text):
+        raise PydanticCustomError("connection_space", "an address has no spaces: each is written %20")
+    unknown = dsn.unknown_option(text)
+    if unknown is not None:
+        raise PydanticCustomError("connection_option", "an unknown connection option", {"option": unknown})
+    number = dsn.not_a_number(text)
+    if number is not None:
+        message = "connection option '{option}' must be a whole number"
+        raise PydanticCustomError("connection_number", message, {"option": number})
     return text
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Literal
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from dbsync.config.dsn import OPTIONS
 from dbsync.config.limits import CheckConfig
 from dbsync.config.listening import ServeConfig, WebConfig
 from dbsync.config.locate import Loc
@@ -71,6 +73,8 @@ _KINDS = (
     (list, "a list"),
     (dict, "a section"),
 )
+_UNQUOTED = {"connection_option", "connection_space", "connection_number"}
+"""Of what is misspelt or has a space nobody can say which part is a password."""
 _SHORT = re.compile(r"[A-Za-z0-9_]{1,63}")
 
 
@@ -93,7 +97,8 @@ def _fault(error: ErrorDetails, document: Mapping[str, object]) -> Fault:
     loc, value, is_key = _resolve(error["loc"], document)
     word = _WORDS.get(error["type"], _other)
     message, hint = word(error, loc, value)
-    return Fault(loc=loc, message=message, hint=hint, at="key" if is_key else "value")
+    at: Literal["key", "value"] = "key" if is_key else "value"
+    return Fault(loc=loc, message=message, hint=hint, at=at, quoted=error["type"] not in _UNQUOTED)
 
 
 def _unknown(loc: Loc) -> Fault:
@@ -140,6 +145,15 @@ def _enum(error: ErrorDetails, loc: Loc, value: object) -> tuple[str, str]:
     return f"{_named(loc)} must be {choices}", f'did you mean "{close[0]}"?' if close else ""
 
 
+def _connection_option(error: ErrorDetails, _loc: Loc, value: object) -> tuple[str, str]:
+    """Name a misspelt option if it stands in the file and is like one: anything else may be a piece of a password."""
+    option = str(error.get("ctx", {}).get("option", ""))
+    close = get_close_matches(option, sorted(OPTIONS), 1, 0.7)
+    if close and isinstance(value, str) and option in value:
+        return f"unknown connection option {_shown(option)}", f"did you mean '{close[0]}'?"
+    return error["msg"], "a value with spaces stands in single quotes: dbname='my db'"
+
+
 def _plain_type(error: ErrorDetails, loc: Loc, value: object) -> tuple[str, str]:
     must = _MUST[error["type"]]
     if loc and isinstance(loc[-1], int):
@@ -160,6 +174,7 @@ _WORDS: Mapping[str, Callable[[ErrorDetails, Loc, object], tuple[str, str]]] = {
     "model_type": _section_type,
     "tuple_type": _list_type,
     "key_form": _key_form,
+    "connection_option": _connection_option,
     "enum": _enum,
     **{kind: _plain_type for kind in _MUST if kind != "tuple_type"},
 }

@@ -181,6 +181,7 @@ def test_connection_strings_are_taken_apart_as_libpq_does() -> None:
         "user": "u",
         "password": "p",
         "host": "a,::1",
+        "port": "1,2",
         "dbname": "d",
         "sslmode": "require",
     }
