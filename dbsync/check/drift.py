@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from dbsync.check.finding import error, ok, warning
 from dbsync.check.wording import listed
-from dbsync.model.findings import Finding
+from dbsync.keys.problems import IDLE
+from dbsync.model.findings import Finding, Severity
 from dbsync.model.names import TableName
 
 _FOREIGN = "foreign"
+
+
+def with_slips(findings: Sequence[Finding]) -> list[Finding]:
+    """Make patterns that select nothing errors where there are triggers that they may have selected before."""
+    if not any(finding.code == "trigger_orphaned" for finding in findings):
+        return list(findings)
+    idle = [finding.where for finding in findings if finding.code == IDLE]
+    return [_as_slip(finding, idle) for finding in findings]
+
+
+def _as_slip(finding: Finding, idle: Sequence[str]) -> Finding:
+    if finding.code == IDLE:
+        return replace(finding, severity=Severity.ERROR)
+    if finding.code == "trigger_orphaned" and idle:
+        remedy = (
+            f"mend {listed(idle)} in dbsync.toml if it is misspelt; if they are to go: dbsync install-triggers --remove"
+        )
+        return replace(finding, remedy=remedy)
+    return finding
 
 
 def of_unread(tables: Sequence[TableName]) -> Iterator[Finding]:

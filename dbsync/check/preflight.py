@@ -114,7 +114,7 @@ def of_drift(
     registry = examination.register(here)
     if here.catalog is not None:
         here.look(lambda session: examination.capture(session, here, registry, trigger_states))
-    return here.findings
+    return drift.with_slips(here.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +157,7 @@ class _Examination:
         if side.catalog is None:
             return
         side.look(lambda session: self.capture(session, side, registry, trigger_states))
+        side.findings = drift.with_slips(side.findings)
         self._health(side)
         side.glance("indexes", lambda session: indexes.of_invalid(session, "source", registry.tables))
         for registered in registry.shipped():

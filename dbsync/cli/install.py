@@ -61,21 +61,31 @@ def _in_words(planned: Sequence[str]) -> Iterator[str]:
         yield "nothing to do"
 
 
-def install_triggers(*, sql: SqlOption = False, dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
+def install_triggers(
+    *,
+    remove: Annotated[
+        bool,
+        typer.Option("--remove", help="Take triggers away also while a pattern of the configuration selects no table."),
+    ] = False,
+    sql: SqlOption = False,
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
     """Install capture for every table in the configuration, and take it from those that left it.
 
     Each table is locked for an instant only; one in use is tried again. Safe to repeat: what is right is left alone.
     Rows that were there before are not captured: dbsync backfill does that.
+    Where a pattern selects no table, which may be a slip, no triggers are taken away without --remove.
     """
     chosen = settings(config)
     if sql or dry_run:
-        for part in installation.source_sql(chosen):
+        for part in installation.source_sql(chosen, remove=remove):
             if sql:
                 output.line(part)
             elif part.startswith("\n-- "):
-                output.line(f"would install triggers on {part.splitlines()[1][3:]}")
+                output.line(_would(part.splitlines()[1][3:]))
         return
-    done = installation.install_source(chosen, lambda table: output.talk(f"  {table}"))
+    done = installation.install_source(chosen, lambda table: output.talk(f"  {table}"), remove=remove)
     if not (done.tables or done.removed or done.schema_changed):
         output.line(f"nothing to do: {done.unchanged:,} tables are captured")
         return
@@ -84,6 +94,12 @@ def install_triggers(*, sql: SqlOption = False, dry_run: DryRunOption = False, c
         output.line(f"triggers removed from {', '.join(map(str, done.removed))}: not in the configuration any more")
     if done.tables:
         output.talk("next: dbsync backfill   (rows that were there before)   then: dbsync run")
+
+
+def _would(title: str) -> str:
+    """Say in words what the SQL under a title would do."""
+    removed = title.removeprefix(installation.REMOVED)
+    return f"would install triggers on {title}" if removed == title else f"would remove triggers from {removed}"
 
 
 def uninstall_triggers(

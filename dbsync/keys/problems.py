@@ -14,6 +14,7 @@ from dbsync.model.findings import Finding, Severity
 from dbsync.model.names import TableName
 from dbsync.model.registration import Mode, RegisteredTable
 
+IDLE = "pattern_selects_nothing"
 _SHOWN = 5
 _INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
@@ -26,9 +27,7 @@ def of_entries(config: Config, catalog: Catalog) -> Iterator[Finding]:
             continue
         if entry.table is None:
             if not any(entry.selects(name) for name in catalog.tables):
-                yield _warning(
-                    "pattern_selects_nothing", entry.name, "no table of the source has such a name", "dbsync tables"
-                )
+                yield _warning(IDLE, entry.name, "no table of the source has such a name", "dbsync tables")
             continue
         close = get_close_matches(str(entry.table), names, n=1)
         meant = f'did you mean "{close[0]}"?' if close else "dbsync tables --unregistered   (lists what is there)"

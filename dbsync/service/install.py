@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,9 +14,11 @@ from dbsync.capture import install as capture
 from dbsync.capture.install import TriggerState
 from dbsync.capture.trigger import Capture
 from dbsync.catalog.inspect import inspect, one_snapshot
+from dbsync.check.wording import listed
 from dbsync.config.models import Config
 from dbsync.errors import ConfigError, Refusal
 from dbsync.keys.expression import qualified
+from dbsync.keys.problems import IDLE
 from dbsync.keys.register import register
 from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Finding, Severity
@@ -26,6 +28,9 @@ from dbsync.postgres import connect, translated
 from dbsync.service import node
 from dbsync.statements import statement
 from dbsync.verify.words import counted
+
+REMOVED = "not in the configuration any more: "
+"""Stands above the SQL that takes a table's triggers away."""
 
 Progress = Callable[[TableName], None]
 
@@ -85,19 +90,23 @@ def composed(config: Config, connection: psycopg.Connection) -> tuple[Registered
                     return found, capture.captures(connection, found.registry, found.catalog)
 
 
-def install_source(config: Config, progress: Progress = lambda _: None) -> Installed:
+def install_source(config: Config, progress: Progress = lambda _: None, *, remove: bool = False) -> Installed:
     """Bring the source to what the configuration says; a second time there is nothing to do.
 
     Each table is one short transaction; a stop between two leaves the rest for the next run.
+    Triggers of tables that left the configuration are removed; where a pattern selects nothing, which may be a slip, only
+    if ``remove`` says so.
     """
     refuse_without_upstream(config)
     with connect(config.node.source, name="source") as connection:
-        registered(config, connection)  # or it is refused, and nothing is done
+        findings = registered(config, connection).findings  # or it is refused, and nothing is done
         changed = schema.upgrade(config.node.source, "source")
         with translated("source"):
             node.register(connection, config.node.name)
             found, wanted = composed(config, connection)
             states = capture.states(connection, wanted)
+            if not remove:
+                _refuse_slip(findings, _orphans(states))
             capture.register_lookups(connection, found.registry, found.catalog)
             done: list[TableName] = []
             for item in wanted:
@@ -124,7 +133,21 @@ def refuse_without_upstream(config: Config) -> None:
         )
 
 
-def source_sql(config: Config) -> Iterator[str]:
+def _refuse_slip(findings: Sequence[Finding], orphans: Sequence[TableName]) -> None:
+    """Refuse to take triggers away where a pattern selects nothing: it may be a slip, and changes would be lost from then on."""
+    idle = [finding.where for finding in findings if finding.code == IDLE]
+    if idle and orphans:
+        raise Refusal(
+            f"no trigger was touched: {listed(idle)} in dbsync.toml selects no table, and"
+            f" {counted(len(orphans), 'table')} would no longer be captured",
+            where=listed(orphans),
+            why="if the pattern is misspelt, changes of these tables would be lost from now on",
+            hint="mend the pattern (dbsync tables lists what is there)   or, if they are to go:"
+            " dbsync install-triggers --remove",
+        )
+
+
+def source_sql(config: Config, *, remove: bool = False) -> Iterator[str]:
     """Give the SQL that :func:`install_source` would run, and run none of it to stay."""
     refuse_without_upstream(config)
     with connect(config.node.source, name="source") as connection:
@@ -141,9 +164,14 @@ def source_sql(config: Config) -> Iterator[str]:
                 yield f"{grant.as_string(connection)};"
             wanted = capture.captures(connection, found.registry, found.catalog)
             states = capture.states(connection, wanted)
+            orphans = _orphans(states)
+            if not remove:
+                _refuse_slip(found.findings, orphans)
             for item in wanted:
                 if states[item.table.name] is not TriggerState.INSTALLED:
                     yield from _table_sql(connection, item, config.service.lock_timeout)
+            for table in orphans:
+                yield from _removal_sql(connection, table, f"{REMOVED}{table}", config.service.lock_timeout)
 
 
 def _table_sql(connection: psycopg.Connection, item: Capture, lock_timeout: float) -> Iterator[str]:
@@ -204,10 +232,14 @@ def uninstall_sql(config: Config) -> Iterator[str]:
         schema.require(connection, "source")
         with translated("source"):
             for table in sorted({trigger.table for trigger in capture.installed(connection)}):
-                yield f"\n-- {table}\nBEGIN;"
-                for step in capture.uninstall_steps(connection, table, config.service.lock_timeout):
-                    yield f"{step.as_string(connection)};"
-                yield "COMMIT;"
+                yield from _removal_sql(connection, table, str(table), config.service.lock_timeout)
+
+
+def _removal_sql(connection: psycopg.Connection, table: TableName, title: str, lock_timeout: float) -> Iterator[str]:
+    yield f"\n-- {title}\nBEGIN;"
+    for step in capture.uninstall_steps(connection, table, lock_timeout):
+        yield f"{step.as_string(connection)};"
+    yield "COMMIT;"
 
 
 def unacknowledged(connection: psycopg.Connection, table: TableName | None = None) -> int:
@@ -217,11 +249,15 @@ def unacknowledged(connection: psycopg.Connection, table: TableName | None = Non
     return int(row[0]) if row else 0
 
 
+def _orphans(states: Mapping[TableName, TriggerState]) -> list[TableName]:
+    return sorted(table for table, state in states.items() if state is TriggerState.ORPHANED)
+
+
 def _remove_orphans(
     connection: psycopg.Connection, states: dict[TableName, TriggerState], lock_timeout: float
 ) -> list[TableName]:
     """Take the triggers from tables that left the configuration; their captured changes are still shipped."""
-    orphans = [table for table, state in states.items() if state is TriggerState.ORPHANED]
+    orphans = _orphans(states)
     for table in orphans:
         capture.uninstall(connection, table, lock_timeout=lock_timeout)
     return orphans
