@@ -42,6 +42,14 @@ _WAIT = {
 }
 """What to do while a database is out of reach: the upstream, or the source."""
 
+_MEND = "mend url in [upstream], or ~/.pgpass / pg_service.conf; then: dbsync check"
+_TURNED_AWAY = re.compile(
+    r'(database|role) ".*" does not exist|authentication failed|no pg_hba\.conf entry|no password supplied'
+    r'|definition of service ".*" not found',
+    re.DOTALL,
+)
+"""What no waiting mends, as PostgreSQL and libpq say it: no SQLSTATE comes with a connection that was refused."""
+
 SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -182,8 +190,16 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
     if is_server_trouble(error):
         what = _SHORT.get(error.sqlstate or "", "is out of reach")
         kind = Unreachable if error.sqlstate in _DROPPED or _family(error.diag) == "08" else Exhausted
-        return kind(f"the {where} {what}", where=where, why=message, hint=_WAIT[where == "upstream"])
+        return kind(f"the {where} {what}", where=where, why=message, hint=_hint(error, where, message))
     return DbsyncError(message, where=where, why=f"SQLSTATE {error.sqlstate}")
+
+
+def _hint(error: psycopg.Error, where: str, message: str) -> str:
+    """Say what to do about a server in trouble; one that answers and turns us away is waited for in vain."""
+    refused = error.pgconn is not None and (error.pgconn.needs_password or error.pgconn.used_password)
+    if where == "upstream" and error.sqlstate is None and (refused or _TURNED_AWAY.search(message)):
+        return _MEND
+    return _WAIT[where == "upstream"]
 
 
 _SHORT = {

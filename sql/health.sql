@@ -78,7 +78,9 @@ SELECT l.name, l.state, extract(epoch FROM clock_timestamp() - l.contact_at)::fl
        (SELECT extract(epoch FROM clock_timestamp() - c.captured_at)::float8
         FROM dbsync.change c
         WHERE c.xid >= coalesce(pg_snapshot_xmax(l.cursor), '0'::xid8)
-        ORDER BY c.xid, c.seq LIMIT 1) AS waits
+        ORDER BY c.xid, c.seq LIMIT 1) AS waits,
+       l.last_number > 0 OR EXISTS (SELECT FROM dbsync.sent s WHERE s.link = l.name AND s.acknowledged_at IS NOT NULL)
+           AS acknowledged
 FROM dbsync.link l ORDER BY l.name
 
 -- name: quarantine

@@ -51,6 +51,8 @@ class KnownLink:
     """Changes that waited upstream at the last contact."""
     waits: float | None
     """The age of the first change that the link has no receipt for."""
+    acknowledged: bool
+    """Whether there ever was a receipt."""
 
 
 def node(session: Session) -> Known | None:
@@ -112,14 +114,11 @@ def of_unread(session: Session) -> Iterator[Finding]:
 def of_links(known: Sequence[KnownLink], config: Config) -> Iterator[Finding]:
     """Find links that are none any more, and one that nobody heard of for long."""
     label = config.above.label if config.above is not None else None
+    answers = any(link.name == label and link.away is not None for link in known)
     for link in known:
         if link.name != label:
-            yield warning(
-                "link_unused",
-                "source",
-                f"the link {link.name} is not that of dbsync.toml: what it has no receipt for is never purged",
-                filled("DELETE FROM dbsync.link WHERE name = {};   -- or name it in [upstream] again", link.name),
-            )
+            what = f"the link {link.name} is not that of dbsync.toml: what it has no receipt for is never purged"
+            yield warning("link_unused", "source", what, _about_unused(link, label, answers=answers))
             continue
         waits = link.waits or 0.0
         silent = link.away is not None and link.away > config.check.silent_seconds and link.state != "streaming"
@@ -129,6 +128,18 @@ def of_links(known: Sequence[KnownLink], config: Config) -> Iterator[Finding]:
             )
             oldest = f", and the oldest change waits since {ago(waits)}" if waits else ""
             yield warning("link_silent", "upstream", f"{since}{oldest}", "dbsync run --once")
+
+
+def _about_unused(link: KnownLink, label: str | None, *, answers: bool) -> str:
+    """Say what to do about a link that is not the file's; deleting one that is at work makes its upstream a stranger."""
+    if label is not None and not answers:
+        return f"mend url (or name) in [upstream]: {label}, as it is now, has never answered, and {link.name} is probably meant"
+    if link.acknowledged:
+        return (
+            f"name {link.name} in [upstream] again, if it is meant;"
+            " one that was replaced for good: dbsync check --explain link_unused"
+        )
+    return filled("DELETE FROM dbsync.link WHERE name = {};   -- or name it in [upstream] again", link.name)
 
 
 def of_last_waiting(known: Sequence[KnownLink], config: Config) -> Iterator[Finding]:
