@@ -21,13 +21,14 @@ def show(found: Found, *, ignore_extra: bool = False, so_far: bool = False, way:
     """Print it for a person: the tables, the first rows that differ, what to do, and the answer last; none of these ``so_far``."""
     report, pending, repaired = found.report, found.pending, found.repaired
     output.table(words.HEADINGS, [words.cells(compared) for compared in report.tables], right=words.HEADINGS[1:])
-    _block(words.listing(report))
+    _block(words.listing(report, ignore_extra=ignore_extra))
     _block(words.remarks(report))
     if so_far:
         output.line("")
         return
     if not report.agrees(ignore_extra=ignore_extra):
-        _block(words.remedies(report, pending=pending, way=way) if repaired is None else words.repaired(repaired))
+        what_next = words.remedies(report, ignore_extra=ignore_extra, pending=pending, way=way)
+        _block(what_next if repaired is None else words.repaired(repaired))
     _block(words.closing(report, ignore_extra=ignore_extra, pending=pending))
 
 

@@ -92,10 +92,11 @@ def verify(  # noqa: PLR0913 - each is an option
     log once more; null without --repair), tables and differences. Each
     of tables: table, source_rows, upstream_rows, missing, extra, different, not_captured (of the missing),
     other_origin, missing_columns, notes, unnamed (of the extra: those the upstream does not
-    name), problem (null when it was compared). Each of differences: table, kind, key
-    (the leaves as text; the primary key where captured is false), captured, columns (column, source, upstream; the
-    values null without --show-values). By stick or relay also visit: settled (if not, agree is null and the rest what is known so far),
-    asked_at, answered_at, asking (tables in the question that is under way), again (rows that are asked about once more).
+    name), problem (null when it was compared). Each of differences: table, kind, key (the leaves as text; the primary
+    key where captured is false; no extra row with --ignore-extra), captured, columns (column, source, upstream; the
+    values null without --show-values). By stick or relay also visit: settled (if not, agree is null and the rest what
+    is known so far), asked_at, answered_at, asking (tables in the question that is under way), again (rows that are
+    asked about once more).
     """
     settings = load(discover(config, os.environ), os.environ)
     if relay or stick or anew or last or settings.upstream.route is Route.FILE:
@@ -113,7 +114,7 @@ def verify(  # noqa: PLR0913 - each is an option
         else:
             by_stick(settings, stick, wish, show_values=show_values, json=json)
         return
-    options = Options(limit=limit, show_values=show_values, progress=_progress)
+    options = Options(limit=limit, extras=not ignore_extra, show_values=show_values, progress=_progress)
     found = compare(settings, tables or (), options, repair=repair)
     _clear()
     if json:

@@ -28,6 +28,8 @@ class Options:
 
     limit: int = 20
     """So many differing rows are listed; all are counted."""
+    extras: bool = True
+    """Whether rows that only upstream has are among the listed."""
     show_values: bool = False
     """Whether the listed rows carry the values that differ, not only the columns' names."""
     progress: Callable[[TableName, int, int], None] | None = None
@@ -156,7 +158,7 @@ class _Comparison:
             counts[difference.kind] += 1
             if not difference.key:
                 unnamed += 1
-            elif len(first) < options.limit:
+            elif len(first) < options.limit and (options.extras or difference.kind is not Kind.EXTRA):
                 first.append(difference)
             if difference.kind is not Kind.EXTRA:
                 places += difference.places

@@ -86,8 +86,11 @@ class TableReport:
 
     def agrees(self, *, ignore_extra: bool = False) -> bool:
         """Say whether both sides hold the same: every row, every column, and a table on both."""
-        differing = self.differences - (self.extra if ignore_extra else 0)
-        return not (differing or self.missing_columns or self.problem)
+        return not (self.differing(ignore_extra=ignore_extra) or self.missing_columns or self.problem)
+
+    def differing(self, *, ignore_extra: bool = False) -> int:
+        """Count the rows that are in the way of an agreement."""
+        return self.differences - (self.extra if ignore_extra else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +111,13 @@ class Report:
         return sum(table.source_rows for table in self.tables)
 
     @property
-    def total(self) -> int:
+    def extra(self) -> int:
+        """Count the rows that only upstream has."""
+        return sum(table.extra for table in self.tables)
+
+    def differing(self, *, ignore_extra: bool = False) -> int:
         """Count all rows that differ, listed or not."""
-        return sum(table.differences for table in self.tables)
+        return sum(table.differing(ignore_extra=ignore_extra) for table in self.tables)
 
     def as_json(self, *, ignore_extra: bool = False, pending: int | None = None) -> dict[str, Any]:
         """Give the object that ``verify --json`` prints; the command's help documents it."""

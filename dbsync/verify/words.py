@@ -45,13 +45,14 @@ def cells(table: TableReport) -> tuple[str, ...]:
     )
 
 
-def listing(report: Report) -> Iterator[str]:
+def listing(report: Report, *, ignore_extra: bool = False) -> Iterator[str]:
     """Name the rows that differ, one a line, and how many are not listed."""
-    for difference in report.differences:
+    shown = [one for one in report.differences if not (ignore_extra and one.kind is Kind.EXTRA)]
+    for difference in shown:
         yield f"{difference.table} {shown_key(difference.key)}   {_how(difference)}"
-    unnamed = sum(table.unnamed for table in report.tables)
-    unlisted = report.total - unnamed - len(report.differences)
-    if unlisted and report.differences:
+    unnamed = 0 if ignore_extra else sum(table.unnamed for table in report.tables)
+    unlisted = report.differing(ignore_extra=ignore_extra) - unnamed - len(shown)
+    if unlisted and shown:
         yield f"... and {counted(unlisted, 'row')} more (--limit)"
 
 
@@ -69,7 +70,7 @@ def remarks(report: Report) -> Iterator[str]:
         yield from (f"{table.table}: {note}" for note in table.notes)
 
 
-def remedies(report: Report, *, pending: int | None = None, way: str = "") -> Iterator[str]:
+def remedies(report: Report, *, ignore_extra: bool = False, pending: int | None = None, way: str = "") -> Iterator[str]:
     """Say what to type next, once for each kind of difference; ``way`` is the option that led to the upstream, if one did."""
     if pending:
         yield "Try    dbsync run --once   ships what waits; then compare again"
@@ -79,7 +80,7 @@ def remedies(report: Report, *, pending: int | None = None, way: str = "") -> It
     if behind:
         names = " ".join(_word(name) for name in behind[:_NAMED]) + (" ..." if len(behind) > _NAMED else "")
         yield f"Try    dbsync verify {way}{way and ' '}--repair {names}   sends these rows again"
-    if any(table.extra for table in report.tables):
+    if report.extra and not ignore_extra:
         yield "Extra  Rows of other nodes? Compare with --ignore-extra."
         yield "       Deleted at the source while capture was off? Delete them upstream too."
 
@@ -100,12 +101,11 @@ def repaired(rows: int) -> Iterator[str]:
 def closing(report: Report, *, ignore_extra: bool = False, pending: int | None = None) -> Iterator[str]:
     """Give the last lines: the answer, and what may explain it."""
     compared = f"{counted(len(report.tables), 'table')}, {counted(report.source_rows, 'row')}"
+    ignored = f" ({counted(report.extra, 'extra row')} upstream ignored)" if ignore_extra and report.extra else ""
     if report.agrees(ignore_extra=ignore_extra):
-        extra = sum(table.extra for table in report.tables)
-        ignored = f" ({counted(extra, 'extra row')} upstream ignored)" if extra else ""
         yield f"{compared}: source and upstream agree{ignored}."
     else:
-        yield f"{compared}: {' and '.join(_disagreements(report))}."
+        yield f"{compared}: {' and '.join(_disagreements(report, ignore_extra=ignore_extra))}{ignored}."
         if only_extras(report.tables):
             yield "Upstream only has more than the source. If other nodes ship to it too: dbsync verify --ignore-extra"
     if pending:
@@ -143,11 +143,11 @@ def under_way(*, tables: int, rows: int, again: int) -> Iterator[str]:
         yield f"{counted(tables, 'table')}, {counted(rows, 'row')}: asked about by the question under way."
 
 
-def _disagreements(report: Report) -> Iterator[str]:
-    tables = sum(bool(table.differences) for table in report.tables)
+def _disagreements(report: Report, *, ignore_extra: bool) -> Iterator[str]:
+    tables = sum(bool(table.differing(ignore_extra=ignore_extra)) for table in report.tables)
     if tables:
-        verb = "differs" if report.total == 1 else "differ"
-        yield f"{counted(report.total, 'row')} in {counted(tables, 'table')} {verb}"
+        rows = report.differing(ignore_extra=ignore_extra)
+        yield f"{counted(rows, 'row')} in {counted(tables, 'table')} {'differs' if rows == 1 else 'differ'}"
     lacking = sum(bool(table.problem or table.missing_columns) for table in report.tables)
     if lacking:
         yield f"{counted(lacking, 'table')} could not be compared in full"

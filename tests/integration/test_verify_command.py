@@ -89,3 +89,18 @@ def test_table_that_cannot_be_registered_is_a_refusal_not_an_agreement(config: P
     with pytest.raises(Refusal) as error:
         run(config)
     assert error.value.hint == "dbsync check"
+
+
+def test_one_row_that_differs_is_found_among_many_that_are_ignored(config: Path, pair: Pair) -> None:
+    pair.upstream.script("""
+        INSERT INTO subject (identifier) SELECT 'A' || n FROM generate_series(1, 500) n;
+        UPDATE subject SET initials = 'x' WHERE identifier = 'S-2'""")
+    result = run(config, "--ignore-extra")
+    assert result.exit_code == 1
+    assert "subject (S-2)   different: initials\n" in result.stdout
+    assert result.stdout.splitlines()[-1] == (
+        "2 tables, 5 rows: 1 row in 1 table differs (500 extra rows upstream ignored)."
+    )
+    assert "--ignore-extra" not in result.stdout
+    found = json.loads(run(config, "--ignore-extra", "--json").stdout)
+    assert [row["key"] for row in found["differences"]] == [["S-2"]]

@@ -35,6 +35,22 @@ def test_only_extras_lead_to_the_flag_for_shared_upstreams() -> None:
     assert not any("--repair" in line for line in remedies(report))
 
 
+def test_extra_rows_that_are_ignored_are_not_counted_among_those_that_differ() -> None:
+    tables = (
+        TableReport(table=VISIT, source_rows=3, upstream_rows=108_010, extra=108_007, different=1),
+        TableReport(table=BOX, source_rows=1, upstream_rows=2, extra=1),
+    )
+    differing = Difference(table=VISIT, kind=Kind.DIFFERENT, key=("S-1",))
+    extra = Difference(table=BOX, kind=Kind.EXTRA, key=("8",))
+    report = Report(tables=tables, differences=(differing, extra))
+    assert list(closing(report, ignore_extra=True)) == [
+        "2 tables, 4 rows: 1 row in 1 table differs (108,008 extra rows upstream ignored)."
+    ]
+    assert list(listing(report, ignore_extra=True)) == ["visit (S-1)   different"]
+    assert list(remedies(report, ignore_extra=True)) == ["Try    dbsync verify --repair visit   sends these rows again"]
+    assert next(closing(report)) == "2 tables, 4 rows: 108,009 rows in 2 tables differ."
+
+
 def test_rows_are_listed_by_key_and_columns_by_name() -> None:
     differences = (
         Difference(
