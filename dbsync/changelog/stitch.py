@@ -13,6 +13,12 @@ from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 from dbsync.statements import statement
 
 
+def unstitched(connection: psycopg.Connection) -> tuple[list[int], bool]:
+    """Give the layouts with unresolved references in the window, and whether a trigger's statement is in it."""
+    found = [row[0] for row in connection.execute(statement("changelog", "unstitched")).fetchall()]
+    return [layout for layout in found if layout is not None], None in found
+
+
 def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waiting: list[int], beside: list[int]) -> int:
     """Fill in what can be told, in place, before a batch is cut; give the number of references told.
 
@@ -102,8 +108,8 @@ def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
 
 def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], target_layout: Sql) -> Query:
     return statement("changelog", "stitch").format(
-        leaves=_leaves(reference.target, target, image=sql.SQL("t.image"), refs=sql.SQL("t.refs")),
-        old_leaves=_leaves(
+        leaves=leaves(reference.target, target, image=sql.SQL("t.image"), refs=sql.SQL("t.refs")),
+        old_leaves=leaves(
             reference.target, target, image=sql.SQL("t.old_image"), refs=sql.SQL("coalesce(t.old_refs, t.refs)")
         ),
         target_layout=target_layout,
@@ -112,7 +118,7 @@ def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], ta
     )
 
 
-def _leaves(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
+def leaves(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
     """Say a key's leaves from a change of its table: columns from the image, references and a UUID from the refs."""
     if tree.row_id:
         return sql.SQL("({})[1:1]").format(refs)
