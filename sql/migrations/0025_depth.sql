@@ -7,7 +7,7 @@ ALTER TABLE dbsync.change ALTER COLUMN depth
     SET DEFAULT nullif(greatest(pg_catalog.pg_trigger_depth(), 1), 1);
 COMMENT ON COLUMN dbsync.change.depth IS
     'How many triggers deep a statement was that a trigger of the application ran, from 2 on, as long as its place may be another; else null.';
-GRANT SELECT (depth) ON dbsync.change TO dbsync_reader;
+GRANT SELECT (depth) ON dbsync.change TO dbsync_reader, dbsync_web;
 CREATE INDEX change_depth ON dbsync.change (xid) WHERE depth IS NOT NULL;
 
 -- Changes take each other's places within their transactions, so that the replicator needs no right to alter one. What a receipt
