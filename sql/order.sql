@@ -3,11 +3,12 @@
 SELECT pg_advisory_xact_lock(hashtextextended('dbsync order', 0))
 
 -- name: make_nested
--- Every change of the transactions in which a trigger's statement was captured. ``run``: the first change of the statement it is of,
--- and ``fired_in`` that of the next statement that was less deep, which is the one that fired the trigger if that was captured.
+-- Every change of the transactions in which a trigger's statement was captured. ``run``: the first change of the statement it is of.
+-- ``ends_in``: the first that comes behind it of one that was at most 1, 2, 3 ... deep. What fired it, if that was captured, is one
+-- of those. Deeper ones than eight are taken for nine deep.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_nested (
     xid xid8 NOT NULL, seq bigint NOT NULL, depth smallint NOT NULL, layout bigint NOT NULL, op "char" NOT NULL,
-    run bigint NOT NULL, fired_in bigint
+    run bigint NOT NULL, ends_in bigint[]
 );
 CREATE TEMP TABLE IF NOT EXISTS dbsync_moved (run bigint PRIMARY KEY, place bigint[] NOT NULL)
 
@@ -15,10 +16,13 @@ CREATE TEMP TABLE IF NOT EXISTS dbsync_moved (run bigint PRIMARY KEY, place bigi
 TRUNCATE pg_temp.dbsync_nested, pg_temp.dbsync_moved
 
 -- name: fill_nested
-INSERT INTO pg_temp.dbsync_nested (xid, seq, depth, layout, op, run, fired_in)
+INSERT INTO pg_temp.dbsync_nested (xid, seq, depth, layout, op, run, ends_in)
 SELECT r.xid, r.seq, r.depth, r.layout, r.op, r.run,
-       CASE WHEN r.depth > 2 THEN min(r.run) FILTER (WHERE r.depth <= 2) OVER later
-            WHEN r.depth = 2 THEN min(r.run) FILTER (WHERE r.depth = 1) OVER later END
+       CASE WHEN r.depth > 1 THEN ARRAY[
+           min(r.run) FILTER (WHERE r.depth <= 1) OVER later, min(r.run) FILTER (WHERE r.depth <= 2) OVER later,
+           min(r.run) FILTER (WHERE r.depth <= 3) OVER later, min(r.run) FILTER (WHERE r.depth <= 4) OVER later,
+           min(r.run) FILTER (WHERE r.depth <= 5) OVER later, min(r.run) FILTER (WHERE r.depth <= 6) OVER later,
+           min(r.run) FILTER (WHERE r.depth <= 7) OVER later, min(r.run) FILTER (WHERE r.depth <= 8) OVER later] END
 FROM (
     SELECT s.*, max(s.seq) FILTER (WHERE s.begins) OVER (PARTITION BY s.xid ORDER BY s.seq) AS run
     FROM (
@@ -61,9 +65,9 @@ WHERE n.layout = ANY (%(layouts)s) AND n.depth > 1 AND n.xid = ANY (%(xids)s::xi
 
 -- name: chains
 -- One line for each thing that a change leaves, takes or keeps: the row's place under its local id and under its key. Of those
--- that statements of different depth are about, in the order of the log. ``was`` and ``becomes`` say what is there before and
+-- that statements of different depth are about, in the order of the log, the ids first. ``was`` and ``becomes`` say what is there before and
 -- after, null for nothing: by a hash of the values under an id, and of the id under a key.
-SELECT t.xid::text, t.relation, t.slot, t.is_key, t.seq, t.depth, t.op::text, t.run, t.fired_in,
+SELECT t.xid::text, t.relation, t.slot, t.is_key, t.seq, t.depth, t.op::text, t.run, t.ends_in,
        CASE WHEN t.is_key THEN hashtextextended(t.was, 0)
             WHEN t.was = 'old' THEN hash_array_extended(coalesce(c.old_image, c.image), t.layout)
             WHEN t.was = 'new' THEN hash_array_extended(c.image, t.layout) END AS was,
@@ -75,7 +79,7 @@ SELECT t.xid::text, t.relation, t.slot, t.is_key, t.seq, t.depth, t.op::text, t.
 FROM (
     SELECT s.*, min(s.depth) OVER slot AS shallow, max(s.depth) OVER slot AS deep
     FROM (
-        SELECT n.xid, n.seq, n.depth, n.op, n.run, n.fired_in, n.layout, y.relation, e.is_key, e.slot, e.was, e.becomes
+        SELECT n.xid, n.seq, n.depth, n.op, n.run, n.ends_in, n.layout, y.relation, e.is_key, e.slot, e.was, e.becomes
         FROM pg_temp.dbsync_nested n
         CROSS JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = n.layout LIMIT 1) y
         CROSS JOIN LATERAL (
@@ -99,7 +103,7 @@ FROM (
 ) t
 CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = t.xid AND c.seq = t.seq OFFSET 0) c
 WHERE t.shallow < t.deep
-ORDER BY t.xid, t.relation, t.is_key, t.slot, t.seq
+ORDER BY t.is_key, t.xid, t.relation, t.slot, t.seq
 
 -- name: own_triggers
 -- Which triggers of the application a table has, its partitions' with them: one that runs after a row is written, and one that runs
@@ -135,7 +139,7 @@ WITH ranked AS MATERIALIZED (
     SELECT n.xid, n.seq, row_number() OVER (PARTITION BY n.xid ORDER BY n.seq) AS old_rank,
            row_number() OVER (PARTITION BY n.xid ORDER BY coalesce(m.place || n.seq, ARRAY[n.seq]) || 0::bigint) AS new_rank
     FROM pg_temp.dbsync_nested n LEFT JOIN pg_temp.dbsync_moved m ON m.run = n.run
-    WHERE n.xid = ANY (%(moved)s::xid8[])
+    WHERE n.xid IN (SELECT o.xid FROM pg_temp.dbsync_moved d JOIN pg_temp.dbsync_nested o ON o.seq = d.run)
 ),
 dealt AS (
     SELECT d.xid, d.seq, d.place

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 State = tuple[int | None, int | None] | None
 """What is in a place: what tells its values, and its references, from others. None is nothing."""
+
+
+Place = tuple[int, ...]
+"""Where a change stands in the new order, to be compared with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,74 +34,96 @@ class Step:
     op: str
     run: int
     """The first change of its statement."""
-    fired_in: int | None
-    """The run of the next statement that was less deep."""
+    ends_in: tuple[int | None, ...]
+    """The runs of the next statements that were at most 1, 2, 3 ... deep."""
     was: State
     becomes: State
 
     @property
-    def place(self) -> tuple[str, str, bool, str]:
+    def about(self) -> tuple[str, str, bool, str]:
         """Say which place it is."""
         return self.xid, self.relation, self.is_key, self.slot
 
+    def is_within(self, outer: Step) -> bool:
+        """Say whether a less deep statement is the first that ended behind this one: it fired it, if it was captured at all."""
+        return outer.depth > len(self.ends_in) or self.ends_in[outer.depth - 1] == outer.run
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """A statement's changes, told by its run, go before a change of another run; or stay, where ``before`` is None."""
+class _Move:
+    """A statement's changes go before one change, or stay where that is None, and behind another that is known to come first."""
 
-    xid: str
     run: int
-    behind: int
-    """The last change that is known to come before it; 0 for none."""
-    before: int | None = None
-    before_run: int = 0
+    before: tuple[int, int] | None
+    """Its run and its seq, as of ``behind``."""
+    behind: tuple[int, int] | None
 
 
 Fired = Callable[[Step, Step], bool]
-"""Says of an outer step and a nested one whether the former fired the latter, where their values would allow both."""
+"""Says of a statement whether it fired another one that ended before it, where the values would allow both."""
 
 
-def moves(steps: Iterable[Step], fired: Fired) -> Iterator[Move]:
-    """Decide which statements go before what they fired; the steps come place by place, each in the order of the log."""
-    for _, chain in groupby(steps, key=lambda step: step.place):
-        yield from _of_place(chain, fired)
+def places(steps: Iterable[Step], fired: Fired) -> Mapping[int, Place]:
+    """Decide which statements go before what they fired; give the place of each, by its run.
 
-
-def places(moved: Iterable[Move]) -> Mapping[int, tuple[int, ...]]:
-    """Give each moved run its place: to be sorted among ``(seq, 0)`` of what stays, followed by its own seq and 0.
-
-    A statement goes before the first of what it fired, and what goes with that. All its BEFORE triggers ran before any of its
-    AFTER triggers: what comes before a change that is known to be of the former is of the former.
+    The steps come place by place, the ids before the keys, each in the order of the log. A change that moves is to be sorted
+    by its statement's place, its own seq and 0, among ``(seq, 0)`` of those that stay.
     """
-    wanted: dict[int, list[Move]] = {}
-    for move in moved:
-        wanted.setdefault(move.run, []).append(move)
-    found: dict[int, tuple[int, ...]] = {}
-    for run, all_of_it in sorted(wanted.items()):  # what was fired ended before what fired it: its place is known
-        behind = max(move.behind for move in all_of_it)
-        before = [
-            (move.before, move.before_run) for move in all_of_it if move.before is not None and move.before > behind
-        ]
-        if before:
-            first, of_run = min(before)
-            found[run] = (*found.get(of_run, ()), first, -run)
+    moves: list[_Move] = []
+    found: Mapping[int, Place] = {}
+    for is_key, of_kind in groupby(steps, key=lambda step: step.is_key):
+        comes_before = partial(_is_before, found) if is_key else fired
+        for _, chain in groupby(of_kind, key=lambda step: step.about):
+            moves += _of_place(chain, comes_before)
+        found = _places(moves)
     return found
 
 
-def _of_place(chain: Iterable[Step], fired: Fired) -> Iterator[Move]:
+def _is_before(found: Mapping[int, Place], step: Step, nested: Step) -> bool:
+    """Say of a key, where nothing speaks against either, what the row itself says."""
+    return _rank(found, (step.run, step.seq)) < _rank(found, (nested.run, nested.seq))
+
+
+def _places(moves: Iterable[_Move]) -> Mapping[int, Place]:
+    """Put each statement before the first of what it fired, and of what goes with that.
+
+    All its BEFORE triggers ran before any of its AFTER triggers: what comes before a change that is known to be of the former is
+    of the former.
+    """
+    wanted: dict[int, list[_Move]] = {}
+    for move in moves:
+        wanted.setdefault(move.run, []).append(move)
+    found: dict[int, Place] = {}
+    for run, all_of_it in sorted(wanted.items()):  # what was fired ended before what fired it: its place is known
+        behind = max((_rank(found, move.behind) for move in all_of_it if move.behind), default=())
+        before = min(
+            (at for move in all_of_it if move.before and (at := _rank(found, move.before)) > behind), default=None
+        )
+        if before is not None:
+            found[run] = (*before[:-1], -run)
+    return found
+
+
+def _rank(found: Mapping[int, Place], change: tuple[int, int]) -> Place:
+    run, seq = change
+    return (*found.get(run, ()), seq, 0)
+
+
+def _of_place(chain: Iterable[Step], fired: Fired) -> Iterator[_Move]:
     order: list[Step] = []
-    last: dict[int, int] = {}
+    ended: dict[int, int] = {}
     for _, of_run in groupby(chain, key=lambda step: step.run):
         step, end = _whole(of_run)
-        ended = max((seq for depth, seq in last.items() if depth <= step.depth), default=0)
-        begin = len(order)
-        while begin and order[begin - 1].depth > step.depth and order[begin - 1].seq > ended:
-            begin -= 1
-        at, is_sure = _position(order, begin, step, fired)
-        if at < len(order) or (is_sure and begin < at):
-            yield _move(step, order[at - 1] if is_sure and begin < at else None, order[at] if at < len(order) else None)
+        behind = max((seq for depth, seq in ended.items() if depth <= step.depth), default=0)
+        at, is_sure = _position(order, behind, step, fired)
+        if at < len(order) or is_sure:
+            yield _Move(
+                run=step.run,
+                before=_before(order[at]) if at < len(order) else None,
+                behind=(order[at - 1].run, order[at - 1].seq) if is_sure else None,
+            )
         order.insert(at, step)
-        last[step.depth] = end
+        ended[step.depth] = end
 
 
 def _whole(steps: Iterable[Step]) -> tuple[Step, int]:
@@ -105,33 +132,43 @@ def _whole(steps: Iterable[Step]) -> tuple[Step, int]:
     return (replace(first, becomes=others[-1].becomes), others[-1].seq) if others else (first, first.seq)
 
 
-def _move(step: Step, behind: Step | None, nested: Step | None) -> Move:
-    """Put a statement between two nested ones: updates of one moment are one statement, of others that is not sure."""
-    move = Move(xid=step.xid, run=step.run, behind=0 if behind is None else behind.seq)
-    if nested is None:
-        return move
-    return replace(move, before=nested.run if nested.op == "U" else nested.seq, before_run=nested.run)
+def _before(nested: Step) -> tuple[int, int]:
+    """Take a nested statement as a whole: updates of one moment are one statement, of others that is not sure."""
+    return nested.run, nested.run if nested.op == "U" else nested.seq
 
 
-def _position(order: Sequence[Step], begin: int, step: Step, fired: Fired) -> tuple[int, bool]:
-    """Find where a step belongs among those that it may have fired, the last ones, and say whether that is sure.
+def _position(order: Sequence[Step], behind: int, step: Step, fired: Fired) -> tuple[int, bool]:
+    """Find where a step belongs, and whether something is known to come before it that may seem to be fired by it.
 
-    Its place in the log is behind them all.
+    Its place in the log is behind all others. What it fired is among the last ones, deeper than it, and came ``behind`` a seq. If it
+    fits nowhere among those, what is in between may be of the same statement: one that merges, or writes several tables.
     """
     end = len(order)
-    possible = [at for at in range(begin, end + 1) if _fits(order, at, step, exactly=False)]
-    is_sure = len(possible) == 1
-    if not is_sure:
-        possible = [at for at in possible if _fits(order, at, step, exactly=True)] or possible
+    widest = _back(order, lambda other: other.depth > step.depth and other.seq > behind)
+    begin = max(widest, _back(order, lambda other: other.is_within(step)))
+    possible = [at for at in range(begin, end + 1) if _fits(order, begin, at, step)]
     if not possible:
-        return end, False
+        wider = [at for at in range(widest, begin) if _fits(order, widest, at, step)]
+        return (wider[-1], False) if wider else (end, False)
+    if len(possible) == 1:
+        return possible[0], possible[0] > begin
+    possible = [at for at in possible if _fits(order, begin, at, step, exactly=True)] or possible
     if len(possible) == 1 or possible[-1] != end:
-        return possible[0], is_sure
-    return (possible[0] if fired(step, order[possible[0]]) else end), False
+        return possible[0], False
+    return possible[0] if fired(step, order[possible[0]]) else end, False
 
 
-def _fits(order: Sequence[Step], at: int, step: Step, *, exactly: bool) -> bool:
-    return (at == 0 or _same(order[at - 1].becomes, step.was, exactly=exactly)) and (
+def _back(order: Sequence[Step], holds: Callable[[Step], bool]) -> int:
+    begin = len(order)
+    while begin and holds(order[begin - 1]):
+        begin -= 1
+    return begin
+
+
+def _fits(order: Sequence[Step], begin: int, at: int, step: Step, *, exactly: bool = False) -> bool:
+    """Say whether a step could stand at a place. Before what it fired something less deep may still come in between."""
+    is_next = at > begin or (at > 0 and step.depth == 1)
+    return (not is_next or _same(order[at - 1].becomes, step.was, exactly=exactly)) and (
         at == len(order) or _same(step.becomes, order[at].was, exactly=exactly)
     )
 

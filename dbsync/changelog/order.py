@@ -12,7 +12,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from dbsync.changelog.nested import Fired, Step, moves, places
+from dbsync.changelog.nested import Fired, Step, places
 from dbsync.changelog.stitch import leaves
 from dbsync.keys.expression import Sql, qualified
 from dbsync.model.layout import Layout
@@ -36,13 +36,12 @@ def put_in_order(connection: psycopg.Connection, known: Known, *, for_good: bool
     found = connection.execute(statement("order", "nested_layouts")).fetchall()
     layouts = known([row[0] for row in found])
     mixed = _name_rows(connection, [identity for identity, layout in layouts.items() if layout.keyed_by_row_id])
-    moved = list(moves(_steps(connection, layouts, mixed), _fired(connection, layouts)))
-    at = places(moved)
+    at = places(_steps(connection, layouts, mixed), _fired(connection, layouts))
     asked = {"runs": list(at), "places": ["{" + ",".join(map(str, place)) + "}" for place in at.values()]}
     connection.execute(statement("order", "move"), asked)
     row = connection.execute(
         statement("order", "put_in_order"),
-        {"moved": sorted({move.xid for move in moved}), "mixed": sorted(mixed), "all": for_good},
+        {"mixed": sorted(mixed), "all": for_good},
     ).fetchone()
     assert row is not None
     return int(row[0])
@@ -68,7 +67,7 @@ def _steps(connection: psycopg.Connection, layouts: Mapping[int, Layout], mixed:
     with connection.cursor("dbsync_chains") as cursor:
         cursor.itersize = AT_ONCE
         for *found, was, becomes, was_refs, becomes_refs in cursor.execute(query):
-            xid, relation, slot, is_key, seq, depth, op, run, fired_in = found
+            xid, relation, slot, is_key, seq, depth, op, run, ends_in = found
             mixed.add(xid)
             yield Step(
                 xid=xid,
@@ -79,7 +78,7 @@ def _steps(connection: psycopg.Connection, layouts: Mapping[int, Layout], mixed:
                 depth=depth,
                 op=op,
                 run=run,
-                fired_in=fired_in,
+                ends_in=tuple(ends_in or ()),
                 was=None if was is None else (was, was_refs),
                 becomes=None if becomes is None else (becomes, becomes_refs),
             )
@@ -108,9 +107,7 @@ def _fired(connection: psycopg.Connection, layouts: Mapping[int, Layout]) -> Fir
         row = connection.execute(statement("order", "own_triggers"), _named(tables[relation])).fetchone()
         return (False, False, False) if row is None else (row[0], row[1], row[2])
 
-    def fired(outer: Step, nested: Step) -> bool:
-        if outer.is_key or nested.fired_in != outer.run:
-            return False
+    def fired(outer: Step, _: Step) -> bool:
         after, before_insert, gives_ids = triggers(outer.relation)
         if not after or outer.op != "I" or not before_insert:
             return after

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import LiteralString
 
 import pytest
@@ -69,6 +72,14 @@ CREATE TRIGGER counted AFTER INSERT ON visit FOR EACH ROW EXECUTE FUNCTION count
 CREATE TRIGGER counted AFTER INSERT ON unshipped FOR EACH ROW EXECUTE FUNCTION counted()
 """
 
+STAMPED = """
+CREATE FUNCTION stamped() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    new.note := coalesce(new.note, 'stamped');
+    RETURN new;
+END $$;
+CREATE TRIGGER stamped BEFORE INSERT OR UPDATE ON subject FOR EACH ROW EXECUTE FUNCTION stamped()
+"""
+
 Nested = Callable[[LiteralString], Pipeline]
 
 
@@ -111,15 +122,6 @@ def test_an_inserted_row_that_its_trigger_deletes_is_not_upstream(source_with: N
     pipeline = source_with(GONE)
     pipeline.source.sql("INSERT INTO subject (name, age) VALUES ('D', NULL), ('E', 5)")
     assert [row[0] for row in agrees(pipeline)] == ["A", "B", "C", "E"]
-
-
-STAMPED = """
-CREATE FUNCTION stamped() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    new.note := coalesce(new.note, 'stamped');
-    RETURN new;
-END $$;
-CREATE TRIGGER stamped BEFORE INSERT OR UPDATE ON subject FOR EACH ROW EXECUTE FUNCTION stamped()
-"""
 
 
 @ONE_MIXTURE
@@ -172,22 +174,73 @@ def test_rows_that_exchange_their_keys_in_one_statement_stay_one_statement(sourc
     assert agrees(pipeline) == [("A", 2, 65, None), ("B", 1, 66, None), ("C", 3, None, None)]
 
 
+DEEPER = """
+CREATE FUNCTION deeper() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE subject SET name = new.name || '+', age = age + 1 WHERE id = new.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER deeper AFTER INSERT OR UPDATE OF name ON subject
+    FOR EACH ROW WHEN (length(new.name) < 5) EXECUTE FUNCTION deeper()
+"""
+
+
 @ONE_MIXTURE
 def test_a_trigger_deep_in_others(source_with: Nested) -> None:
-    pipeline = source_with("""
-        CREATE FUNCTION deeper() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            UPDATE subject SET name = new.name || '+', age = age + 1 WHERE id = new.id;
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER deeper AFTER INSERT OR UPDATE OF name ON subject
-            FOR EACH ROW WHEN (length(new.name) < 5) EXECUTE FUNCTION deeper()
-    """)
+    pipeline = source_with(DEEPER)
     pipeline.source.script("""
         UPDATE subject SET name = 'AA' WHERE name = 'A';
         INSERT INTO subject (name, age) VALUES ('D', 0), ('EE', 0);
         UPDATE subject SET name = 'BBB' WHERE name = 'B'""")
     assert [row[:2] for row in agrees(pipeline)] == [
         ("AA+++", 4), ("BBB++", 4), ("C", 3), ("D++++", 4), ("EE+++", 3)]  # fmt: skip
+
+
+TRIGGERS = (LONGER, GONE, BACK, COUNTED, STAMPED, DEEPER)
+STATEMENTS = (
+    "UPDATE subject SET name = name || 'x' WHERE id %% 3 = %(one)s AND length(name) < 12",
+    "INSERT INTO subject (name, age) SELECT 'S' || count(*) || %(new)s, nullif(%(one)s, 1) FROM subject",
+    "DELETE FROM subject WHERE id %% 5 = %(one)s",
+    "INSERT INTO visit (subject_id, code) SELECT id, %(new)s FROM subject WHERE id %% 2 = %(one)s",
+    "INSERT INTO unshipped (subject_id) SELECT id FROM subject WHERE id %% 4 = %(one)s",
+    "UPDATE subject SET age = %(one)s, tag = tag + 1 WHERE id %% 3 = %(one)s",
+    "UPDATE subject SET note = %(new)s WHERE id %% 2 = %(one)s",
+    """INSERT INTO subject (name, age) VALUES ('fix' || %(one)s, %(one)s)
+       ON CONFLICT (name) DO UPDATE SET age = excluded.age + 1, name = subject.name || 'y'""",
+    """MERGE INTO subject s USING (SELECT 'fix' || g AS name, g FROM generate_series(1, 3) g) v ON s.name = v.name
+       WHEN MATCHED THEN UPDATE SET name = s.name || 'm' WHEN NOT MATCHED THEN INSERT (name, age) VALUES (v.name || %(new)s, v.g)""",
+)
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("DBSYNC_HISTORIES", "4"))))
+@ONE_MIXTURE
+def test_whatever_happens_each_change_begins_with_what_the_one_before_it_left(source_with: Nested, seed: int) -> None:
+    pick = random.Random(seed)
+    pipeline = source_with("SELECT 1")
+    for triggers in TRIGGERS:
+        if pick.random() < 0.6:
+            pipeline.source.script(triggers)
+    for round_ in range(12):
+        with suppress(errors.IntegrityError), pipeline.source.connect() as session, session.transaction():
+            for number in range(pick.randrange(1, 5)):
+                said = {"one": pick.randrange(3), "new": f"_{round_}{number}"}
+                session.execute(pick.choice(STATEMENTS), said)
+        pipeline.reader.next_cut(100_000)
+    rows: dict[str, list[str]] = {}
+    taken: dict[str, str] = {}
+    for seq, op, image, old, local_id in pipeline.source.sql("""
+        SELECT c.seq, c.op::text, c.image, c.old_image, c.local_id FROM dbsync.change c
+        WHERE c.layout IN (SELECT id FROM dbsync.layout WHERE relation = 'public.subject') ORDER BY c.seq
+    """):
+        was = rows.pop(local_id, None)
+        assert was == {"I": None, "U": old, "D": image}[op], seq
+        if was is not None:
+            del taken[was[0]]
+        if op != "D":
+            assert taken.setdefault(image[0], local_id) == local_id, seq
+            rows[local_id] = image
+    assert rows == {
+        i: [*v] for i, *v in pipeline.source.sql("SELECT id::text, name, age::text, tag::text, note FROM subject")
+    }
 
 
 @ONE_MIXTURE
