@@ -184,12 +184,18 @@ CASE WHEN c.unresolved IS NOT NULL THEN ARRAY(SELECT u IS NOT NULL FROM unnest(c
 c.origin
 
 -- name: unstitched
--- Few changes have any: the index of those says so, and not a walk through the log.
+-- Few changes have any: the index of those says so, and not a walk through the log. A line without a layout says that a trigger's
+-- statement is among them; most logs hold none, which one look into an empty index tells.
 SELECT DISTINCT c.layout
 FROM pg_temp.dbsync_window w
 CROSS JOIN LATERAL (
     SELECT c.layout FROM dbsync.change c WHERE c.xid = w.xid AND c.unresolved IS NOT NULL AND c.unresolved <> '{}' OFFSET 0
 ) c
+UNION ALL
+SELECT NULL
+WHERE EXISTS (SELECT FROM dbsync.change n WHERE n.depth IS NOT NULL)
+  AND EXISTS (SELECT FROM pg_temp.dbsync_window w
+              WHERE EXISTS (SELECT FROM dbsync.change n WHERE n.xid = w.xid AND n.depth IS NOT NULL OFFSET 0))
 
 -- name: siblings
 -- Layouts of the tables pointed to that occur beside unresolved references, in the same transactions.

@@ -15,8 +15,9 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
+from dbsync.changelog.order import put_in_order
 from dbsync.changelog.purge import is_at_home
-from dbsync.changelog.stitch import stitch
+from dbsync.changelog.stitch import stitch, unstitched
 from dbsync.errors import Interrupted, Refusal
 from dbsync.keys.expression import qualified
 from dbsync.model.layout import Layout
@@ -152,8 +153,10 @@ def _compact(connection: psycopg.Connection, wanted: Callable[[TableName], bool]
 
 
 def _stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout]) -> None:
-    """Tell what references can be told, as the reader does before a cut: afterwards the transactions may be others."""
-    waiting = [row[0] for row in connection.execute(statement("changelog", "unstitched")).fetchall()]
+    """Do what the reader does before a cut: afterwards the transactions may be others."""
+    waiting, nested = unstitched(connection)
+    if nested:
+        put_in_order(connection, lambda ids: {identity: layouts[identity] for identity in ids}, for_good=True)
     if waiting:
         beside = [row[0] for row in connection.execute(statement("changelog", "siblings")).fetchall()]
         stitch(connection, layouts, waiting, beside)

@@ -13,9 +13,10 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from dbsync.changelog.ahead import MOST, Ahead
+from dbsync.changelog.order import put_in_order
 from dbsync.changelog.payload import LARGE, close, read, read_after, stored
 from dbsync.changelog.position import Position, Recorded, position_of, under_way
-from dbsync.changelog.stitch import stitch
+from dbsync.changelog.stitch import stitch, unstitched
 from dbsync.changelog.window import FilledWindow
 from dbsync.errors import Interrupted, LinkTaken
 from dbsync.model.batch import Batch, Count, Cut, Header, Op, Passed, Receipt, Window
@@ -280,8 +281,11 @@ class Reader:
             )
 
     def stitch(self) -> None:
-        """Tell the references of the window's changes whose targets were not there at capture."""
-        waiting = self._ids("unstitched")
+        """Put the window's transactions in their order, and tell the references whose targets were not there at capture."""
+        waiting, nested = unstitched(self._connection)
+        if nested:
+            with self._connection.transaction():
+                put_in_order(self._connection, self._known)
         if not waiting:
             return
         beside = self._ids("siblings")

@@ -15,6 +15,12 @@ from dbsync.model.registration import KeyColumn, KeyReference
 from dbsync.statements import statement
 
 
+def unstitched(connection: psycopg.Connection) -> tuple[list[int], bool]:
+    """Give the layouts with unresolved references in the window, and whether a trigger's statement is in it."""
+    found = [row[0] for row in connection.execute(statement("changelog", "unstitched")).fetchall()]
+    return [layout for layout in found if layout is not None], None in found
+
+
 def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waiting: list[int], beside: list[int]) -> int:
     """Fill in what can be told, in place, before a batch is cut; give the number of references told.
 

@@ -1,0 +1,163 @@
+-- name: turn
+-- Two links may read the same transactions: who comes second finds them in their order.
+SELECT pg_advisory_xact_lock(hashtextextended('dbsync order', 0))
+
+-- name: make_nested
+-- Every change of the transactions in which a trigger's statement was captured. ``run``: the first change of the statement it is of.
+-- ``ends_in``: the first that comes behind it of one that was at most 1, 2, 3 ... deep. What fired it, if that was captured, is one
+-- of those. Deeper ones than eight are taken for nine deep.
+CREATE TEMP TABLE IF NOT EXISTS dbsync_nested (
+    xid xid8 NOT NULL, seq bigint NOT NULL, depth smallint NOT NULL, layout bigint NOT NULL, op "char" NOT NULL,
+    run bigint NOT NULL, ends_in bigint[]
+);
+CREATE TEMP TABLE IF NOT EXISTS dbsync_moved (run bigint PRIMARY KEY, place bigint[] NOT NULL)
+
+-- name: clear_nested
+TRUNCATE pg_temp.dbsync_nested, pg_temp.dbsync_moved
+
+-- name: fill_nested
+INSERT INTO pg_temp.dbsync_nested (xid, seq, depth, layout, op, run, ends_in)
+SELECT r.xid, r.seq, r.depth, r.layout, r.op, r.run,
+       CASE WHEN r.depth > 1 THEN ARRAY[
+           min(r.run) FILTER (WHERE r.depth <= 1) OVER later, min(r.run) FILTER (WHERE r.depth <= 2) OVER later,
+           min(r.run) FILTER (WHERE r.depth <= 3) OVER later, min(r.run) FILTER (WHERE r.depth <= 4) OVER later,
+           min(r.run) FILTER (WHERE r.depth <= 5) OVER later, min(r.run) FILTER (WHERE r.depth <= 6) OVER later,
+           min(r.run) FILTER (WHERE r.depth <= 7) OVER later, min(r.run) FILTER (WHERE r.depth <= 8) OVER later] END
+FROM (
+    SELECT s.*, max(s.seq) FILTER (WHERE s.begins) OVER (PARTITION BY s.xid ORDER BY s.seq) AS run
+    FROM (
+        SELECT c.xid, c.seq, coalesce(c.depth, 1::smallint) AS depth, c.layout, c.op,
+               (c.layout, c.op, c.captured_at, coalesce(c.depth, 1::smallint))
+               IS DISTINCT FROM lag((c.layout, c.op, c.captured_at, coalesce(c.depth, 1::smallint))) OVER statement AS begins
+        FROM (
+            SELECT w.xid FROM pg_temp.dbsync_window w
+            WHERE EXISTS (SELECT FROM dbsync.change n WHERE n.xid = w.xid AND n.depth IS NOT NULL)
+            OFFSET 0
+        ) w
+        CROSS JOIN LATERAL (
+            SELECT c.xid, c.seq, c.depth, c.layout, c.op, c.captured_at FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
+        ) c
+        WINDOW statement AS (PARTITION BY c.xid ORDER BY c.seq)
+    ) s
+) r
+WINDOW later AS (PARTITION BY r.xid ORDER BY r.seq DESC ROWS UNBOUNDED PRECEDING)
+
+-- name: nested_layouts
+SELECT DISTINCT n.layout FROM pg_temp.dbsync_nested n
+
+-- name: unnamed
+-- Changes that were captured before the change that gave their row its UUID: those of a trigger that ran when it was inserted.
+SELECT DISTINCT n.xid::text
+FROM pg_temp.dbsync_nested n
+CROSS JOIN LATERAL (SELECT c.refs FROM dbsync.change c WHERE c.xid = n.xid AND c.seq = n.seq OFFSET 0) c
+WHERE n.layout = ANY (%(layouts)s) AND n.depth > 1 AND c.refs[1] IS NULL
+
+-- name: name_rows
+UPDATE dbsync.change c
+SET refs = k.row_key::text || c.refs[2:],
+    old_refs = CASE WHEN c.old_refs IS NOT NULL THEN k.row_key::text || c.old_refs[2:] END
+FROM pg_temp.dbsync_nested n
+CROSS JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = n.layout LIMIT 1) y
+CROSS JOIN LATERAL (SELECT m.local_id FROM dbsync.change m WHERE m.xid = n.xid AND m.seq = n.seq OFFSET 0) m
+JOIN dbsync.row_key k ON k.relation = y.relation AND k.local_id = m.local_id
+WHERE n.layout = ANY (%(layouts)s) AND n.depth > 1 AND n.xid = ANY (%(xids)s::xid8[])
+  AND c.xid = n.xid AND c.seq = n.seq AND c.refs[1] IS NULL
+
+-- name: chains
+-- One line for each thing that a change leaves, takes or keeps: the row's place under its local id and under its key. Of those
+-- that statements of different depth are about, in the order of the log, the ids first. ``was`` and ``becomes`` say what is there before and
+-- after, null for nothing: by a hash of the values under an id, and of the id under a key.
+SELECT t.xid::text, t.relation, t.slot, t.is_key, t.seq, t.depth, t.op::text, t.run, t.ends_in,
+       CASE WHEN t.is_key THEN hashtextextended(t.was, 0)
+            WHEN t.was = 'old' THEN hash_array_extended(coalesce(c.old_image, c.image), t.layout)
+            WHEN t.was = 'new' THEN hash_array_extended(c.image, t.layout) END AS was,
+       CASE WHEN t.is_key THEN hashtextextended(t.becomes, 0)
+            WHEN t.becomes = 'new' THEN hash_array_extended(c.image, t.layout) END AS becomes,
+       CASE WHEN t.was = 'old' THEN hash_array_extended(coalesce(c.old_refs, c.refs), 0)
+            WHEN t.was = 'new' THEN hash_array_extended(c.refs, 0) END AS was_refs,
+       CASE WHEN t.becomes = 'new' THEN hash_array_extended(c.refs, 0) END AS becomes_refs
+FROM (
+    SELECT s.*, min(s.depth) OVER slot AS shallow, max(s.depth) OVER slot AS deep
+    FROM (
+        SELECT n.xid, n.seq, n.depth, n.op, n.run, n.ends_in, n.layout, y.relation, e.is_key, e.slot, e.was, e.becomes
+        FROM pg_temp.dbsync_nested n
+        CROSS JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = n.layout LIMIT 1) y
+        CROSS JOIN LATERAL (
+            SELECT c.*, coalesce(c.old_local_id, c.local_id) AS former_id FROM dbsync.change c WHERE c.xid = n.xid AND c.seq = n.seq OFFSET 0
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT false AS is_key, c.former_id AS slot,
+                   CASE c.op WHEN 'U' THEN 'old' WHEN 'D' THEN 'new' END AS was,
+                   CASE WHEN c.op = 'I' OR c.former_id = c.local_id AND c.op = 'U' THEN 'new' END AS becomes
+            UNION ALL
+            SELECT false, c.local_id, NULL, 'new' WHERE c.op = 'U' AND c.former_id <> c.local_id
+            UNION ALL
+            SELECT true, {key}::text, CASE c.op WHEN 'D' THEN c.local_id END, CASE WHEN c.op <> 'D' THEN c.local_id END
+            WHERE c.op <> 'U' OR c.renames
+            UNION ALL
+            SELECT true, {old_key}::text, c.former_id, NULL WHERE c.renames
+        ) e
+        WHERE c.local_id IS NOT NULL AND c.op IN ('I', 'U', 'D') AND e.slot IS NOT NULL
+    ) s
+    WINDOW slot AS (PARTITION BY s.xid, s.relation, s.is_key, s.slot)
+) t
+CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = t.xid AND c.seq = t.seq OFFSET 0) c
+WHERE t.shallow < t.deep
+ORDER BY t.is_key, t.xid, t.relation, t.slot, t.seq
+
+-- name: own_triggers
+-- Which triggers of the application a table has, its partitions' with them: one that runs after a row is written, and one that runs
+-- before a row is inserted; and whether the database itself gives its rows their ids, no two the same.
+SELECT coalesce(bool_or(t.tgtype & 66 = 0), false), coalesce(bool_or(t.tgtype & 7 = 7), false),
+       EXISTS (SELECT FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
+               WHERE x.indrelid = c.oid AND x.indisprimary AND (a.atthasdef OR a.attidentity <> ''))
+FROM pg_namespace n
+JOIN pg_class c ON c.relnamespace = n.oid
+CROSS JOIN LATERAL (SELECT c.oid UNION SELECT p.relid FROM pg_partition_tree(c.oid) p) own
+JOIN pg_trigger t ON t.tgrelid = own.oid
+JOIN pg_proc f ON f.oid = t.tgfoid
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s
+  AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND f.pronamespace <> 'dbsync'::regnamespace
+GROUP BY c.oid
+
+-- name: is_there
+-- Whether the source has a row now; nothing where capture has no reason to read its table.
+SELECT array_remove(dbsync.key_of(r.relation, %(local_id)s), NULL) <> '{}'
+FROM pg_namespace n
+JOIN pg_class c ON c.relnamespace = n.oid
+JOIN dbsync.relation r ON r.relation = n.nspname || '.' || c.relname AND r.key_query <> ''
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
+
+-- name: move
+INSERT INTO pg_temp.dbsync_moved (run, place)
+SELECT m.run, m.place::bigint[] FROM unnest(%(runs)s::bigint[], %(places)s::text[]) AS m(run, place)
+
+-- name: put_in_order
+-- The numbers of a transaction's changes stay what they are and are dealt out anew. A place is a list of numbers: before the change
+-- whose number it begins with, if that is followed by a negative one.
+WITH ranked AS MATERIALIZED (
+    SELECT n.xid, n.seq, row_number() OVER (PARTITION BY n.xid ORDER BY n.seq) AS old_rank,
+           row_number() OVER (PARTITION BY n.xid ORDER BY coalesce(m.place || n.seq, ARRAY[n.seq]) || 0::bigint) AS new_rank
+    FROM pg_temp.dbsync_nested n LEFT JOIN pg_temp.dbsync_moved m ON m.run = n.run
+    WHERE n.xid IN (SELECT o.xid FROM pg_temp.dbsync_moved d JOIN pg_temp.dbsync_nested o ON o.seq = d.run)
+),
+dealt AS (
+    SELECT d.xid, d.seq, d.place
+    FROM (
+        SELECT array_agg(r.xid ORDER BY r.xid, r.new_rank) AS xids, array_agg(r.seq ORDER BY r.xid, r.new_rank) AS seqs,
+               array_agg(r.seq ORDER BY r.xid, r.old_rank) AS places
+        FROM ranked r
+    ) a
+    CROSS JOIN LATERAL unnest(a.xids, a.seqs, a.places) AS d(xid, seq, place)
+    WHERE d.seq <> d.place
+),
+settled AS (
+    SELECT t.xid FROM (SELECT DISTINCT n.xid FROM pg_temp.dbsync_nested n) t
+    WHERE t.xid = ANY (%(mixed)s::xid8[]) OR %(all)s
+       OR EXISTS (SELECT FROM dbsync.change c WHERE c.xid = t.xid AND c.unresolved IS NOT NULL)
+)
+SELECT dbsync.put_in_order(
+    (SELECT coalesce(array_agg(d.xid ORDER BY d.seq), '{}') FROM dealt d),
+    (SELECT coalesce(array_agg(d.seq ORDER BY d.seq), '{}') FROM dealt d),
+    (SELECT coalesce(array_agg(d.place ORDER BY d.seq), '{}') FROM dealt d),
+    (SELECT coalesce(array_agg(s.xid), '{}') FROM settled s))
