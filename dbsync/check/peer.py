@@ -15,6 +15,7 @@ from dbsync.check.finding import error, ok, warning
 from dbsync.check.namesake import another_name
 from dbsync.config.limits import CheckConfig
 from dbsync.errors import Interrupted, NotAdmitted, OtherVersion
+from dbsync.identity.registry import readmission
 from dbsync.model.findings import Finding
 from dbsync.transport.exchange import Exchange, moment
 
@@ -55,10 +56,7 @@ def clock(exchange: Exchange) -> datetime:
 def _refused(refused: NotAdmitted, name: str) -> Finding:
     why = f": {refused.why}" if refused.why else ""
     if refused.revoked:
-        remedy = (
-            f"at the upstream: dbsync nodes invite {name}   then here: dbsync nodes keys --new, dbsync enrol URL CODE"
-        )
-        return error("key_revoked", "upstream", f"the upstream has revoked {name}{why}", remedy)
+        return error("key_revoked", "upstream", f"the upstream has revoked {name}{why}", readmission(name))
     remedy = f"at the upstream: dbsync nodes invite {name}   then here: dbsync enrol URL CODE"
     return error("key_unknown", "upstream", f"the upstream does not know the key of {name}{why}", remedy)
 

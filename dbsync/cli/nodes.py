@@ -185,7 +185,7 @@ def keys(
             "there are keys already",
             where=str(folder),
             why="keys are never overwritten",
-            hint="dbsync nodes keys   (shows them)",
+            hint=f"dbsync nodes keys   shows them; for others: mv {folder} {folder}.before   then type the same again",
         )
     found = _public(nodes.own_keys(chosen))
     if json:

@@ -213,6 +213,14 @@ def ever_pinned(connection: psycopg.Connection, name: str, role: Role = Role.UPS
     return found if found is not None and found.role is role and found.keys is not None else None
 
 
+def readmission(name: str) -> str:
+    """Say how a node that was revoked comes back: its old keys are never taken up again."""
+    return (
+        f"at the upstream: dbsync nodes invite {name}   then here, once the old keys are moved away: dbsync nodes keys --new,"
+        " dbsync enrol URL CODE"
+    )
+
+
 def had_others(connection: psycopg.Connection, name: str) -> bool:
     """Say whether other keys of somebody were known here before."""
     return _is_so(connection, "had_others", {"name": name})

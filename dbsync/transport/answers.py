@@ -18,6 +18,7 @@ from dbsync.errors import (
     Refusal,
     Unreachable,
 )
+from dbsync.transport.base import AGAIN
 from dbsync.transport.line import Came
 from dbsync.transport.trouble import LOG_IN
 
@@ -40,6 +41,10 @@ _KINDS: Mapping[str, Callable[..., DbsyncError]] = {
     "format": LinkHalted,
     "busy": Unreachable,
     "exhausted": Exhausted,
+}
+_HINTS = {
+    "clock": "set the clock that is wrong, this computer's or the server's; then type the same again",
+    **dict.fromkeys(("busy", "exhausted", "malformed", "replayed", "offset"), AGAIN),
 }
 _ASK = "ask the upstream's operator: dbsync nodes list   (shows whom it knows)"
 
@@ -64,7 +69,7 @@ def refusal(came: Came, where: str) -> DbsyncError:
         plain(said, "what") or f"the upstream answers: {word}",
         where=where,
         why=plain(said, "why"),
-        hint=plain(said, "hint") or (_ASK if kind is NotAdmitted else ""),
+        hint=plain(said, "hint") or _HINTS.get(word or "") or (_ASK if kind is NotAdmitted else ""),
     )
     if isinstance(error, NotAdmitted):
         error.revoked = word == "revoked"
@@ -77,7 +82,9 @@ def hearsay(came: Came, where: str) -> DbsyncError:
     """Say an answer that the upstream did not sign: from a proxy before it, from one that knows us not, from a stranger."""
     status = came.answer.status_code
     if status in _BUSY:
-        return _with_pause(Unreachable("the server is busy or away", where=where, why=f"status {status}"), came)
+        return _with_pause(
+            Unreachable("the server is busy or away", where=where, why=f"status {status}", hint=AGAIN), came
+        )
     if status == 401 and members(came.body).get("error") in {"unknown", "revoked"}:  # noqa: PLR2004 - as the page says
         return NotAdmitted(
             "the upstream does not know this node's key",
@@ -103,7 +110,7 @@ def hearsay(came: Came, where: str) -> DbsyncError:
         "somebody else answers in the upstream's place",
         where=where,
         why=f"{LOG_IN} (status {status})",
-        hint="changes wait safely in the source; it is tried again",
+        hint=AGAIN,
     )
 
 
@@ -113,7 +120,9 @@ def _other(came: Came, where: str) -> DbsyncError:
         return OtherVersion(
             "the upstream's dbsync is of another version", where=where, why=f"status {status}", hint="upgrade the older"
         )
-    return _with_pause(Unreachable("the upstream cannot answer now", where=where, why=f"status {status}"), came)
+    return _with_pause(
+        Unreachable("the upstream cannot answer now", where=where, why=f"status {status}", hint=AGAIN), came
+    )
 
 
 def _with_pause(error: DbsyncError, came: Came) -> DbsyncError:

@@ -13,6 +13,9 @@ from dbsync.model.greeting import Greeting
 if TYPE_CHECKING:
     from dbsync.identity.keys import Signed
 
+AGAIN = "type the same again once that is over; what is pending waits safely, and a running service goes on by itself"
+"""What to do about a way that is blocked: read by whoever typed a command. The service says its own words."""
+
 
 class Memory(Protocol):
     """What an upstream remembers of a node: over a line, or as it said on a stick."""

@@ -25,6 +25,7 @@ from dbsync.config import brokers
 from dbsync.errors import ConfigError, DbsyncError, Exhausted, Interrupted, NotAdmitted, Unreachable
 from dbsync.identity import nkey
 from dbsync.identity.keys import Keys
+from dbsync.transport.base import AGAIN
 from dbsync.transport.subjects import inbox
 from dbsync.transport.trust import Trust
 
@@ -32,7 +33,6 @@ CONNECT = 10.0
 """Seconds until a server has let us in; then it is the next one's turn."""
 HEADERS = 4096
 """Bytes of a message that its headers may take."""
-SAFE = "changes wait safely in the source; it is tried again"
 T = TypeVar("T")
 logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
 """asyncio's own streams bring this about whenever a broker ends a line with TLS, and it means nothing."""
@@ -202,7 +202,7 @@ class Broker:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             if self._line.refused:
                 raise _not_admitted(self.where, self._line.refused) from None
-            raise Interrupted("the line to the broker broke", where=self.where, why=_plain(error), hint=SAFE) from None
+            raise Interrupted("the line to the broker broke", where=self.where, why=_plain(error), hint=AGAIN) from None
 
     def _of_publishing(self, error: js.APIError) -> DbsyncError:
         words = error.description or ""
@@ -222,7 +222,7 @@ class Broker:
     def _of_stream(self, error: js.APIError) -> DbsyncError:
         if isinstance(error, js.NotFoundError) or not error.description:
             return self._nobody()
-        return Unreachable("the broker cannot do it now", where=self.where, why=error.description or "", hint=SAFE)
+        return Unreachable("the broker cannot do it now", where=self.where, why=error.description or "", hint=AGAIN)
 
     def _nobody(self) -> Unreachable:
         return Unreachable(
@@ -327,7 +327,7 @@ def _no_connection(server: str, error: Exception, line: Line) -> DbsyncError:
     words = line.said if isinstance(error, nats.errors.NoServersError) and line.said else _plain(error)
     if line.refused or "uthorization" in words:
         return _not_admitted(server, "it does not know our key")
-    return Unreachable("the broker does not answer", where=server, why=words, hint=SAFE)
+    return Unreachable("the broker does not answer", where=server, why=words, hint=AGAIN)
 
 
 def _not_admitted(where: str, why: str) -> NotAdmitted:

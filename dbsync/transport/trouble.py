@@ -15,9 +15,9 @@ from datetime import datetime
 import httpx2
 
 from dbsync.errors import Interrupted, Unreachable
+from dbsync.transport.base import AGAIN
 
 LOG_IN = "is this a network with a login page? open a browser and log in to it"
-_WAITS = "changes wait safely in the source; it is tried again"
 _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's numbers, X509_V_ERR_...
 _OTHER_HOST = (62, 64)
 _NO_NETWORK = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
@@ -40,8 +40,8 @@ def explain(error: httpx2.HTTPError, *, where: str, proxy: str, now: datetime) -
     if isinstance(error, httpx2.ConnectTimeout):
         return _trouble("nobody answers", where, "the network is too slow, or blocks this address")
     if isinstance(error, httpx2.TimeoutException):
-        return Interrupted("no answer came in time", where=where, why="the line is dead or very slow", hint=_WAITS)
-    return Interrupted("the line broke", where=where, why=_plain(str(error)) or type(error).__name__, hint=_WAITS)
+        return Interrupted("no answer came in time", where=where, why="the line is dead or very slow", hint=AGAIN)
+    return Interrupted("the line broke", where=where, why=_plain(str(error)) or type(error).__name__, hint=AGAIN)
 
 
 def is_of_certificate(error: httpx2.HTTPError) -> bool:
@@ -83,11 +83,11 @@ def _certificate(error: ssl.SSLCertVerificationError, where: str, now: datetime)
         "the server's certificate is by nobody this computer knows",
         where,
         LOG_IN,
-        'for a certificate authority of your own: ca = "file.pem" in [upstream]',
+        f'for a certificate authority of your own: in [upstream], url = "{where}" and ca = "file.pem"',
     )
 
 
-def _trouble(what: str, where: str, why: str, hint: str = _WAITS) -> Unreachable:
+def _trouble(what: str, where: str, why: str, hint: str = AGAIN) -> Unreachable:
     return Unreachable(what, where=where, why=why, hint=hint)
 
 

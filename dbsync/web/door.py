@@ -19,7 +19,7 @@ from dbsync.errors import FormatError
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys, PublicKeys, Signed
 from dbsync.identity.messages import Answer, Request, Stale, sign_answer, verify_request
-from dbsync.identity.registry import Peer, Role
+from dbsync.identity.registry import Peer, Role, readmission
 
 _KEY_ID = 16
 """Characters of a key's name; whoever names one by more is a stranger."""
@@ -174,5 +174,7 @@ def _revoked(peer: Peer) -> Said:
         "revoked",
         f"{peer.name} is revoked here",
         why=peer.revoked_why or "",
-        hint=f"ask the upstream's operator: dbsync nodes invite {peer.name}",
+        hint=readmission(peer.name)
+        if peer.role is Role.NODE
+        else f"ask the upstream's operator: dbsync nodes invite {peer.name} --relay",
     )

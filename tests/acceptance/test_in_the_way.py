@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +14,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from dbsync.config.load import load
+from dbsync.identity.code import write_code
+from dbsync.identity.keys import Keys
 from dbsync.service.status import status
 from tests.acceptance.test_https_route import Laptop, answering, laptop
 from tests.support import clock
@@ -21,6 +26,7 @@ from tests.support.tunnel import proxy
 
 pytestmark = ONE_MIXTURE
 __all__ = ["laptop"]
+CODE = write_code(bytes(10), Keys.generate().public.fingerprint)
 
 
 @contextmanager
@@ -109,3 +115,36 @@ def test_a_service_whose_clock_is_years_wrong_names_it_and_ships_when_it_is_set(
         with ServiceProcess(laptop.folder) as service:
             until(lambda: laptop.arrived() == 1, "it does not go on")
             assert service.terminate() == 0
+
+
+def test_a_command_that_meets_it_says_what_to_type_and_promises_nothing(laptop: Laptop) -> None:
+    enrolled(laptop)
+    for words in (
+        ("run", "--once"),
+        ("verify",),
+        ("check",),
+        ("enrol", f"https://127.0.0.1:{laptop.port}", CODE, "--replace"),
+    ):
+        done = laptop.type(*words)
+        said = done.out + done.err
+        assert re.search(r"try +type the same again once that is over", said), (words, said)
+        assert "it is tried again" not in said
+    with greeting(laptop.port, Authority(laptop.folder / "others").certificate()):
+        said = laptop.type("run", "--once").err
+    assert f'in [upstream], url = "https://127.0.0.1:{laptop.port}" and ca = "file.pem"' in said
+
+
+def test_a_node_that_was_revoked_is_told_all_that_lets_it_come_back(laptop: Laptop) -> None:
+    enrolled(laptop)
+    with laptop.serving() as url:
+        laptop.operator("nodes", "revoke", "field-01", "--reason", "left in a taxi")
+        said = laptop.type("run", "--once").err
+        assert "at the upstream: dbsync nodes invite field-01" in said
+        assert "once the old keys are moved away: dbsync nodes keys --new, dbsync enrol URL CODE" in said
+        refused = laptop.type("nodes", "keys", "--new")
+        _, _, moving = refused.err.partition("for others: ")
+        subprocess.run(shlex.split(moving.partition("   ")[0]), check=True, cwd=laptop.folder)
+        assert laptop.type("nodes", "keys", "--new").code == 0
+        assert laptop.enrol(url).code == 0
+        assert laptop.type("run", "--once").code == 0
+    assert laptop.arrived() == 1
