@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 
 from dbsync import posix
+from dbsync.config.insert import with_setting
 from dbsync.config.load import read_text
 from dbsync.errors import ConfigError
 
@@ -21,9 +24,21 @@ def set_upstream(path: Path, url: str, name: str | None = None) -> None:
     document = tomlkit.parse(read_text(path))
     section = document.setdefault("upstream", tomlkit.table())
     section["url"] = url
+    text = tomlkit.dumps(document)
     if name is not None:
+        beside = with_setting(text, "upstream", f"name = {tomlkit.item(name).as_string()}")
         section["name"] = name
-    write(path, tomlkit.dumps(document))
+        wanted = tomlkit.dumps(document)  # as it is to be understood; below the comments that lead the next section
+        text = beside if _means(beside) == _means(wanted) else wanted
+    write(path, text)
+
+
+def _means(text: str) -> dict[str, Any] | None:
+    """Read a text; None for one that is no TOML, as where a name stands twice."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def add_relay(path: Path, url: str, name: str) -> None:
