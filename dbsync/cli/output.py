@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from json import dumps
+from typing import Literal
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +22,9 @@ from dbsync.model.findings import Finding, Severity, is_fine
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
 _WIDE = 100_000
+_FOLDED = 8
+"""The least width of a column whose cells may be folded."""
+_GAP = 2
 _UTF_8 = {"utf-8", "utf8"}
 
 
@@ -55,13 +60,38 @@ def _escaped(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Print rows under headings; the columns named in ``right`` hold numbers. Only a terminal cuts long cells."""
+    """Print rows under headings; the columns named in ``right`` hold numbers. Only a terminal cuts long cells.
+
+    Numbers and the names of tables it never cuts: where they do not fit beside each other, they stand below each other.
+    """
+    console, lines = _data(), [list(row) for row in rows]
+    whole = {place for place, heading in enumerate(headings) if heading in right or not place or heading == "TABLE"}
+    if console.width < _least_width(headings, lines, whole):
+        _stacked(console, headings, lines)
+        return
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in headings:
-        grid.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    _data().print(grid)
+    for place, heading in enumerate(headings):
+        justify: Literal["left", "right"] = "right" if heading in right else "left"
+        grid.add_column(heading, justify=justify, overflow="fold", no_wrap=place in whole)
+    for line_ in lines:
+        grid.add_row(*map(Text, line_))
+    console.print(grid)
+
+
+def _least_width(headings: Sequence[str], lines: Sequence[Sequence[str]], whole: Collection[int]) -> int:
+    """Give the width below which something would be cut that is to stay whole."""
+    columns = [[heading, *(row[place] for row in lines)] for place, heading in enumerate(headings)]
+    widths = [max(map(cell_len, column)) for column in columns]
+    return sum(w if place in whole else min(w, _FOLDED) for place, w in enumerate(widths)) + _GAP * (len(headings) - 1)
+
+
+def _stacked(console: Console, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print each row as some lines, one a column."""
+    width = max(map(cell_len, headings))
+    for first, *others in lines:
+        console.print(Text.assemble((f"{headings[0].strip()} ", "dim"), first.strip()), soft_wrap=True)
+        for heading, cell in zip(headings[1:], others, strict=True):
+            console.print(Text.assemble((f"  {heading:<{width}}  ", "dim"), cell), soft_wrap=True)
 
 
 def failure(error: DbsyncError) -> None:
