@@ -9,6 +9,7 @@ from functools import partial
 import psycopg
 
 from dbsync.capture import install as capture
+from dbsync.capture import rights
 from dbsync.catalog.inspect import inspect
 from dbsync.check import drift, indexes, log, privileges, server
 from dbsync.check.between import Ends
@@ -207,18 +208,18 @@ class _Examination:
             if trigger_states is not None and installed:
                 states = trigger_states(session, registry, side.catalog)
             foreign = capture.foreign(session) if installed else set()
-            closed = capture.unreadable(session, registry) if installed else []
-            unusable = capture.unusable(session, registry) if installed else []
-            kept_from = privileges.closed_schemas(session, capture.type_schemas(registry), to="source")
-            rights = privileges.ask(session, registry.tables)
+            closed = rights.unreadable(session, registry) if installed else []
+            unusable = rights.unusable(session, registry) if installed else []
+            kept_from = privileges.closed_schemas(session, rights.type_schemas(registry), to="source")
+            granted = privileges.ask(session, registry.tables)
         settled = {name for name, state in states.items() if state == "installed"}
         yield from server.of_temporary(side.side, side.server)
-        yield from privileges.of_source(registry, rights, side.server, settled)
+        yield from privileges.of_source(registry, granted, side.server, settled)
         yield from privileges.of_types(kept_from)
         if (closed or unusable) and {*states.values()} - {"missing"}:
-            paste = capture.grants_to_paste(session, registry, closed, unusable)
+            paste = rights.grants_to_paste(session, registry, closed, unusable)
             yield privileges.of_capture(closed, unusable, paste)
-            told = {name for name in states if capture.looks_into(registry, name, closed)}
+            told = {name for name in states if rights.looks_into(registry, name, closed)}
             states = {name: state for name, state in states.items() if name not in told or state != "outdated"}
         yield from drift.of_triggers(states, foreign)
 
@@ -238,11 +239,11 @@ def _rights_upstream(session: Session, side: Examined, registry: Registry, catal
     assert side.server is not None
     yield from server.of_temporary(side.side, side.server)
     with read_only(session):
-        rights = privileges.ask(session, registry.tables)
+        granted = privileges.ask(session, registry.tables)
         written = (table for name in registry.tables if (table := catalog.table(name)) is not None)
         types = {schema for table in written for column in table.columns for schema in column.schemas}
         closed = privileges.closed_schemas(session, types, to="upstream")
-        yield from privileges.of_upstream(registry, rights, closed, side.server)
+        yield from privileges.of_upstream(registry, granted, closed, side.server)
         yield from privileges.of_sequences(session, registry, catalog, side.server)
     yield from compare(registry, catalog)
 

@@ -11,6 +11,7 @@ from psycopg import errors
 
 from dbsync import schema
 from dbsync.capture import install as capture
+from dbsync.capture import rights
 from dbsync.capture.install import TriggerState
 from dbsync.capture.trigger import Capture
 from dbsync.catalog.inspect import inspect, one_snapshot
@@ -81,11 +82,11 @@ def composed(config: Config, connection: psycopg.Connection) -> tuple[Registered
     found = registered(config, connection)
     while True:
         with translated("source"):
-            capture.grant(connection, found.registry)
-        may_read = capture.looked_into(found.registry, found.catalog)
+            rights.grant(connection, found.registry)
+        may_read = rights.looked_into(found.registry, found.catalog)
         with one_snapshot(connection):
             found = registered(config, connection)
-            if capture.looked_into(found.registry, found.catalog) == may_read:
+            if rights.looked_into(found.registry, found.catalog) == may_read:
                 with translated("source"):
                     return found, capture.captures(connection, found.registry, found.catalog)
 
@@ -157,7 +158,7 @@ def source_sql(config: Config, *, remove: bool = False) -> Iterator[str]:
             if since is None or since < schema.head():
                 yield schema.upgrade_sql(since)
                 schema.rehearse(connection, since)
-            grants = list(capture.grants(found.registry))
+            grants = list(rights.grants(found.registry))
             for grant in grants:
                 with suppress(errors.InsufficientPrivilege), connection.transaction():
                     connection.execute(grant)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from dbsync.capture import install
+from dbsync.capture import install, rights
 from dbsync.capture.trigger import Capture, trigger_name
 from dbsync.config.load import load
 from dbsync.config.models import Config
@@ -102,7 +102,7 @@ def test_a_table_altered_in_the_middle_of_an_installation_is_still_written(
 def test_a_table_that_comes_in_the_middle_of_an_installation_is_let_in(
     here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give = install.grant
+    give = rights.grant
 
     def migrated_after(connection: psycopg.Connection, registry: Registry) -> None:
         give(connection, registry)
@@ -112,7 +112,7 @@ def test_a_table_that_comes_in_the_middle_of_an_installation_is_let_in(
     with (here.folder / "dbsync.toml").open("a") as file:
         file.write('\n[[tables]]\nname = "clinic*"\n')
     with monkeypatch.context() as patched:
-        patched.setattr(install, "grant", migrated_after)
+        patched.setattr(rights, "grant", migrated_after)
         install_source(config(here))
     here.source.sql("INSERT INTO clinic (code) VALUES ('C')")
     here.source.sql("INSERT INTO subject (identifier, clinic_id) VALUES ('after', 1)")

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from dbsync.capture import install as capture
+from dbsync.capture import rights
 from dbsync.capture.install import TriggerState
 from dbsync.model.names import TableName
 from tests.integration.clinic_schema import TABLES, held
@@ -123,15 +124,15 @@ def test_truncate_of_a_partition_that_came_later_is_captured(samples: Pipeline, 
 def test_the_right_to_read_a_partition_is_asked_for_and_given_again(samples: Pipeline) -> None:
     samples.source.sql("REVOKE SELECT ON sample_blood_26 FROM dbsync_capture")
     with samples.source.connect() as session:
-        closed = capture.unreadable(session, samples.registry)
+        closed = rights.unreadable(session, samples.registry)
         assert [str(table) for table in closed] == ["sample_blood_26"]
-        assert 'GRANT SELECT ON "public"."sample_blood_26" TO dbsync_capture;' in capture.grants_to_paste(
+        assert 'GRANT SELECT ON "public"."sample_blood_26" TO dbsync_capture;' in rights.grants_to_paste(
             session, samples.registry, closed, ()
         )
         with pytest.raises(psycopg.errors.RaiseException, match="dbsync may not read its rows"):
             session.execute("TRUNCATE sample_blood_26")
-        capture.grant(session, samples.registry)
-        assert capture.unreadable(session, samples.registry) == []
+        rights.grant(session, samples.registry)
+        assert rights.unreadable(session, samples.registry) == []
     samples.source.sql("TRUNCATE sample_blood_26")
     samples.agree()
 

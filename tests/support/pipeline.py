@@ -13,6 +13,7 @@ from dbsync import schema
 from dbsync.apply.applier import Applier
 from dbsync.batch.codec import decode, encode
 from dbsync.capture import install as capture
+from dbsync.capture import rights
 from dbsync.catalog.inspect import inspect
 from dbsync.changelog.reader import Reader
 from dbsync.config.load import parse
@@ -142,7 +143,7 @@ class Pipeline:
         return registry, findings
 
     def _install(self) -> None:
-        for grant in capture.grants(self.registry):
+        for grant in rights.grants(self.registry):
             self._admin.execute(grant)
         capture.register_lookups(self._admin, self.registry, self.catalog)
         wanted = capture.captures(self._admin, self.registry, self.catalog)
