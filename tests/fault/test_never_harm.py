@@ -108,7 +108,7 @@ def test_no_row_is_harmed_that_the_source_did_not_name(pair: Pair, databases: Da
     for name, source in made.sources.items():
         hold_that_all_was_named(name, source, made.upstream)
         hold_that_the_rest_arrived(name, source, made.upstream)
-    assert day.happened["shipped"] > NODES
+    assert day.happened["shipped"] > 0
 
 
 @dataclass(kw_only=True)
