@@ -1,10 +1,12 @@
 -- What the application's own rows tell of references that were left open: dbsync/changelog/living.py.
 
 -- name: living
--- The row as it is now says its key, where the installation knows how to find it by that column.
+-- The row as it is now says its key, where the installation knows how to find it by that column, and it is the key that is
+-- meant: another one may have been configured since the change was captured.
 SELECT m.xid, m.seq, m.id, found.key
 FROM dbsync.relation r, ({untold}) m, LATERAL (SELECT dbsync.key_of(r.relation, m.id) AS key) found
-WHERE r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0 AND found.key IS NOT NULL
+WHERE r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0
+  AND coalesce(r.key_tree = {tree}, true) AND found.key IS NOT NULL
 
 -- name: any_living
 SELECT EXISTS ({living})

@@ -53,15 +53,28 @@ CROSS JOIN LATERAL (SELECT c.refs FROM dbsync.change c WHERE c.xid = n.xid AND c
 WHERE n.layout = ANY (%(layouts)s) AND n.depth > 1 AND c.refs[1] IS NULL
 
 -- name: name_rows
+-- By the change of the same transaction that came next and has the row's UUID; the row may be gone by now, and its UUID with it.
 UPDATE dbsync.change c
-SET refs = k.row_key::text || c.refs[2:],
-    old_refs = CASE WHEN c.old_refs IS NOT NULL THEN k.row_key::text || c.old_refs[2:] END
-FROM pg_temp.dbsync_nested n
-CROSS JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = n.layout LIMIT 1) y
-CROSS JOIN LATERAL (SELECT m.local_id FROM dbsync.change m WHERE m.xid = n.xid AND m.seq = n.seq OFFSET 0) m
-JOIN dbsync.row_key k ON k.relation = y.relation AND k.local_id = m.local_id
-WHERE n.layout = ANY (%(layouts)s) AND n.depth > 1 AND n.xid = ANY (%(xids)s::xid8[])
-  AND c.xid = n.xid AND c.seq = n.seq AND c.refs[1] IS NULL
+SET refs = k.row_key || c.refs[2:], old_refs = CASE WHEN c.old_refs IS NOT NULL THEN k.row_key || c.old_refs[2:] END
+FROM (
+    SELECT t.xid, t.seq,
+           coalesce((SELECT o.refs[1] FROM dbsync.change o WHERE o.xid = t.xid AND o.seq = t.told_by),
+                    (SELECT r.row_key::text FROM dbsync.row_key r WHERE r.relation = t.relation AND r.local_id = t.local_id)) AS row_key
+    FROM (
+        SELECT n.xid, n.seq, n.depth, y.relation, m.local_id, m.is_named,
+               min(n.seq) FILTER (WHERE m.is_named) OVER (PARTITION BY n.xid, y.relation, m.local_id ORDER BY n.seq DESC
+                                                          ROWS UNBOUNDED PRECEDING) AS told_by
+        FROM pg_temp.dbsync_nested n
+        CROSS JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = n.layout LIMIT 1) y
+        CROSS JOIN LATERAL (
+            SELECT m.local_id, m.refs[1] IS NOT NULL AS is_named FROM dbsync.change m WHERE m.xid = n.xid AND m.seq = n.seq OFFSET 0
+        ) m
+        WHERE n.layout = ANY (%(layouts)s) AND n.xid = ANY (%(xids)s::xid8[])
+    ) t
+    WHERE t.depth > 1 AND NOT t.is_named
+    OFFSET 0
+) k
+WHERE c.xid = k.xid AND c.seq = k.seq AND k.row_key IS NOT NULL
 
 -- name: chains
 -- One line for each thing that a change leaves, takes or keeps: the row's place under its local id and under its key. Of those

@@ -9,6 +9,15 @@ from dbsync.model.layout import Layout
 from dbsync.model.registration import KeyColumn, KeyTree
 
 
+def has_key(tree: KeyTree, layout: Layout) -> bool:
+    """Say whether a change tells all of a key: a migration may have taken or renamed a column of it."""
+    known = {reference.columns for reference in layout.references}
+    return all(
+        layout.position(part.column) is not None if isinstance(part, KeyColumn) else part.columns in known
+        for part in tree.parts
+    )
+
+
 def leaves_of(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
     """Say a key's leaves from a change of its table: columns from the image, references and a UUID from the refs."""
     if tree.row_id:

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from dbsync.changelog.leaves import leaves_of
 from dbsync.keys.expression import Sql, qualified
-from dbsync.model.layout import Layout
+from dbsync.model.layout import Layout, tree_definition
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 from dbsync.statements import statement
 
@@ -30,7 +31,10 @@ def tell(connection: psycopg.Connection, at: Mapping[str, Sql], reference: KeyRe
         return 0
     compared = sql.Identifier("t", reference.target_columns[0]).as_string(None).replace('"t"', "t", 1)
     living = statement("living", "living").format(
-        relation=sql.Literal(qualified(reference.target.table)), by_target_column=sql.Literal(f"{compared} = $1"), **at
+        relation=sql.Literal(qualified(reference.target.table)),
+        by_target_column=sql.Literal(f"{compared} = $1"),
+        tree=sql.Literal(Jsonb(tree_definition(reference.target))),
+        **at,
     )
     found = connection.execute(statement("living", "any_living").format(living=living)).fetchone()
     if found is None or not found[0]:

@@ -12,7 +12,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from dbsync.changelog.leaves import leaves_of
+from dbsync.changelog.leaves import has_key, leaves_of
 from dbsync.changelog.nested import Fired, Step, places
 from dbsync.keys.expression import Sql, qualified
 from dbsync.model.layout import Layout
@@ -91,7 +91,7 @@ def _key(layouts: Mapping[int, Layout], *, image: LiteralString, refs: LiteralSt
             sql.Literal(identity), leaves_of(layout.key, layout, image=sql.SQL(image), refs=sql.SQL(refs))
         )
         for identity, layout in sorted(layouts.items())
-        if layout.key is not None and not layout.key.row_id
+        if layout.key is not None and not layout.key.row_id and has_key(layout.key, layout)
     ]
     if not told:
         return sql.SQL("NULL::text[]")

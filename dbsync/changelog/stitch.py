@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from dbsync.changelog import living
-from dbsync.changelog.leaves import leaves_of
+from dbsync.changelog.leaves import has_key, leaves_of
 from dbsync.keys.expression import Query, Sql, qualified
 from dbsync.model.layout import Layout
 from dbsync.model.registration import KeyColumn, KeyReference
@@ -47,7 +47,7 @@ def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) 
     for at, reference in _places(waiting, layouts[waiting]):
         for other in beside:
             target = layouts[other]
-            if target.table == reference.target.table and target.key is not None:
+            if target.table == reference.target.table and target.key is not None and has_key(reference.target, target):
                 yield _from_change(reference, target, at, sql.Literal(other))
         if reference.target.row_id:
             relation = sql.Literal(qualified(reference.target.table))
