@@ -20,7 +20,7 @@ from tests.support.databases import ONE_MIXTURE, Pair
 from tests.support.served import free_port
 from tests.support.service import ServiceProcess
 
-EARLIER = "b9af1100b594af731a04f6be8b69f68830e44f28"
+EARLIER = "9bddb55404185e8a608a390f57d0185da29f09ea"
 
 pytestmark = [
     ONE_MIXTURE,
