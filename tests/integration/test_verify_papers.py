@@ -25,7 +25,8 @@ from dbsync.verify.paper import Answer, Otherwise, Question, Told, ToldAgain, Un
 from dbsync.verify.replies import reply
 from dbsync.verify.side import encoding_of, snapshot
 from dbsync.verify.sketch import Sketch
-from tests.integration.test_verify import PLANS, clinic  # noqa: F401 - a fixture
+from tests.integration.comparing import PLANS
+from tests.integration.test_verify import clinic  # noqa: F401 - a fixture
 from tests.support.databases import ONE_MIXTURE, Pair
 
 if sys.version_info >= (3, 14):

@@ -20,7 +20,8 @@ from dbsync.verify.answers import QUESTIONS, answer
 from dbsync.verify.comparison import compare_tables
 from dbsync.verify.distant import Distant
 from dbsync.verify.questions import Json
-from tests.integration.test_verify import PLANS, clinic  # noqa: F401 - a fixture
+from tests.integration.comparing import PLANS
+from tests.integration.test_verify import clinic  # noqa: F401 - a fixture
 from tests.support.databases import ONE_MIXTURE, Pair
 
 pytestmark = ONE_MIXTURE
