@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dbsync.catalog.inspect import Inspection, inspect
+from dbsync.catalog.inspect import inspect
 from dbsync.keys.expression import table_sql, text_of, value_of
 from dbsync.keys.types import unsupported
 from dbsync.model.catalog import Catalog, Column, Table, UniqueKey
@@ -418,58 +418,3 @@ def test_a_value_too_long_for_its_domain_is_refused_and_not_cut_off(pair: Pair) 
     insert = sql.SQL("INSERT INTO t (a) VALUES ({})").format(value_of(sql.SQL("'abcdef'::text"), there))
     with pytest.raises(psycopg.errors.StringDataRightTruncation), pair.upstream.connect() as connection:
         connection.execute(insert)
-
-
-@ONE_MIXTURE
-class TestAnInspection:
-    """It looks again where anything changed, and nowhere else."""
-
-    SCHEMA = """
-        CREATE TYPE mood AS ENUM ('good'); CREATE DOMAIN code AS text;
-        CREATE TABLE site (id serial PRIMARY KEY, code text);
-        CREATE TABLE subject (id bigint PRIMARY KEY, name text NOT NULL, site_id int, mood mood, kind code);
-        CREATE SEQUENCE numbers
-    """
-    CHANGES = (
-        "ALTER TABLE subject ADD age int",
-        "ALTER TABLE subject DROP age",
-        "ALTER TABLE subject RENAME name TO title",
-        "ALTER TABLE subject ALTER site_id TYPE bigint",
-        "ALTER TABLE subject ALTER id SET DEFAULT nextval('numbers')",
-        "ALTER SEQUENCE numbers OWNED BY subject.id",
-        "ALTER TABLE subject ALTER title DROP NOT NULL",
-        "ALTER TABLE subject ADD UNIQUE (title)",
-        "CREATE UNIQUE INDEX ON subject (site_id)",
-        "ALTER TABLE subject ADD FOREIGN KEY (site_id) REFERENCES site",
-        "ALTER TABLE subject RENAME TO person",
-        "ALTER TABLE person SET SCHEMA other",
-        "ALTER SCHEMA other RENAME TO another",
-        "ALTER TABLE another.person OWNER TO dbsync_tester",
-        "CREATE CAST (mood AS text) WITH INOUT AS ASSIGNMENT",
-        "DROP TABLE site CASCADE",
-    )
-
-    def test_sees_every_change_at_once(self, pair: Pair) -> None:
-        database = pair.upstream
-        database.script(
-            f"{self.SCHEMA}; CREATE SCHEMA other; DROP ROLE IF EXISTS dbsync_tester; CREATE ROLE dbsync_tester"
-        )
-        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
-            inspection = Inspection(connection)
-            for change in self.CHANGES:
-                before = inspection.now()
-                session.execute(change.encode())
-                assert inspection.now() is not before, change
-                assert inspection.now() == inspect(connection), change
-
-    def test_and_looks_only_then(self, pair: Pair) -> None:
-        database = pair.upstream
-        database.script(self.SCHEMA)
-        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
-            inspection = Inspection(connection)
-            before = inspection.now()
-            session.execute("INSERT INTO subject (id, name) SELECT g, g FROM generate_series(1, 1000) g")
-            session.execute("VACUUM (ANALYZE, FREEZE) subject")
-            session.execute("CHECKPOINT")
-            session.execute("SELECT nextval('numbers')")
-            assert inspection.now() is before

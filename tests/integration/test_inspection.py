@@ -1,0 +1,62 @@
+"""A catalog that is kept, and read anew only where a table has changed."""
+
+from __future__ import annotations
+
+from dbsync.catalog.inspect import Inspection, inspect
+from dbsync.postgres import connect
+from tests.support.databases import ONE_MIXTURE, Pair
+
+
+@ONE_MIXTURE
+class TestAnInspection:
+    """It looks again where anything changed, and nowhere else."""
+
+    SCHEMA = """
+        CREATE TYPE mood AS ENUM ('good'); CREATE DOMAIN code AS text;
+        CREATE TABLE site (id serial PRIMARY KEY, code text);
+        CREATE TABLE subject (id bigint PRIMARY KEY, name text NOT NULL, site_id int, mood mood, kind code);
+        CREATE SEQUENCE numbers
+    """
+    CHANGES = (
+        "ALTER TABLE subject ADD age int",
+        "ALTER TABLE subject DROP age",
+        "ALTER TABLE subject RENAME name TO title",
+        "ALTER TABLE subject ALTER site_id TYPE bigint",
+        "ALTER TABLE subject ALTER id SET DEFAULT nextval('numbers')",
+        "ALTER SEQUENCE numbers OWNED BY subject.id",
+        "ALTER TABLE subject ALTER title DROP NOT NULL",
+        "ALTER TABLE subject ADD UNIQUE (title)",
+        "CREATE UNIQUE INDEX ON subject (site_id)",
+        "ALTER TABLE subject ADD FOREIGN KEY (site_id) REFERENCES site",
+        "ALTER TABLE subject RENAME TO person",
+        "ALTER TABLE person SET SCHEMA other",
+        "ALTER SCHEMA other RENAME TO another",
+        "ALTER TABLE another.person OWNER TO dbsync_tester",
+        "CREATE CAST (mood AS text) WITH INOUT AS ASSIGNMENT",
+        "DROP TABLE site CASCADE",
+    )
+
+    def test_sees_every_change_at_once(self, pair: Pair) -> None:
+        database = pair.upstream
+        database.script(
+            f"{self.SCHEMA}; CREATE SCHEMA other; DROP ROLE IF EXISTS dbsync_tester; CREATE ROLE dbsync_tester"
+        )
+        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
+            inspection = Inspection(connection)
+            for change in self.CHANGES:
+                before = inspection.now()
+                session.execute(change.encode())
+                assert inspection.now() is not before, change
+                assert inspection.now() == inspect(connection), change
+
+    def test_and_looks_only_then(self, pair: Pair) -> None:
+        database = pair.upstream
+        database.script(self.SCHEMA)
+        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
+            inspection = Inspection(connection)
+            before = inspection.now()
+            session.execute("INSERT INTO subject (id, name) SELECT g, g FROM generate_series(1, 1000) g")
+            session.execute("VACUUM (ANALYZE, FREEZE) subject")
+            session.execute("CHECKPOINT")
+            session.execute("SELECT nextval('numbers')")
+            assert inspection.now() is before
