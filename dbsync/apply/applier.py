@@ -174,7 +174,6 @@ class Applier:
         self._connection.execute(statement("apply", "make_stage").format(at_commit=then))
         self._connection.execute(statement("apply", "store_plainly"))
         self._connection.execute(statement("apply", "make_doomed").format(at_commit=then))
-        self._connection.execute(statement("aside", "make_names").format(at_commit=then))
 
     # A batch.
 

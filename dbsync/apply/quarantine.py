@@ -18,6 +18,7 @@ from dbsync.keys.expression import qualified
 from dbsync.model.batch import Op
 from dbsync.model.layout import Layout
 from dbsync.model.policy import Conflict, OnError, Policies
+from dbsync.pooling import is_dealt
 from dbsync.statements import statement
 
 ORDER_MAY_MATTER = (Conflict.REFERENCE_MISSING, Conflict.MULTIPLE_UNIQUE_CONFLICTS, Conflict.STILL_REFERENCED)
@@ -145,7 +146,9 @@ class Quarantine:
         row = self._connection.execute(statement("aside", "arrival")).fetchone()
         assert row is not None
         self._arrival = int(row[0])
+        at_commit = sql.SQL("DROP" if is_dealt(self._connection) else "DELETE ROWS")
         self._connection.execute(statement("apply", "index_stage"))
+        self._connection.execute(statement("aside", "make_names").format(at_commit=at_commit))
         self._connection.execute(statement("aside", "clear_names"))
         for identity, layout in self._load.layouts.items():
             for query in name_statements(identity, layout, self._arrival):

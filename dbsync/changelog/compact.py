@@ -137,7 +137,6 @@ def _listed(processes: object) -> str:
 
 def _compact(connection: psycopg.Connection, wanted: Callable[[TableName], bool], last: int) -> Compacted:
     connection.execute(statement("changelog", "make_window"))
-    connection.execute(statement("changelog", "make_siblings"))
     connection.execute(statement("changelog", "empty_window"))
     connection.execute(statement("retention", "fill_backlog"), {"last": last})
     layouts = {

@@ -55,7 +55,6 @@ class Reader:
         """What was visible when nothing was pending; None after anything else."""
         need(connection, "changelog", "session")
         need(connection, "session", "promise")
-        connection.execute(statement("changelog", "make_siblings"))
         connection.execute(statement("changelog", "open_link"), {"link": link})
 
     def claim(self, patience: float) -> None:

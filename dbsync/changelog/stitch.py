@@ -29,6 +29,7 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     """
     total = 0
     targets = {reference.target.table for layout in waiting for reference in layouts[layout].references}
+    connection.execute(statement("changelog", "make_siblings"))
     connection.execute(statement("changelog", "clear_siblings"))
     connection.execute(
         statement("changelog", "fill_siblings"), {"targets": [i for i in beside if layouts[i].table in targets]}

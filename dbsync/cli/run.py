@@ -18,7 +18,7 @@ from dbsync.config.fields import Route
 from dbsync.config.models import Config
 from dbsync.model.program import Program
 from dbsync.postgres import connect, translated
-from dbsync.service import install, node
+from dbsync.service import node
 from dbsync.verify.words import counted
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def _switch_shipping(chosen: Config, *, on: bool) -> object:
 
 
 def _reload(config: Path | None) -> Config:
+    from dbsync.service.install import install_source  # noqa: PLC0415 - see run
+
     chosen = settings(config)
-    install.install_source(chosen)
+    install_source(chosen)
     return chosen
