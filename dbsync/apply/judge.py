@@ -18,6 +18,7 @@ from dbsync.apply.share import RANGE, Share
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, text_sql
 from dbsync.model.batch import Op
 from dbsync.model.catalog import Column
+from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnConflict, OnDelete
 from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
@@ -39,6 +40,8 @@ class Assignment:
     known: Sql | None = None
     """Whether ``before`` says anything, row by row; None is always."""
     late: bool = False
+    points_to: tuple[TableName, str] | None = None
+    """Of a reference that must be set: the table and the column that it points to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +169,7 @@ class Judgement:
                 before=self._before(place, reference, there, value),
                 known=self._known(place, reference),
                 late=reference.target.table in self.share.catch_up,
+                points_to=(reference.target.table, there) if self.share.must_be_set(reference) else None,
             )
             for name, there, value in zip(reference.columns, reference.target_columns, values, strict=True)
         ]
@@ -225,13 +229,23 @@ class Judgement:
             return FALSE
         current = self._exact(self._current(assignment), assignment.name)
         changed = assignment.changed
-        if self.share.catch_up:  # null is what the first pass left in a row that is new
-            changed = sql.SQL("({} AND {} IS NOT NULL)").format(changed, self._current(assignment))
+        if self.share.catch_up:
+            changed = sql.SQL("({} AND {})").format(changed, self._is_settled(assignment))
         return sql.SQL("({} AND {} AND (b.first_op = 'I' OR ({} AND {})))").format(
             changed,
             _other([current], [self._exact(assignment.value, assignment.name)]),
             assignment.known or sql.SQL("true"),
             _other([current], [self._exact(assignment.before, assignment.name)]),
+        )
+
+    def _is_settled(self, assignment: Assignment) -> Sql:
+        """Say that a late reference is not what the first pass left in a row that is new: null, or an id that stands in."""
+        current = self._current(assignment)
+        if assignment.points_to is None:
+            return sql.SQL("{} IS NOT NULL").format(current)
+        table, column = assignment.points_to
+        return sql.SQL("EXISTS (SELECT FROM {} meant WHERE {} = {})").format(
+            table_sql(table), column_sql("meant", column), current
         )
 
     def _exact(self, value: Sql, name: str) -> Sql:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
+from dbsync.model.registration import KeyReference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,24 +20,40 @@ class Step:
 
 Required = Callable[[TableName, Sequence[str]], bool]
 """Whether a table's row cannot be written while these columns of it are null."""
+MayFollow = Callable[[TableName, KeyReference], bool]
+"""Whether a table's row may be written before the row that one of its references means, though it must be set."""
 
 
-def write_order(layouts: Mapping[int, Layout], required: Required) -> tuple[Step, ...]:
+def write_order(layouts: Mapping[int, Layout], required: Required, may_follow: MayFollow) -> tuple[Step, ...]:
     """Order layouts so that what is referred to is written first; deletes go the other way round.
 
-    A cycle between tables is cut at a reference that may be null: its table is written first, and the reference in a
-    second pass. Depth first in name order, so the order is the same on every run.
+    A cycle between tables is cut at a reference that may be null, or else (all are ``required``) at one that ``may_follow``,
+    and that the row is not known by: its table is written first, and the reference in a second pass. Depth first in name
+    order, so the order is the same on every run.
     """
     by_table: dict[TableName, list[int]] = {}
     for identity, layout in sorted(layouts.items(), key=lambda item: (item[1].table, item[0])):
         by_table.setdefault(layout.table, []).append(identity)
     edges = {table: [edge for i in ids for edge in _edges(layouts[i])] for table, ids in by_table.items()}
-    every = {table: _targets(table, (target for _, target in found), by_table.keys()) for table, found in edges.items()}
-    needed = {
-        table: _targets(table, (target for columns, target in found if required(table, columns)), by_table.keys())
-        for table, found in edges.items()
-    }
-    order = _depth_first(_depth_first(sorted(by_table), every), needed)
+
+    def targets(wanted: Callable[[TableName, _Edge], bool]) -> dict[TableName, list[TableName]]:
+        return {
+            table: sorted({edge.target for edge in found if wanted(table, edge)} & by_table.keys() - {table})
+            for table, found in edges.items()
+        }
+
+    def is_needed(table: TableName, edge: _Edge) -> bool:
+        return required(table, edge.columns)
+
+    def is_firm(table: TableName, edge: _Edge) -> bool:
+        if table not in behind.get(edge.target, ()):
+            return is_needed(table, edge)
+        can_be_cut = edge.reference is not None and not edge.in_key and may_follow(table, edge.reference)
+        return is_needed(table, edge) and not can_be_cut
+
+    every, needed = targets(lambda *_: True), targets(is_needed)
+    behind = _behind(needed)
+    order = _depth_first(_depth_first(_depth_first(sorted(by_table), every), needed), targets(is_firm))
     place = {table: i for i, table in enumerate(order)}
     return tuple(
         Step(layout=identity, late=frozenset(n for n in every[table] if place[n] > place[table]))
@@ -63,14 +80,35 @@ def _depth_first(tables: Sequence[TableName], targets: Mapping[TableName, Sequen
     return done
 
 
-def _edges(layout: Layout) -> Iterator[tuple[Sequence[str], TableName]]:
-    """Give what a layout's columns may point to."""
+def _behind(targets: Mapping[TableName, Sequence[TableName]]) -> dict[TableName, set[TableName]]:
+    """Give for each table all that can be reached from it."""
+    found: dict[TableName, set[TableName]] = {table: set(near) for table, near in targets.items()}
+    for middle, further in found.items():
+        for reached in found.values():
+            if middle in reached:
+                reached.update(further)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edge:
+    """What some columns of a row may point to."""
+
+    columns: Sequence[str]
+    target: TableName
+    reference: KeyReference | None = None
+    in_key: bool = False
+
+
+def _edges(layout: Layout) -> Iterator[_Edge]:
+    known_by = [part.columns for part in layout.key.parts if isinstance(part, KeyReference)] if layout.key else []
     for reference in layout.references:
-        yield reference.columns, reference.target.table
+        yield _Edge(
+            columns=reference.columns,
+            target=reference.target.table,
+            reference=reference,
+            in_key=reference.columns in known_by,
+        )
     for generic in layout.generics:
         for tree in generic.targets:
-            yield (generic.id_column,), tree.table
-
-
-def _targets(table: TableName, targets: Iterable[TableName], present: Set[TableName]) -> list[TableName]:
-    return sorted((set(targets) & present) - {table})
+            yield _Edge(columns=(generic.id_column,), target=tree.table)

@@ -19,6 +19,7 @@ from psycopg import sql
 from dbsync.apply.resolve import Found, coalesced, equal, look_up, reference_conditions, target_column, target_table
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, value_of
+from dbsync.keys.postponed import may_follow
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
@@ -122,6 +123,16 @@ class Share:
             return True
         return reference.soft
 
+    def stands_in(self, reference: KeyReference) -> bool:
+        """Say whether a new row gets another id until a reference, which must be set, finds the row that it means."""
+        if reference.target.table not in self.late or not self.must_be_set(reference):
+            return False
+        return may_follow(reference, self.table, target_table(self.catalog, reference.target.table))
+
+    def must_be_set(self, reference: KeyReference) -> bool:
+        """Say whether a reference must not be null upstream."""
+        return not all(target_column(self.table, name).nullable for name in reference.columns)
+
     # Bound rows.
 
     def bound(self, written: Sequence[str], *, without_self: bool = False, as_new: bool = False) -> Sql:
@@ -201,9 +212,11 @@ class Share:
         cases: list[Sql] = []
         asked: list[Sql] = []
         for place, reference, anchor in references:
-            if self.optional(reference) and not self.in_key(reference):
-                continue
             condition = self._is_missing(reference, place, anchor, absent)
+            if self.optional(reference) and not self.in_key(reference):
+                if not self.stands_in(reference):
+                    continue
+                condition = sql.SQL("({} AND {})").format(self._matters(place, absent), column_sql("y", f"lost{place}"))
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN {}").format(condition, self.asked(reference, place)))
         for place, identity in pointed:

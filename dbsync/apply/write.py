@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from dbsync.apply.judge import Judgement
-from dbsync.apply.resolve import target_column, target_table
+from dbsync.apply.resolve import coalesced, target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.apply.typed import net, typed
 from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql
@@ -121,7 +121,7 @@ def depart_statements(share: Share) -> list[Query]:
     for place, reference, _ in share.references:
         target = target_table(share.catalog, reference.target.table)
         column = target_column(target, reference.target_columns[0])
-        if not reference.soft or reference.target.table in share.late or not (column.sequence or column.cast == "uuid"):
+        if not reference.soft or reference.target.table in share.late or not column.can_be_drawn:
             continue
         found = share.resolve(reference, place)
         fresh = sql.SQL("pg_catalog.nextval({}::regclass)::pg_catalog.text").format(sql.Literal(column.sequence))
@@ -209,9 +209,14 @@ def _new_value(share: Share, column: str) -> Sql:
     if source is not None:
         return source
     found = target_column(share.table, column)
-    if found.sequence:
-        return _as(sql.SQL("pg_catalog.nextval({}::regclass)").format(sql.Literal(found.sequence)), found)
-    return sql.NULL
+    return _fresh(found) if found.sequence else sql.NULL
+
+
+def _fresh(column: Column) -> Sql:
+    """Draw a value that no row has."""
+    if column.sequence:
+        return _as(sql.SQL("pg_catalog.nextval({}::regclass)").format(sql.Literal(column.sequence)), column)
+    return sql.SQL("pg_catalog.gen_random_uuid()")
 
 
 def _sources(share: Share) -> dict[str, Sql]:
@@ -224,8 +229,19 @@ def _sources(share: Share) -> dict[str, Sql]:
         sources[generic.id_column] = column_sql("b", f"f{place}_1")
     for place, reference, _ in share.references:
         for i, name in enumerate(reference.columns, start=1):
-            sources[name] = column_sql("b", f"f{place}_{i}")
+            found = column_sql("b", f"f{place}_{i}")
+            sources[name] = _or_stand_in(share, reference, place, i, found) if share.stands_in(reference) else found
     return sources
+
+
+def _or_stand_in(share: Share, reference: KeyReference, place: int, i: int, found: Sql) -> Sql:
+    """Say what a reference resolves to, or an id that no row has until the row that is meant has been written."""
+    target = target_table(share.catalog, reference.target.table)
+    return sql.SQL("coalesce({}, CASE WHEN {} IS NOT NULL THEN {} END)").format(
+        found,
+        coalesced(share.leaf_names("b", reference, place)),
+        _fresh(target_column(target, reference.target_columns[i - 1])),
+    )
 
 
 def insert_columns(share: Share, drawn: Sequence[str] = ()) -> dict[str, Sql]:

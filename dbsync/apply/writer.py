@@ -24,11 +24,13 @@ from dbsync.apply.typed import repeats
 from dbsync.apply.write import delete_statement, depart_statements, doom_statement, lock_statement, write_statement
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Query
+from dbsync.keys.postponed import may_follow
 from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
+from dbsync.model.registration import KeyReference
 from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
 from dbsync.statements import statement
 
@@ -114,7 +116,7 @@ class Writer:
         """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
         kinds = _by_layout(counts)
         single = self._changed_once(load, span, kinds)
-        steps = write_order({layout: load.layouts[layout] for layout in kinds}, self._is_required)
+        steps = write_order({layout: load.layouts[layout] for layout in kinds}, self._is_required, self._may_follow)
         writing = [step for step in steps if set(kinds[step.layout]) != {Op.DELETE}]
         deleting = [step for step in reversed(steps) if Op.DELETE in kinds[step.layout]]
 
@@ -194,6 +196,10 @@ class Writer:
         table = target_table(self.catalog, name)
         known = [column for name in columns if (column := table.column(name)) is not None]
         return not all(column.nullable for column in known)
+
+    def _may_follow(self, name: TableName, reference: KeyReference) -> bool:
+        table, target = (target_table(self.catalog, known) for known in (name, reference.target.table))
+        return may_follow(reference, table, target)
 
     def _share(self, layout: Layout, identity: int, ops: set[Op], span: Span, **kind: Any) -> Share:
         return Share(

@@ -39,6 +39,11 @@ class Column:
     """The schemas, ``pg_catalog`` left out, of its type (below a domain), that type's functions and its equality: whoever
     names them in a statement needs the right to look into these."""
 
+    @property
+    def can_be_drawn(self) -> bool:
+        """Say whether a value that no row has can be made: from its sequence, or as a random UUID."""
+        return bool(self.sequence) or self.cast == "uuid"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniqueKey:

@@ -72,7 +72,12 @@ def test_nothing_is_wrong_with_healthy_databases(ward: Ward) -> None:
         ),
         injected("key_not_unique", "source", "ALTER TABLE ward_subject DROP CONSTRAINT subject_code"),
         injected("key_not_unique_upstream", "upstream", "ALTER TABLE ward_subject DROP CONSTRAINT subject_code"),
-        injected("circle_required", "upstream", "ALTER TABLE ward_room ALTER best_bed_id SET NOT NULL"),
+        injected(
+            "circle_required",
+            "upstream",
+            "ALTER TABLE ward_room ALTER best_bed_id SET NOT NULL, ALTER CONSTRAINT room_bed NOT DEFERRABLE;"
+            " ALTER TABLE ward_bed ALTER CONSTRAINT bed_room NOT DEFERRABLE",
+        ),
         injected("autovacuum_off", "source", "ALTER TABLE dbsync.change SET (autovacuum_enabled = off)"),
         injected("capture_off", "source", "UPDATE dbsync.node SET capture_off_since = now()"),
         injected("shipping_paused", "source", "UPDATE dbsync.node SET paused_since = now()"),

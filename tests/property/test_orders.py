@@ -17,23 +17,26 @@ from tests.property.layouts import names as text
 from tests.property.layouts import references as key_references
 
 NAMES = [TableName("public", f"t{i}") for i in range(6)]
-Edges = frozenset[tuple[int, int, bool]]
-"""From a table to another one, and whether the reference is required."""
+Edges = frozenset[tuple[int, int, str]]
+"""From a table to another one, and whether the reference ``may`` be null, ``must`` not, or must find its row ``now``."""
 
-edges = st.frozensets(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=12)
+edges = st.frozensets(
+    st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from(["may", "must", "now"])), max_size=12
+)
 names = st.builds(TableName, text, text)
 words = st.lists(text, max_size=3, unique=True).map(tuple)
 
 
-def reference(place: int, target: int, *, required: bool) -> KeyReference:
-    """Make a reference whose column says whether it is required."""
-    column = f"{'must' if required else 'may'}_{place}_{target}"
-    return KeyReference(columns=(column,), target_columns=("id",), target=KeyTree(table=NAMES[target]))
+def reference(place: int, target: int, kind: str) -> KeyReference:
+    """Make a reference whose column says of which kind it is."""
+    return KeyReference(
+        columns=(f"{kind}_{place}_{target}",), target_columns=("id",), target=KeyTree(table=NAMES[target])
+    )
 
 
 def references(found: Edges, table: int) -> tuple[KeyReference, ...]:
     """Give the references of a table."""
-    return tuple(reference(i, to, required=must) for i, to, must in sorted(found) if i == table)
+    return tuple(reference(i, to, kind) for i, to, kind in sorted(found) if i == table)
 
 
 def reachable(found: Edges) -> set[tuple[int, int]]:
@@ -53,9 +56,12 @@ def order(found: Edges) -> list[tuple[int, frozenset[TableName]]]:
     }
 
     def is_required(table: TableName, columns: Sequence[str]) -> bool:
-        return columns[0].startswith("must")
+        return not columns[0].startswith("may")
 
-    return [(step.layout, step.late) for step in write_order(layouts, is_required)]
+    def may_follow(table: TableName, reference: KeyReference) -> bool:
+        return not reference.columns[0].startswith("now")
+
+    return [(step.layout, step.late) for step in write_order(layouts, is_required, may_follow)]
 
 
 @given(edges)
@@ -64,13 +70,16 @@ def test_what_is_referred_to_is_written_first_and_a_cycle_is_cut_where_null_is_a
     place = {layout // 10: i for i, (layout, _) in enumerate(steps)}
     assert sorted(layout for layout, _ in steps) == [0, 1, 10, 20, 30, 40, 50]
     within = reachable(found)
-    needed = reachable(frozenset(edge for edge in found if edge[2]))
+    needed = reachable(frozenset(edge for edge in found if edge[2] != "may"))
+    at_once = reachable(frozenset(edge for edge in found if edge[2] == "now"))
     circular = any(a != b and (b, a) in within for a, b in within)
-    for a, b, required in found:
+    for a, b, kind in found:
         if a != b and not circular:
             assert place[b] < place[a], "no cycle: every target comes first"
-        if a != b and required and (b, a) not in needed:
+        if a != b and kind != "may" and (b, a) not in needed:
             assert place[b] < place[a], "a cycle is not cut at a required reference"
+        if a != b and kind == "now" and (b, a) not in at_once:
+            assert place[b] < place[a], "where all are required, it is not cut at one that must find its row at once"
     for layout, late in steps:
         targets = {b for a, b, _ in found if a == layout // 10 and b != a}
         assert late == {NAMES[b] for b in targets if place[b] > place[layout // 10]}
