@@ -112,16 +112,18 @@ class Attempt:
     def _is_one(self, span: Span, counts: Sequence[Count]) -> bool:
         """Say whether a span is one transaction that is to stay whole.
 
-        A table's rule may say so. And a row must not be left with a key that it has only in passing (a swap).
+        A table's rule may say so, and rows that cannot be without each other. And a row must not be left with a key that it
+        has only in passing (a swap).
         """
         tables = {self.load.layouts[count.layout].table for count in counts}
         ruled = any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables)
-        if not ruled and not any(count.renames for count in counts):
+        bound = ruled or self.writer.needs_all(self.load, counts)
+        if not bound and not any(count.renames for count in counts):
             return False
         row = self.connection.execute(
             sql.SQL("SELECT count(DISTINCT s.tx) FROM pg_temp.dbsync_stage s WHERE {}").format(span.condition())
         ).fetchone()
-        return row is not None and row[0] == 1 and (ruled or self.quarantine.passes_through(span))
+        return row is not None and row[0] == 1 and (bound or self.quarantine.passes_through(span))
 
     def _try_again(self, cases: Sequence[int]) -> None:
         self.connection.execute(statement("aside", "empty_stage"))

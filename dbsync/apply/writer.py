@@ -94,6 +94,17 @@ class Writer:
             raise Unapplicable(str(error)) from error
         return troubles
 
+    def needs_all(self, load: Load, counts: Sequence[Count]) -> bool:
+        """Say whether new rows of some tables need each other: an id stands in for one until it is there."""
+        new = {count.layout for count in counts if count.op in (Op.INSERT, Op.BACKFILL)}
+        steps = write_order({layout: load.layouts[layout] for layout in new}, self._is_required, self._may_follow)
+        shares = (
+            self._share(load.layouts[step.layout], step.layout, {Op.INSERT}, Span(), late=step.late)
+            for step in steps
+            if step.late
+        )
+        return any(share.stands_in(reference) for share in shares for _, reference, _ in share.references)
+
     def _segments(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Span]:
         tables: dict[object, set[int]] = {}
         for count in counts:

@@ -157,17 +157,31 @@ def test_a_head_that_changes_and_a_family_that_moves_out(opened: Open) -> None:
     assert (clinic.upstream.sql(HEADS), held(clinic)) == (home("B"), [])
 
 
-def test_a_household_waits_for_the_head_that_is_refused(opened: Open) -> None:
+def test_what_came_together_waits_together_for_the_one_that_is_refused_and_says_why(opened: Open) -> None:
     clinic = opened()
-    clinic.upstream.sql("ALTER TABLE person ADD CHECK (name <> 'head of B')")
-    clinic.source.sql(MOVE_IN, ["A B"])
-    clinic.source.sql(MOVE_IN, ["C"])
+    clinic.upstream.sql("ALTER TABLE person ADD CONSTRAINT no_b CHECK (name <> 'head of B')")
+    clinic.source.sql(MOVE_IN, ["A"])
+    clinic.source.sql(MOVE_IN, ["B C"])
+    clinic.source.sql(MOVE_IN, ["D"])
     clinic.ship()
-    assert clinic.upstream.sql(HEADS) == home("A", "C")
-    assert len(held(clinic)) == 2
-    clinic.upstream.sql("ALTER TABLE person DROP CONSTRAINT person_name_check")
+    assert clinic.upstream.sql(HEADS) == home("A", "D")
+    (why, *others) = clinic.upstream.sql("SELECT conflict, behind, reason FROM dbsync.quarantine ORDER BY id")
+    assert why[:2] == ("check_violation", None)
+    assert "no_b" in why[2]
+    assert [conflict for conflict, *_ in others] == ["waits"] * 3
+    clinic.upstream.sql("ALTER TABLE person DROP CONSTRAINT no_b")
     clinic.applier.release()
-    assert (clinic.upstream.sql(HEADS), held(clinic)) == (home("A", "B", "C"), [])
+    assert (clinic.upstream.sql(HEADS), held(clinic)) == (home("A", "B", "C", "D"), [])
+
+
+@pytest.mark.parametrize("size", [2, 20_000])
+def test_edits_that_follow_go_in_with_them_or_after_them(opened: Open, size: int) -> None:
+    clinic = opened()
+    clinic.source.sql(MOVE_IN, ["A B"])
+    clinic.source.sql("UPDATE household SET n = 2")
+    clinic.source.sql("UPDATE person SET age = 30")
+    clinic.agree(size)
+    assert (clinic.upstream.sql(HEADS), held(clinic)) == (home("A", "B"), [])
 
 
 def test_what_is_upstream_already_stays_the_one_it_is(opened: Open) -> None:
