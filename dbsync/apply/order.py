@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dbsync.model.layout import Layout
@@ -24,7 +24,13 @@ MayFollow = Callable[[TableName, KeyReference], bool]
 """Whether a table's row may be written before the row that one of its references means, though it must be set."""
 
 
-def write_order(layouts: Mapping[int, Layout], required: Required, may_follow: MayFollow) -> tuple[Step, ...]:
+Asked = Callable[[Layout], Iterable[TableName]]
+"""The tables whose rows must be there at once for another cause: a constraint on values that travel as they are."""
+
+
+def write_order(
+    layouts: Mapping[int, Layout], required: Required, may_follow: MayFollow, asked: Asked
+) -> tuple[Step, ...]:
     """Order layouts so that what is referred to is written first; deletes go the other way round.
 
     A cycle between tables is cut at a reference that may be null, or else (all are ``required``) at one that ``may_follow``,
@@ -35,12 +41,12 @@ def write_order(layouts: Mapping[int, Layout], required: Required, may_follow: M
     for identity, layout in sorted(layouts.items(), key=lambda item: (item[1].table, item[0])):
         by_table.setdefault(layout.table, []).append(identity)
     edges = {table: [edge for i in ids for edge in _edges(layouts[i])] for table, ids in by_table.items()}
+    values = {table: {target for i in ids for target in asked(layouts[i])} for table, ids in by_table.items()}
 
-    def targets(wanted: Callable[[TableName, _Edge], bool]) -> dict[TableName, list[TableName]]:
-        return {
-            table: sorted({edge.target for edge in found if wanted(table, edge)} & by_table.keys() - {table})
-            for table, found in edges.items()
-        }
+    def targets(wanted: Callable[[TableName, _Edge], bool], *, and_values: bool) -> dict[TableName, list[TableName]]:
+        found = {table: {edge.target for edge in edges[table] if wanted(table, edge)} for table in by_table}
+        more = values if and_values else {table: set() for table in by_table}
+        return {table: sorted((found[table] | more[table]) & by_table.keys() - {table}) for table in by_table}
 
     def is_needed(table: TableName, edge: _Edge) -> bool:
         return required(table, edge.columns)
@@ -51,9 +57,10 @@ def write_order(layouts: Mapping[int, Layout], required: Required, may_follow: M
         can_be_cut = edge.reference is not None and not edge.in_key and may_follow(table, edge.reference)
         return is_needed(table, edge) and not can_be_cut
 
-    every, needed = targets(lambda *_: True), targets(is_needed)
+    every, needed = targets(lambda *_: True, and_values=False), targets(is_needed, and_values=True)
     behind = _behind(needed)
-    order = _depth_first(_depth_first(_depth_first(sorted(by_table), every), needed), targets(is_firm))
+    firm = targets(is_firm, and_values=True)
+    order = _depth_first(_depth_first(_depth_first(sorted(by_table), every), needed), firm)
     place = {table: i for i, table in enumerate(order)}
     return tuple(
         Step(layout=identity, late=frozenset(n for n in every[table] if place[n] > place[table]))

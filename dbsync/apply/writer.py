@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,7 +97,7 @@ class Writer:
     def needs_all(self, load: Load, counts: Sequence[Count]) -> bool:
         """Say whether new rows of some tables need each other: an id stands in for one until it is there."""
         new = {count.layout for count in counts if count.op in (Op.INSERT, Op.BACKFILL)}
-        steps = write_order({layout: load.layouts[layout] for layout in new}, self._is_required, self._may_follow)
+        steps = self._order(load, new)
         shares = (
             self._share(load.layouts[step.layout], step.layout, {Op.INSERT}, Span(), late=step.late)
             for step in steps
@@ -127,7 +127,7 @@ class Writer:
         """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
         kinds = _by_layout(counts)
         single = self._changed_once(load, span, kinds)
-        steps = write_order({layout: load.layouts[layout] for layout in kinds}, self._is_required, self._may_follow)
+        steps = self._order(load, kinds)
         writing = [step for step in steps if set(kinds[step.layout]) != {Op.DELETE}]
         deleting = [step for step in reversed(steps) if Op.DELETE in kinds[step.layout]]
 
@@ -203,6 +203,10 @@ class Writer:
         for share in () if troubles else applied:
             self._run(share, span, troubles)
 
+    def _order(self, load: Load, layouts: Iterable[int]) -> tuple[Step, ...]:
+        present = {layout: load.layouts[layout] for layout in layouts}
+        return write_order(present, self._is_required, self._may_follow, self._asked_at_once)
+
     def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
         table = target_table(self.catalog, name)
         known = [column for name in columns if (column := table.column(name)) is not None]
@@ -211,6 +215,11 @@ class Writer:
     def _may_follow(self, name: TableName, reference: KeyReference) -> bool:
         table, target = (target_table(self.catalog, known) for known in (name, reference.target.table))
         return may_follow(reference, table, target)
+
+    def _asked_at_once(self, layout: Layout) -> list[TableName]:
+        told = [set(reference.columns) for reference in layout.references]
+        keys = target_table(self.catalog, layout.table).foreign_keys
+        return [key.target for key in keys if not key.deferrable and set(key.columns) not in told]
 
     def _share(self, layout: Layout, identity: int, ops: set[Op], span: Span, **kind: Any) -> Share:
         return Share(

@@ -165,9 +165,14 @@ def _order(alias: str, key: Sequence[Column], direction: LiteralString) -> Sql:
 
 def _targets(table: RegisteredTable, present: object) -> list[TableName]:
     assert hasattr(present, "__contains__")
-    return sorted({r.target.table for r in table.references if r.target.table in present} - {table.name})
+    return sorted(target for target in _referred(table) - {table.name} if target in present)
 
 
 def refers_to_itself(table: RegisteredTable) -> bool:
     """Say whether rows of a table refer to rows of the same table."""
-    return any(reference.target.table == table.name for reference in table.references)
+    return table.name in _referred(table)
+
+
+def _referred(table: RegisteredTable) -> set[TableName]:
+    """Give the tables that rows refer to: by references, and by foreign keys on values that travel as they are."""
+    return {r.target.table for r in table.references} | {key.target for key in table.table.foreign_keys}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dbsync.apply.order import write_order
 from dbsync.capture.backfill import groups
-from dbsync.model.catalog import Table
+from dbsync.model.catalog import ForeignKey, Table
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree, Mode, RegisteredTable
@@ -18,10 +18,11 @@ from tests.property.layouts import references as key_references
 
 NAMES = [TableName("public", f"t{i}") for i in range(6)]
 Edges = frozenset[tuple[int, int, str]]
-"""From a table to another one, and whether the reference ``may`` be null, ``must`` not, or must find its row ``now``."""
+"""From a table to another one, and whether the reference ``may`` be null, ``must`` not, or must find its row ``now``; or
+whether a constraint on ``plain`` values asks for that row at once."""
 
 edges = st.frozensets(
-    st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from(["may", "must", "now"])), max_size=12
+    st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from(["may", "must", "now", "plain"])), max_size=12
 )
 names = st.builds(TableName, text, text)
 words = st.lists(text, max_size=3, unique=True).map(tuple)
@@ -36,7 +37,16 @@ def reference(place: int, target: int, kind: str) -> KeyReference:
 
 def references(found: Edges, table: int) -> tuple[KeyReference, ...]:
     """Give the references of a table."""
-    return tuple(reference(i, to, kind) for i, to, kind in sorted(found) if i == table)
+    return tuple(reference(i, to, kind) for i, to, kind in sorted(found) if i == table and kind != "plain")
+
+
+def plain(found: Edges, table: int) -> tuple[ForeignKey, ...]:
+    """Give the constraints of a table on values that travel as they are."""
+    return tuple(
+        ForeignKey(name=f"to_{to}", columns=(f"code_{to}",), target=NAMES[to], target_columns=("code",))
+        for i, to, kind in sorted(found)
+        if i == table and kind == "plain"
+    )
 
 
 def reachable(found: Edges) -> set[tuple[int, int]]:
@@ -61,7 +71,10 @@ def order(found: Edges) -> list[tuple[int, frozenset[TableName]]]:
     def may_follow(table: TableName, reference: KeyReference) -> bool:
         return not reference.columns[0].startswith("now")
 
-    return [(step.layout, step.late) for step in write_order(layouts, is_required, may_follow)]
+    def asked(layout: Layout) -> list[TableName]:
+        return [NAMES[to] for i, to, kind in sorted(found) if NAMES[i] == layout.table and kind == "plain"]
+
+    return [(step.layout, step.late) for step in write_order(layouts, is_required, may_follow, asked)]
 
 
 @given(edges)
@@ -71,17 +84,17 @@ def test_what_is_referred_to_is_written_first_and_a_cycle_is_cut_where_null_is_a
     assert sorted(layout for layout, _ in steps) == [0, 1, 10, 20, 30, 40, 50]
     within = reachable(found)
     needed = reachable(frozenset(edge for edge in found if edge[2] != "may"))
-    at_once = reachable(frozenset(edge for edge in found if edge[2] == "now"))
+    at_once = reachable(frozenset(edge for edge in found if edge[2] in ("now", "plain")))
     circular = any(a != b and (b, a) in within for a, b in within)
     for a, b, kind in found:
         if a != b and not circular:
             assert place[b] < place[a], "no cycle: every target comes first"
         if a != b and kind != "may" and (b, a) not in needed:
             assert place[b] < place[a], "a cycle is not cut at a required reference"
-        if a != b and kind == "now" and (b, a) not in at_once:
+        if a != b and kind in ("now", "plain") and (b, a) not in at_once:
             assert place[b] < place[a], "where all are required, it is not cut at one that must find its row at once"
     for layout, late in steps:
-        targets = {b for a, b, _ in found if a == layout // 10 and b != a}
+        targets = {b for a, b, kind in found if a == layout // 10 and b != a and kind != "plain"}
         assert late == {NAMES[b] for b in targets if place[b] > place[layout // 10]}
 
 
@@ -96,7 +109,9 @@ def test_tables_that_refer_to_each_other_are_filled_together_after_those_they_re
 ) -> None:
     tables = [
         RegisteredTable(
-            table=Table(name=NAMES[i], oid=i, owner="app", columns=(), primary_key=("id",)),
+            table=Table(
+                name=NAMES[i], oid=i, owner="app", columns=(), primary_key=("id",), foreign_keys=plain(found, i)
+            ),
             mode=Mode.SHIP,
             key=KeyTree(table=NAMES[i], parts=(KeyColumn(column="c"),)),
             references=references(found, i),
