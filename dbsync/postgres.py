@@ -240,7 +240,8 @@ def primary(error: psycopg.Error) -> str:
         return (str(error).strip() if told else "") or type(error).__name__
     place = _function(diag)
     within = f", in the function {place}" if place else ""
-    if is_raised_by_hand(diag) or (place and _family(diag) == "42" and diag.source_file != "aclchk.c"):
+    named = diag.source_file == "aclchk.c" or is_refused_by_policy(diag)
+    if is_raised_by_hand(diag) or (place and _family(diag) == "42" and not named):
         who = f"the function {place}" if place else "a function of the application"
         return f"{who} raised: {_in_words(error)} (SQLSTATE {error.sqlstate}; the server's log has its words)"
     if _family(diag) == "22":
@@ -279,6 +280,11 @@ def _function(diag: psycopg.errors.Diagnostic) -> str | None:
 def is_raised_by_hand(diag: psycopg.errors.Diagnostic) -> bool:
     """Say whether a function of the application chose the words: RAISE, or the like in another language."""
     return _family(diag) == "P0" or (diag.source_file or "").startswith("pl")
+
+
+def is_refused_by_policy(diag: psycopg.errors.Diagnostic) -> bool:
+    """Say whether row-level security refused a row; to PostgreSQL that is a missing privilege (42501), and it is none."""
+    return diag.sqlstate == errors.InsufficientPrivilege.sqlstate and diag.source_function == "ExecWithCheckOptions"
 
 
 def _family(diag: psycopg.errors.Diagnostic) -> str:

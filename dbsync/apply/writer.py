@@ -29,7 +29,7 @@ from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
-from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
+from dbsync.postgres import is_raised_by_hand, is_refused_by_policy, is_server_trouble, primary
 from dbsync.statements import statement
 
 MANY = 1_000
@@ -219,7 +219,8 @@ class Writer:
         troubles += [_trouble(share, said) for said in held or ()]
         if done != wanted and not troubles:
             raise Unapplicable(
-                "others changed the same row at the same time, or a trigger upstream kept it as it was", retry=True
+                "others changed the same row at the same time, or a trigger or policy upstream kept it as it was",
+                retry=True,
             )
 
     def _spare(self, dying: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
@@ -291,10 +292,10 @@ def _is_no_rows_fault(error: psycopg.Error) -> bool:
     """Say whether the server, the line or a right is missing, and no row is to blame.
 
     Deadlocks and serialization failures are among these; what a trigger of the application raises is not, whatever
-    SQLSTATE it borrows.
+    SQLSTATE it borrows, nor is a row that row-level security refuses.
     """
     blameless = is_server_trouble(error) or isinstance(error, errors.InsufficientPrivilege)
-    return blameless and not is_raised_by_hand(error.diag)
+    return blameless and not (is_raised_by_hand(error.diag) or is_refused_by_policy(error.diag))
 
 
 def _unapplicable(error: psycopg.Error) -> Unapplicable:
