@@ -43,7 +43,10 @@ class Constraint:
         reason = f"rows of {self.table.name} that the source did not delete refer to it ({self.key.name})"
         query = self._looks(doomed)
         if not self._may_look(connection):
-            reason = f"whether rows of {self.table.name} refer to it cannot be seen: this role may not read that table"
+            reason = (
+                f"whether rows of {self.table.name} refer to it cannot be seen:"
+                " this role may not read that table, or not all of it"
+            )
             query = statement("apply", "doomed").format(layouts=sql.Literal(list(layouts)))
         found = connection.execute(query).fetchall()
         return [_trouble(tx, seq, layout, reason) for tx, seq, layout in found]

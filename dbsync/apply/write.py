@@ -73,7 +73,10 @@ def delete_statement(share: Share) -> Query:
 
 
 def doom_statement(share: Share) -> Query:
-    """Compose what locks a share's rows that are to be deleted, and notes where they stand."""
+    """Compose what locks a share's rows that are to be deleted, and notes where they stand.
+
+    With row-level security they are locked before: a row that may be deleted and not updated cannot be, and is noted too.
+    """
     judge = Judgement(share=share)
     return statement("apply", "doom").format(
         net=net(share),
@@ -85,6 +88,7 @@ def doom_statement(share: Share) -> Query:
         same_row=judge.same_row,
         doomed=judge.doomed,
         order=_by_primary_key(share),
+        locked=sql.SQL("" if share.table.row_security else "FOR UPDATE OF t"),
     )
 
 

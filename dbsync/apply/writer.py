@@ -229,6 +229,9 @@ class Writer:
         if not acting:
             return
         self._connection.execute(statement("apply", "clear_doomed"))
+        for share in dying:
+            if share.table.row_security:
+                self._execute(lock_statement(share).as_string(self._connection), span)
         doomed = sum(self._execute(doom_statement(share).as_string(self._connection), span).rowcount for share in dying)
         for constraint in acting if doomed else ():
             layouts = [share.identity for share in dying if share.table.name == constraint.target]

@@ -153,3 +153,41 @@ def test_a_missing_privilege_halts_the_link_and_puts_nothing_aside(clinic: Pipel
     with pytest.raises(errors.InsufficientPrivilege, match="permission denied for table subject"):
         clinic.ship()
     assert waiting(clinic) == []
+
+
+@pytest.mark.parametrize(
+    ("policies", "reason"),
+    [
+        (
+            "ALTER TABLE visit ENABLE ROW LEVEL SECURITY; CREATE POLICY seen ON visit USING (code <> 'theirs')",
+            "whether rows of visit refer to it cannot be seen: this role may not read that table, or not all of it",
+        ),
+        (
+            """ALTER TABLE subject ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY seen ON subject FOR SELECT USING (true);
+            CREATE POLICY made ON subject FOR DELETE USING (true);
+            CREATE POLICY edited ON subject FOR UPDATE USING (name <> 'A')""",
+            "rows of visit that the source did not delete refer to it (visit_subject_id_fkey)",
+        ),
+    ],
+    ids=["hidden child", "parent that may be deleted and not locked"],
+)
+def test_a_deleted_row_takes_none_along_that_a_policy_hides(
+    clinic: Pipeline, policies: LiteralString, reason: str
+) -> None:
+    clinic.upstream.sql("INSERT INTO visit (subject_id, code) SELECT id, 'theirs' FROM subject")
+    clinic.upstream.script(policies)
+    clinic.source.sql("DELETE FROM subject WHERE name = 'A'")
+    clinic.ship()
+    assert clinic.upstream.value("SELECT count(*) FROM visit") == 2
+    assert waiting(clinic) == [("subject", "A", "D", "still_referenced", reason)]
+
+
+def test_where_a_policy_shows_every_row_deletes_go_in(clinic: Pipeline) -> None:
+    clinic.upstream.script("""
+        ALTER TABLE visit ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY dbsync ON visit USING (true) WITH CHECK (true);
+        CREATE POLICY other ON visit AS RESTRICTIVE FOR UPDATE USING (code <> 'theirs')""")
+    clinic.source.sql("DELETE FROM subject WHERE name = 'A'")
+    clinic.agree()
+    assert waiting(clinic) == []
