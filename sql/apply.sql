@@ -170,12 +170,20 @@ FROM (
 OFFSET 0
 
 -- name: write
--- It answers how many rows it inserted, updated, had to update, and those that are to be held.
+-- It answers how many rows it had to insert and did not, how many it updated, had to update, and those that are to be held.
 WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound}){more},
 judged AS MATERIALIZED ({judged}){writes}
-SELECT {inserted}, {updated}, (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
+SELECT (SELECT count(*) FROM judged b WHERE {absent}) - (SELECT count(*) FROM inserted), {updated},
+       (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
+
+-- name: count_absent
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}){more},
+judged AS MATERIALIZED ({judged})
+SELECT count(*) FROM judged b WHERE {absent}
 
 -- name: bound
 SELECT {columns} FROM typed y {joins}

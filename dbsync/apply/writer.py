@@ -21,7 +21,14 @@ from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
 from dbsync.apply.typed import repeats
-from dbsync.apply.write import delete_statement, depart_statements, doom_statement, lock_statement, write_statement
+from dbsync.apply.write import (
+    absent_statement,
+    delete_statement,
+    depart_statements,
+    doom_statement,
+    lock_statement,
+    write_statement,
+)
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Query
 from dbsync.model.batch import Count, Op
@@ -215,13 +222,20 @@ class Writer:
             self._execute(departed, span)
         row = self._execute(last, span).fetchone()
         assert row is not None
-        *_, done, wanted, held = row
+        *kept_out, done, wanted, held = row
         troubles += [_trouble(share, said) for said in held or ()]
+        if any(kept_out) and not troubles and self._are_absent(share, span):
+            raise Unapplicable("a trigger upstream kept the row out")
         if done != wanted and not troubles:
             raise Unapplicable(
                 "others changed the same row at the same time, or a trigger or policy upstream kept it as it was",
                 retry=True,
             )
+
+    def _are_absent(self, share: Share, span: Span) -> bool:
+        """Say whether rows are absent though they were inserted; where a trigger put them into another table, they are not."""
+        row = self._execute(absent_statement(share).as_string(self._connection), span).fetchone()
+        return row is not None and bool(row[0])
 
     def _spare(self, dying: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
         """Find the deletes that a constraint of the upstream would carry on to rows which the source did not name."""
