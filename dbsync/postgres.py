@@ -287,6 +287,17 @@ def is_refused_by_policy(diag: psycopg.errors.Diagnostic) -> bool:
     return diag.sqlstate == errors.InsufficientPrivilege.sqlstate and diag.source_function == "ExecWithCheckOptions"
 
 
+def is_refused_as_too_much(diag: psycopg.errors.Diagnostic) -> bool:
+    """Say whether a row is more than PostgreSQL takes, or a trigger stands in its way; psycopg counts both among operational errors."""
+    return _family(diag) in _OF_ROWS and diag.sqlstate not in _OF_STATEMENTS
+
+
+_OF_ROWS = ("27", "2F", "38", "39", "54")
+"""A value too long for an index or a search, a row changed by a trigger of the same statement, a function that failed."""
+_OF_STATEMENTS = ("54011", "54023")
+"""Too many columns or arguments: of those is the table, and no row of it."""
+
+
 def _family(diag: psycopg.errors.Diagnostic) -> str:
     return (diag.sqlstate or "")[:2]
 

@@ -36,7 +36,13 @@ from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
-from dbsync.postgres import is_raised_by_hand, is_refused_by_policy, is_server_trouble, primary
+from dbsync.postgres import (
+    is_raised_by_hand,
+    is_refused_as_too_much,
+    is_refused_by_policy,
+    is_server_trouble,
+    primary,
+)
 from dbsync.statements import statement
 
 MANY = 1_000
@@ -309,10 +315,11 @@ def _is_no_rows_fault(error: psycopg.Error) -> bool:
     """Say whether the server, the line or a right is missing, and no row is to blame.
 
     Deadlocks and serialization failures are among these; what a trigger of the application raises is not, whatever
-    SQLSTATE it borrows, nor is a row that row-level security refuses.
+    SQLSTATE it borrows, nor is a row that row-level security refuses, or one that is more than an index takes.
     """
     blameless = is_server_trouble(error) or isinstance(error, errors.InsufficientPrivilege)
-    return blameless and not (is_raised_by_hand(error.diag) or is_refused_by_policy(error.diag))
+    of_a_row = (is_raised_by_hand, is_refused_by_policy, is_refused_as_too_much)
+    return blameless and not any(says(error.diag) for says in of_a_row)
 
 
 def _unapplicable(error: psycopg.Error) -> Unapplicable:
