@@ -30,7 +30,7 @@ from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Writer, count_staged
 from dbsync.catalog.inspect import Inspection
-from dbsync.errors import Interrupted, LinkHalted, NotAdmitted
+from dbsync.errors import Interrupted, LinkHalted, NotAdmitted, Refusal
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.greeting import Greeting
@@ -281,6 +281,7 @@ class Applier:
         writer = self._writer_for(policies)
         self._connection.execute(statement("apply", "open_path"))
         counts = count_staged(self._connection, Span()) if counts is None else counts
+        writer.again = not halts
         writer.few = sum(count.changes for count in counts) <= FEW
         quarantine = Quarantine(self._connection, load, policies, halts=halts)
         quarantine.hold_dependents()
@@ -336,13 +337,19 @@ class Applier:
         for layout, awaits in self._connection.execute(statement("aside", "awaited"), prepare=True).fetchall():
             if relations is not None and awaits not in relations:
                 continue
-            meaning = self._layouts([layout])[layout]
-            catalog = self._inspection.now()
-            query = arrived(layout, meaning, awaits, catalog)
-            if query is not None:
-                cases += [row[0] for row in self._connection.execute(query).fetchall()]
+            cases += self._arrived(layout, awaits)
         if cases:
             self.release(cases)
+
+    def _arrived(self, layout: int, awaits: str) -> list[int]:
+        """Give the cases whose row is there now; all, where the upstream's table is not what it was any more."""
+        meaning = self._layouts([layout])[layout]
+        try:
+            query = arrived(layout, meaning, awaits, self._inspection.now())
+            found = None if query is None else self._connection.execute(query)
+        except (Refusal, psycopg.DataError, errors.InsufficientPrivilege):
+            found = self._connection.execute(statement("aside", "awaiting"), {"layout": layout, "awaits": awaits})
+        return [] if found is None else [row[0] for row in found.fetchall()]
 
     def _release_overdue(self, before: datetime | None = None) -> None:
         """Try again what was not tried for a while; only what was held ``before`` a batch, if one is given."""

@@ -81,6 +81,8 @@ class Writer:
         """Whether so few changes are staged that planning a statement takes longer than running it: then its plan is kept."""
         self.careful = False
         """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
+        self.again = False
+        """Whether all of it waited before: it can wait on, also for a right that is missing."""
 
     def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
         """Write a span under a savepoint, constraints checked before it is kept.
@@ -97,13 +99,17 @@ class Writer:
                     if troubles:
                         raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
-            if _is_no_rows_fault(error):
+            if self._must_halt(error):
                 raise
             if not troubles:  # else those are the cause
                 raise _unapplicable(error) from error
         except Refusal as error:
             raise Unapplicable(str(error)) from error
         return troubles
+
+    def _must_halt(self, error: psycopg.Error) -> bool:
+        """Say whether nothing can be put aside for an error; what was put aside before halts nobody for want of a right."""
+        return _is_no_rows_fault(error) and not (self.again and isinstance(error, errors.InsufficientPrivilege))
 
     def _segments(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Span]:
         tables: dict[object, set[int]] = {}
@@ -167,7 +173,7 @@ class Writer:
                     return True
                 raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
-            if _is_no_rows_fault(error):
+            if self._must_halt(error):
                 raise
         self._doubted[share.identity] = DOUBT
         return False
