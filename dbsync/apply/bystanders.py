@@ -72,7 +72,10 @@ class Acting:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._keys = [
-            (table, key) for table in catalog.tables.values() for key in table.foreign_keys if key.acts_on_delete
+            (table, key)
+            for table in catalog.tables.values()
+            for key in (*table.foreign_keys, *table.partition_keys)
+            if key.acts_on_delete
         ]
 
     def over(self, tables: Collection[TableName]) -> list[Constraint]:
