@@ -114,12 +114,13 @@ def our_settings(backend: int | None = None) -> sql.Composed:
 
     A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next. What is
     committed survives a crash of the server, whatever the default of the database or the role is: others are told of it.
+    Text travels in UTF-8, whatever the database, the role or the environment would have its sessions speak.
     """
     return sql.SQL(
         "SELECT pg_catalog.pg_backend_pid(),"
         " pg_catalog.count(pg_catalog.set_config(s.name, s.value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
         " FROM (SELECT name, value FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[]))"
-        " t(name, value) UNION ALL SELECT 'synchronous_commit', 'on'"
+        " t(name, value) UNION ALL SELECT 'client_encoding', 'UTF8' UNION ALL SELECT 'synchronous_commit', 'on'"
         " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off') s"
     ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))
 

@@ -22,7 +22,7 @@ from psycopg import errors, sql
 from dbsync import traces
 from dbsync.apply import greetings, lists, passed, receipts
 from dbsync.apply.attempt import Attempt
-from dbsync.apply.load import Load, Released
+from dbsync.apply.load import Load, Released, no_place
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import raw_ids, skew
@@ -212,10 +212,13 @@ class Applier:
     def _stage(self, payload: Iterable[bytes], header: Header) -> bytes:
         """Bring the payload into the stage; give its hash. What is written is what the header counts, so that must be all."""
         digest = hashlib.sha256()
-        with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
-            for chunk in payload:
-                digest.update(chunk)
-                copy.write(chunk)
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
+                for chunk in payload:
+                    digest.update(chunk)
+                    copy.write(chunk)
+        except errors.UntranslatableCharacter as error:
+            raise no_place(header, self._connection.info.parameter_status("server_encoding")) from error
         self._refuse_other_counts(header)
         if header.changes >= ANALYZE_FROM:
             self._connection.execute(statement("apply", "analyze_stage"))
