@@ -114,12 +114,13 @@ def our_settings(backend: int | None = None) -> sql.Composed:
 
     A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next. What is
     committed survives a crash of the server, whatever the default of the database or the role is: others are told of it.
+    Text travels in UTF-8, whatever the database, the role or the environment would have its sessions speak.
     """
     return sql.SQL(
         "SELECT pg_catalog.pg_backend_pid(),"
         " pg_catalog.count(pg_catalog.set_config(s.name, s.value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
         " FROM (SELECT name, value FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[]))"
-        " t(name, value) UNION ALL SELECT 'synchronous_commit', 'on'"
+        " t(name, value) UNION ALL SELECT 'client_encoding', 'UTF8' UNION ALL SELECT 'synchronous_commit', 'on'"
         " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off') s"
     ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))
 
@@ -240,7 +241,8 @@ def primary(error: psycopg.Error) -> str:
         return (str(error).strip() if told else "") or type(error).__name__
     place = _function(diag)
     within = f", in the function {place}" if place else ""
-    if is_raised_by_hand(diag) or (place and _family(diag) == "42" and diag.source_file != "aclchk.c"):
+    named = diag.source_file == "aclchk.c" or is_refused_by_policy(diag)
+    if is_raised_by_hand(diag) or (place and _family(diag) == "42" and not named):
         who = f"the function {place}" if place else "a function of the application"
         return f"{who} raised: {_in_words(error)} (SQLSTATE {error.sqlstate}; the server's log has its words)"
     if _family(diag) == "22":
@@ -279,6 +281,22 @@ def _function(diag: psycopg.errors.Diagnostic) -> str | None:
 def is_raised_by_hand(diag: psycopg.errors.Diagnostic) -> bool:
     """Say whether a function of the application chose the words: RAISE, or the like in another language."""
     return _family(diag) == "P0" or (diag.source_file or "").startswith("pl")
+
+
+def is_refused_by_policy(diag: psycopg.errors.Diagnostic) -> bool:
+    """Say whether row-level security refused a row; to PostgreSQL that is a missing privilege (42501), and it is none."""
+    return diag.sqlstate == errors.InsufficientPrivilege.sqlstate and diag.source_function == "ExecWithCheckOptions"
+
+
+def is_refused_as_too_much(diag: psycopg.errors.Diagnostic) -> bool:
+    """Say whether a row is more than PostgreSQL takes, or a trigger stands in its way; psycopg counts both among operational errors."""
+    return _family(diag) in _OF_ROWS and diag.sqlstate not in _OF_STATEMENTS
+
+
+_OF_ROWS = ("27", "2F", "38", "39", "54")
+"""A value too long for an index or a search, a row changed by a trigger of the same statement, a function that failed."""
+_OF_STATEMENTS = ("54011", "54023")
+"""Too many columns or arguments: of those is the table, and no row of it."""
 
 
 def _family(diag: psycopg.errors.Diagnostic) -> str:

@@ -170,12 +170,20 @@ FROM (
 OFFSET 0
 
 -- name: write
--- It answers how many rows it inserted, updated, had to update, and those that are to be held.
+-- It answers how many rows it had to insert and did not, how many it updated, had to update, and those that are to be held.
 WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound}){more},
 judged AS MATERIALIZED ({judged}){writes}
-SELECT {inserted}, {updated}, (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
+SELECT (SELECT count(*) FROM judged b WHERE {absent}) - (SELECT count(*) FROM inserted), {updated},
+       (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
+
+-- name: count_absent
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}){more},
+judged AS MATERIALIZED ({judged})
+SELECT count(*) FROM judged b WHERE {absent}
 
 -- name: bound
 SELECT {columns} FROM typed y {joins}
@@ -277,7 +285,7 @@ SELECT t.tableoid, t.ctid, {layout}, b.tx, b.seq
 FROM judged b JOIN {table} t ON {same_row}
 WHERE {doomed}
 ORDER BY {order}
-FOR UPDATE OF t
+{locked}
 
 -- name: spared
 -- Deletes that would take along, or change, a row which nobody named: the constraint acts, and the row that refers is not
@@ -294,7 +302,14 @@ ORDER BY d.tx, d.seq LIMIT 20000
 SELECT d.tx, d.seq, d.layout FROM pg_temp.dbsync_doomed d WHERE d.layout = ANY ({layouts}) ORDER BY d.tx, d.seq LIMIT 20000
 
 -- name: may_look
-SELECT coalesce(bool_and(has_column_privilege(%(table)s::oid, u.name, 'SELECT')), false) FROM unnest(%(columns)s::text[]) AS u(name)
+-- Whether all rows can be seen: row-level security may hide some, and is active where a policy shows everything too.
+SELECT coalesce(bool_and(has_column_privilege(%(table)s::oid, u.name, 'SELECT')), false)
+   AND (NOT row_security_active(%(table)s::oid)
+        OR (SELECT coalesce(bool_or(p.shows) FILTER (WHERE p.polpermissive) AND bool_and(p.polpermissive OR p.shows), false)
+            FROM (SELECT p.polpermissive, pg_get_expr(p.polqual, p.polrelid) = 'true' AS shows FROM pg_policy p
+                  WHERE p.polrelid = %(table)s::oid AND p.polcmd IN ('r', '*')
+                    AND EXISTS (SELECT FROM unnest(p.polroles) AS r(role) WHERE r.role = 0 OR pg_has_role(r.role, 'USAGE'))) p))
+FROM unnest(%(columns)s::text[]) AS u(name)
 
 -- name: ledger
 -- Each row that two sides had changed, as each wanted it, and what was decided. Of a change that waited in quarantine its own

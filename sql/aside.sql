@@ -361,6 +361,12 @@ SELECT count(*) FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.sta
 SELECT DISTINCT q.layout, q.awaits FROM dbsync.quarantine q
 WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'reference_missing' AND q.awaits_key IS NOT NULL
 
+-- name: awaiting
+-- All of those, where what they wait for cannot be asked for any more: tried, they say why.
+SELECT q.id FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.behind IS NULL AND q.conflict = 'reference_missing' AND q.awaits_key IS NOT NULL
+  AND q.layout = %(layout)s AND q.awaits = %(awaits)s
+
 -- name: arrived
 -- In no collation but the column's that it is compared with: under our own that column's index could not be used.
 SELECT w.id FROM (SELECT q.id, q.awaits_key COLLATE pg_catalog."default" AS awaits_key FROM dbsync.quarantine q

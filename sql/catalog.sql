@@ -79,6 +79,23 @@ WHERE k.conrelid = ANY (%(relations)s::oid[]) AND k.contype = 'f'
   AND NOT EXISTS (SELECT FROM pg_constraint above WHERE above.oid = k.conparentid AND above.conrelid = k.conrelid)
 ORDER BY k.conrelid, k.conname
 
+-- name: partition_keys
+-- Those that a partition has of its own and that act on delete: what such a constraint does, it does to rows of the root.
+SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_columns) root.oid::bigint AS relation, k.conname::text AS name,
+       n.nspname::text AS target_schema, t.relname::text AS target_name,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (number, place)
+             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
+             JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
+       k.condeferrable AS deferrable, true AS acts_on_delete
+FROM pg_constraint k
+JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition
+JOIN pg_class root ON root.oid = pg_partition_root(k.conrelid)
+JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
+JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE root.oid = ANY (%(relations)s::oid[]) AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+ORDER BY root.oid, columns, target_schema, target_name, target_columns, k.conname
+
 -- name: types
 -- The types of those columns and the types inside them. ``to_text`` and ``from_text`` say how a plain cast would go:
 -- 'f' a cast function, 'b' the bytes as they are, 'i' or nothing the type's own output and input function. ``detour``

@@ -22,7 +22,7 @@ from psycopg import errors, sql
 from dbsync import traces
 from dbsync.apply import greetings, lists, passed, receipts
 from dbsync.apply.attempt import Attempt
-from dbsync.apply.load import Load, Released
+from dbsync.apply.load import Load, Released, no_place
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import raw_ids, skew
@@ -30,7 +30,7 @@ from dbsync.apply.span import Span
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Writer, count_staged
 from dbsync.catalog.inspect import Inspection
-from dbsync.errors import Interrupted, LinkHalted, NotAdmitted
+from dbsync.errors import Interrupted, LinkHalted, NotAdmitted, Refusal
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.greeting import Greeting
@@ -211,10 +211,13 @@ class Applier:
     def _stage(self, payload: Iterable[bytes], header: Header) -> bytes:
         """Bring the payload into the stage; give its hash. What is written is what the header counts, so that must be all."""
         digest = hashlib.sha256()
-        with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
-            for chunk in payload:
-                digest.update(chunk)
-                copy.write(chunk)
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(statement("apply", "stage")) as copy:
+                for chunk in payload:
+                    digest.update(chunk)
+                    copy.write(chunk)
+        except errors.UntranslatableCharacter as error:
+            raise no_place(header, self._connection.info.parameter_status("server_encoding")) from error
         self._refuse_other_counts(header)
         if header.changes >= ANALYZE_FROM:
             self._connection.execute(statement("apply", "analyze_stage"))
@@ -280,6 +283,7 @@ class Applier:
         writer = self._writer_for(policies)
         self._connection.execute(statement("apply", "open_path"))
         counts = count_staged(self._connection, Span()) if counts is None else counts
+        writer.again = not halts
         writer.few = sum(count.changes for count in counts) <= FEW
         quarantine = Quarantine(self._connection, load, policies, halts=halts)
         quarantine.hold_dependents()
@@ -335,13 +339,19 @@ class Applier:
         for layout, awaits in self._connection.execute(statement("aside", "awaited"), prepare=True).fetchall():
             if relations is not None and awaits not in relations:
                 continue
-            meaning = self._layouts([layout])[layout]
-            catalog = self._inspection.now()
-            query = arrived(layout, meaning, awaits, catalog)
-            if query is not None:
-                cases += [row[0] for row in self._connection.execute(query).fetchall()]
+            cases += self._arrived(layout, awaits)
         if cases:
             self.release(cases)
+
+    def _arrived(self, layout: int, awaits: str) -> list[int]:
+        """Give the cases whose row is there now; all, where the upstream's table is not what it was any more."""
+        meaning = self._layouts([layout])[layout]
+        try:
+            query = arrived(layout, meaning, awaits, self._inspection.now())
+            found = None if query is None else self._connection.execute(query)
+        except (Refusal, psycopg.DataError, errors.InsufficientPrivilege):
+            found = self._connection.execute(statement("aside", "awaiting"), {"layout": layout, "awaits": awaits})
+        return [] if found is None else [row[0] for row in found.fetchall()]
 
     def _release_overdue(self, before: datetime | None = None) -> None:
         """Try again what was not tried for a while; only what was held ``before`` a batch, if one is given."""

@@ -43,7 +43,10 @@ class Constraint:
         reason = f"rows of {self.table.name} that the source did not delete refer to it ({self.key.name})"
         query = self._looks(doomed)
         if not self._may_look(connection):
-            reason = f"whether rows of {self.table.name} refer to it cannot be seen: this role may not read that table"
+            reason = (
+                f"whether rows of {self.table.name} refer to it cannot be seen:"
+                " this role may not read that table, or not all of it"
+            )
             query = statement("apply", "doomed").format(layouts=sql.Literal(list(layouts)))
         found = connection.execute(query).fetchall()
         return [_trouble(tx, seq, layout, reason) for tx, seq, layout in found]
@@ -69,7 +72,10 @@ class Acting:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._keys = [
-            (table, key) for table in catalog.tables.values() for key in table.foreign_keys if key.acts_on_delete
+            (table, key)
+            for table in catalog.tables.values()
+            for key in (*table.foreign_keys, *table.partition_keys)
+            if key.acts_on_delete
         ]
 
     def over(self, tables: Collection[TableName]) -> list[Constraint]:

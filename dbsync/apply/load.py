@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from dbsync.errors import LinkHalted
 from dbsync.model.batch import Header
 from dbsync.model.layout import Layout
 
@@ -65,3 +66,13 @@ class Released:
             waiting=self.waiting + other.waiting,
             busy=(*self.busy, *other.busy),
         )
+
+
+def no_place(header: Header, encoding: str | None) -> LinkHalted:
+    """Say that a batch cannot even be staged: the upstream's encoding does not have some character of it."""
+    return LinkHalted(
+        f"batch {header.number} of {header.node} has text that the upstream cannot hold",
+        where="upstream",
+        why=f"its database is encoded in {encoding}",
+        hint="dump it and load it into one that is encoded in UTF8; the link goes on by itself",
+    )

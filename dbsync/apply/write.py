@@ -22,7 +22,7 @@ from dbsync.statements import statement
 
 
 def write_statement(share: Share) -> Query:
-    """Compose the insert and the update of a share; it answers (inserted, updated, to be updated, troubles).
+    """Compose the insert and the update of a share; it answers (kept out, updated, to be updated, troubles).
 
     Troubles are null, or one array of text a change that cannot be written now: tx, seq, why, the place of the reference
     that finds nothing, and the key it asked for. Then nothing of the segment may be kept.
@@ -40,16 +40,29 @@ def write_statement(share: Share) -> Query:
         writes.append(sql.SQL("updated AS ({})").format(_update(judge)))
     writes.append(sql.SQL("recorded AS ({})").format(judge.ledger()))
     return statement("apply", "write").format(
-        net=net(share),
-        typed=typed(share),
-        bound=share.bound(judge.written, without_self=bool(drawn)),
-        more=_listed(_draw(share, drawn) if drawn else []),
-        judged=judge.judged(sql.Identifier("final" if drawn else "bound")),
+        **_judged(judge, drawn),
         writes=_listed(writes),
-        inserted=sql.SQL("(SELECT count(*) FROM inserted)"),
+        absent=judge.absent,
         updated=sql.SQL("(SELECT count(*) FROM updated)" if judge.assignments else "0"),
         troubles=statement("apply", "troubles"),
     )
+
+
+def absent_statement(share: Share) -> Query:
+    """Compose the question how many rows of a share are to be inserted still: a trigger may have put them elsewhere."""
+    judge = Judgement(share=share)
+    return statement("apply", "count_absent").format(**_judged(judge, drawn_columns(share)), absent=judge.absent)
+
+
+def _judged(judge: Judgement, drawn: list[str]) -> dict[str, Sql]:
+    share = judge.share
+    return {
+        "net": net(share),
+        "typed": typed(share),
+        "bound": share.bound(judge.written, without_self=bool(drawn)),
+        "more": _listed(_draw(share, drawn) if drawn else []),
+        "judged": judge.judged(sql.Identifier("final" if drawn else "bound")),
+    }
 
 
 def delete_statement(share: Share) -> Query:
@@ -73,7 +86,10 @@ def delete_statement(share: Share) -> Query:
 
 
 def doom_statement(share: Share) -> Query:
-    """Compose what locks a share's rows that are to be deleted, and notes where they stand."""
+    """Compose what locks a share's rows that are to be deleted, and notes where they stand.
+
+    With row-level security they are locked before: a row that may be deleted and not updated cannot be, and is noted too.
+    """
     judge = Judgement(share=share)
     return statement("apply", "doom").format(
         net=net(share),
@@ -85,6 +101,7 @@ def doom_statement(share: Share) -> Query:
         same_row=judge.same_row,
         doomed=judge.doomed,
         order=_by_primary_key(share),
+        locked=sql.SQL("" if share.table.row_security else "FOR UPDATE OF t"),
     )
 
 

@@ -21,7 +21,14 @@ from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
 from dbsync.apply.typed import repeats
-from dbsync.apply.write import delete_statement, depart_statements, doom_statement, lock_statement, write_statement
+from dbsync.apply.write import (
+    absent_statement,
+    delete_statement,
+    depart_statements,
+    doom_statement,
+    lock_statement,
+    write_statement,
+)
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Query
 from dbsync.keys.postponed import may_follow
@@ -31,7 +38,13 @@ from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnDelete, Policies
 from dbsync.model.registration import KeyReference
-from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
+from dbsync.postgres import (
+    is_raised_by_hand,
+    is_refused_as_too_much,
+    is_refused_by_policy,
+    is_server_trouble,
+    primary,
+)
 from dbsync.statements import statement
 
 MANY = 1_000
@@ -70,6 +83,8 @@ class Writer:
         """Whether so few changes are staged that planning a statement takes longer than running it: then its plan is kept."""
         self.careful = False
         """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
+        self.again = False
+        """Whether all of it waited before: it can wait on, also for a right that is missing."""
 
     def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
         """Write a span under a savepoint, constraints checked before it is kept.
@@ -86,13 +101,17 @@ class Writer:
                     if troubles:
                         raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
-            if _is_no_rows_fault(error):
+            if self._must_halt(error):
                 raise
             if not troubles:  # else those are the cause
                 raise _unapplicable(error) from error
         except Refusal as error:
             raise Unapplicable(str(error)) from error
         return troubles
+
+    def _must_halt(self, error: psycopg.Error) -> bool:
+        """Say whether nothing can be put aside for an error; what was put aside before halts nobody for want of a right."""
+        return _is_no_rows_fault(error) and not (self.again and isinstance(error, errors.InsufficientPrivilege))
 
     def needs_all(self, load: Load, counts: Sequence[Count]) -> bool:
         """Say whether new rows of some tables need each other: an id stands in for one until it is there."""
@@ -167,7 +186,7 @@ class Writer:
                     return True
                 raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
-            if _is_no_rows_fault(error):
+            if self._must_halt(error):
                 raise
         self._doubted[share.identity] = DOUBT
         return False
@@ -241,12 +260,20 @@ class Writer:
             self._execute(departed, span)
         row = self._execute(last, span).fetchone()
         assert row is not None
-        *_, done, wanted, held = row
+        *kept_out, done, wanted, held = row
         troubles += [_trouble(share, said) for said in held or ()]
+        if any(kept_out) and not troubles and self._are_absent(share, span):
+            raise Unapplicable("a trigger upstream kept the row out")
         if done != wanted and not troubles:
             raise Unapplicable(
-                "others changed the same row at the same time, or a trigger upstream kept it as it was", retry=True
+                "others changed the same row at the same time, or a trigger or policy upstream kept it as it was",
+                retry=True,
             )
+
+    def _are_absent(self, share: Share, span: Span) -> bool:
+        """Say whether rows are absent though they were inserted; where a trigger put them into another table, they are not."""
+        row = self._execute(absent_statement(share).as_string(self._connection), span).fetchone()
+        return row is not None and bool(row[0])
 
     def _spare(self, dying: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
         """Find the deletes that a constraint of the upstream would carry on to rows which the source did not name."""
@@ -254,6 +281,9 @@ class Writer:
         if not acting:
             return
         self._connection.execute(statement("apply", "clear_doomed"))
+        for share in dying:
+            if share.table.row_security:
+                self._execute(lock_statement(share).as_string(self._connection), span)
         doomed = sum(self._execute(doom_statement(share).as_string(self._connection), span).rowcount for share in dying)
         for constraint in acting if doomed else ():
             layouts = [share.identity for share in dying if share.table.name == constraint.target]
@@ -317,10 +347,11 @@ def _is_no_rows_fault(error: psycopg.Error) -> bool:
     """Say whether the server, the line or a right is missing, and no row is to blame.
 
     Deadlocks and serialization failures are among these; what a trigger of the application raises is not, whatever
-    SQLSTATE it borrows.
+    SQLSTATE it borrows, nor is a row that row-level security refuses, or one that is more than an index takes.
     """
     blameless = is_server_trouble(error) or isinstance(error, errors.InsufficientPrivilege)
-    return blameless and not is_raised_by_hand(error.diag)
+    of_a_row = (is_raised_by_hand, is_refused_by_policy, is_refused_as_too_much)
+    return blameless and not any(says(error.diag) for says in of_a_row)
 
 
 def _unapplicable(error: psycopg.Error) -> Unapplicable:

@@ -40,12 +40,14 @@ def inspect(connection: AnyConnection, schemas: Sequence[str] | None = None) -> 
         columns = _grouped(ask.rows(_ColumnRow, "columns", relations))
         keys = _grouped(ask.rows(_KeyRow, "keys", relations))
         foreign_keys = _grouped(ask.rows(_ForeignKeyRow, "foreign_keys", relations))
+        partition_keys = _grouped(ask.rows(_ForeignKeyRow, "partition_keys", relations))
     found = [
         _table(
             row,
             tuple(_column(column, types[column.type_oid]) for column in columns[row.oid]),
             keys[row.oid],
             tuple(_foreign_key(key) for key in foreign_keys[row.oid]),
+            tuple(_foreign_key(key) for key in partition_keys[row.oid]),
         )
         for row in tables
     ]
@@ -92,7 +94,11 @@ def one_snapshot(connection: AnyConnection) -> Iterator[None]:
 
 
 def _table(
-    row: _TableRow, columns: tuple[Column, ...], keys: Sequence[_KeyRow], foreign_keys: tuple[ForeignKey, ...]
+    row: _TableRow,
+    columns: tuple[Column, ...],
+    keys: Sequence[_KeyRow],
+    foreign_keys: tuple[ForeignKey, ...],
+    partition_keys: tuple[ForeignKey, ...],
 ) -> Table:
     primary = next((_unique(key) for key in keys if key.is_primary), None)
     return Table(
@@ -105,6 +111,7 @@ def _table(
         primary_key_immediate=primary is None or primary.immediate,
         uniques=tuple(_unique(key) for key in keys if not key.is_primary),
         foreign_keys=foreign_keys,
+        partition_keys=partition_keys,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )

@@ -84,6 +84,8 @@ class Table:
     uniques: tuple[UniqueKey, ...] = ()
     """Beside the primary key."""
     foreign_keys: tuple[ForeignKey, ...] = ()
+    partition_keys: tuple[ForeignKey, ...] = ()
+    """Those that only a partition of it has, and that act on delete."""
     row_security: bool = False
     estimated_rows: int = 0
 

@@ -211,7 +211,7 @@ class Ledger:
         try:
             if row_key is not None and undo.step is Step.INSERT:
                 self.connection.execute(row_key)
-            self.connection.execute(undo.write())
+            written = self.connection.execute(undo.write()).rowcount
             if row_key is not None and undo.step is Step.DELETE:
                 self.connection.execute(row_key)
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -223,6 +223,13 @@ class Ledger:
                 why=f"{primary(error)}{constraint}",
                 hint=f"dbsync conflicts show {undo.conflict}{self.flag} --show-values   and mend the row in the application",
             ) from error
+        if not written:
+            raise Refusal(
+                f"conflict {undo.conflict} cannot be undone as the upstream is now",
+                where=self.where,
+                why="a trigger upstream kept the row as it was",
+                hint="mend the row in the application",
+            )
 
     def _keyed_by_row_id(self, entry: Entry) -> bool:
         configured = self.config.table_for(entry.table)

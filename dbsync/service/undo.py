@@ -62,7 +62,7 @@ class Undo:
     def referring(self, catalog: Catalog) -> Iterator[tuple[Table, Query]]:
         """Compose the questions whether rows of other tables refer to it, table by table."""
         for child in catalog.tables.values():
-            for key in child.foreign_keys:
+            for key in (*child.foreign_keys, *child.partition_keys):
                 if key.target == self.table.name:
                     pairs = zip(key.columns, key.target_columns, strict=True)
                     refers = [sql.SQL("{} = {}").format(column_sql("x", a), column_sql("t", b)) for a, b in pairs]

@@ -301,6 +301,36 @@ def test_a_row_that_others_refer_to_is_not_deleted(yielding: Pipeline, tmp_path:
     assert yielding.upstream.value("SELECT count(*) FROM visit") == 1
 
 
+def test_nor_one_that_a_partition_alone_refers_to(yielding: Pipeline, tmp_path: Path) -> None:
+    both_changed(yielding, mine="DELETE FROM subject")
+    yielding.upstream.script("""
+        CREATE TABLE lab (kind text, subject_id int) PARTITION BY LIST (kind);
+        CREATE TABLE lab_blood PARTITION OF lab FOR VALUES IN ('blood');
+        ALTER TABLE lab_blood ADD FOREIGN KEY (subject_id) REFERENCES subject ON DELETE CASCADE;
+        INSERT INTO lab SELECT 'blood', id FROM subject""")
+    who = dba(yielding, tmp_path)
+    with pytest.raises(Refusal, match="is referred to by now"):
+        who.type("conflicts", "undo", number(who))
+    assert yielding.upstream.value("SELECT count(*) FROM lab") == 1
+
+
+@pytest.mark.parametrize("mine", [MINE, "DELETE FROM subject"])
+def test_an_undo_that_a_trigger_keeps_out_is_none(pipeline: Pipeline, tmp_path: Path, mine: LiteralString) -> None:
+    both_changed(pipeline, mine=mine)
+    pipeline.upstream.script("""
+        CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER keep BEFORE INSERT OR UPDATE ON subject FOR EACH ROW EXECUTE FUNCTION keep()""")
+    before = pipeline.upstream.sql(ROW)
+    who = dba(pipeline, tmp_path)
+    with pytest.raises(Refusal, match="cannot be undone") as error:
+        who.type("conflicts", "undo", number(who))
+    assert error.value.why == "a trigger upstream kept the row as it was"
+    pipeline.upstream.sql("DROP TRIGGER keep ON subject")
+    assert pipeline.upstream.sql(ROW) == before
+    who.must("conflicts", "undo", number(who))
+    assert pipeline.upstream.sql(ROW) != before
+
+
 def test_a_row_that_somebody_refers_to_at_this_moment_is_not_deleted(yielding: Pipeline, tmp_path: Path) -> None:
     both_changed(yielding, mine="DELETE FROM subject")
     who = dba(yielding, tmp_path)

@@ -102,6 +102,29 @@ def test_a_deleted_row_takes_no_row_along_that_only_the_upstream_has(
     assert waiting(clinic) == []
 
 
+def test_nor_one_of_a_partition_that_alone_has_the_constraint(clinic: Pipeline) -> None:
+    clinic.upstream.script("""
+        CREATE TABLE lab (id serial, kind text NOT NULL, subject_id int NOT NULL, PRIMARY KEY (id, kind))
+            PARTITION BY LIST (kind);
+        CREATE TABLE lab_blood (gone int, subject_id int NOT NULL, kind text NOT NULL, id int NOT NULL);
+        ALTER TABLE lab_blood DROP COLUMN gone;
+        ALTER TABLE lab ATTACH PARTITION lab_blood FOR VALUES IN ('blood');
+        CREATE TABLE lab_urine PARTITION OF lab FOR VALUES IN ('urine');
+        ALTER TABLE lab_blood ADD FOREIGN KEY (subject_id) REFERENCES subject ON DELETE CASCADE;
+        ALTER TABLE lab_urine ADD FOREIGN KEY (subject_id) REFERENCES subject ON DELETE CASCADE;
+        INSERT INTO lab (kind, subject_id) SELECT 'blood', id FROM subject""")
+    clinic.source.sql("DELETE FROM subject WHERE name = 'A'")
+    clinic.ship()
+    assert clinic.upstream.value("SELECT count(*) FROM lab") == 2
+    assert waiting(clinic)[0][3:] == (
+        "still_referenced",
+        "rows of lab that the source did not delete refer to it (lab_blood_subject_id_fkey)",
+    )
+    clinic.upstream.sql("DELETE FROM lab")
+    clinic.applier.release()
+    clinic.agree()
+
+
 def test_a_table_that_cannot_be_looked_into_is_not_deleted_from_either(clinic: Pipeline) -> None:
     clinic.upstream.script("INSERT INTO note (visit_id) SELECT id FROM visit")
     with no_superuser(clinic) as applier:
