@@ -61,6 +61,8 @@ class Writer:
         self._composed: dict[tuple[object, ...], list[str]] = {}
         self._acting = Acting(catalog)
         self._doubted = Counter[int]()
+        self._deferrable_keys: str | None = None
+        """The constraints that keep a key one row's and may be asked late, as SQL; None before they are looked for."""
         self.by_origin = False
         """Whether the first origin of each change is to be announced."""
         self.clock_trusted = False
@@ -77,12 +79,16 @@ class Writer:
         troubles: list[Trouble] = []
         try:
             with self._connection.transaction() as savepoint:
-                for part in self._segments(load, span, counts):
+                parts = self._segments(load, span, counts)
+                for part in parts:
                     self._segment(
                         load, part, counts if part is span else count_staged(self._connection, part), troubles
                     )
                     if troubles:
                         raise psycopg.Rollback(savepoint)
+                    if part is not parts[-1]:
+                        self._check_keys()
+                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.Error as error:
             if _is_no_rows_fault(error):
                 raise
@@ -135,7 +141,19 @@ class Writer:
             if step.late:
                 self._run(share(step, catch_up=step.late), span, troubles)
         self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
-        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _check_keys(self) -> None:
+        """Hold that each key is one row's before the next segment finds rows by their keys.
+
+        Foreign keys are left to the end: who renames a code and then the rows that refer to it by its value, in one
+        transaction, relies on nobody asking in between.
+        """
+        if self._deferrable_keys is None:
+            found = self._connection.execute(statement("apply", "deferrable_keys")).fetchall()
+            self._deferrable_keys = ", ".join(name for (name,) in found)
+        if self._deferrable_keys:
+            names = sql.SQL(self._deferrable_keys)  # quoted by PostgreSQL
+            self._connection.execute(sql.SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
 
     def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
         """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
