@@ -102,3 +102,13 @@ def test_a_key_that_two_rows_have_until_the_commit_goes_to_nobody_elses_row(atla
     atlas.ship()
     assert dict(atlas.upstream.sql("SELECT label, place FROM shelf")) in ({"a": 2, "b": 1}, {"a": 1, "b": 2})
     assert (held(atlas) == []) == (atlas.upstream.value("SELECT place FROM shelf WHERE label = 'a'") == 2)
+
+
+@ONE_MIXTURE
+def test_what_follows_a_constraint_that_renames_is_no_conflict_where_the_row_is_deleted(atlas: Pipeline) -> None:
+    for side in (atlas.source, atlas.upstream):
+        side.sql(
+            "ALTER TABLE town DROP CONSTRAINT town_country_fkey, ADD FOREIGN KEY (country) REFERENCES country ON UPDATE CASCADE"
+        )
+    atlas.restart()
+    arrives(atlas, "UPDATE country SET code = 'BW' WHERE code = 'bw'; DELETE FROM town WHERE country = 'BW'")
