@@ -35,15 +35,23 @@ class Attempt:
     quarantine: Quarantine
 
     def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
-        """Write everything; when all is written, try once more what may only have come in the wrong order."""
+        """Write everything; when all is written, try once more what may only have come in the wrong order.
+
+        It may have where parts were written apart. And where a row was renamed: what the same statement did below it, by a
+        trigger or by WITH, is in the log before the rename, under the key of after it.
+        """
         whole = Span()
+        counts = counts if counts is not None else count_staged(self.connection, whole)
+        renames = any(count.renames for count in counts)
+        self.writer.patient = again and renames
         try:
             self._write(whole, counts)
         except Unapplicable as problem:
             self.connection.execute(statement("apply", "index_stage"))
             self._part(whole, problem.counts, problem)
         else:
-            return
+            if not renames:
+                return
         suspects = self.quarantine.suspects() if again else []
         if suspects:
             self._try_again(suspects)

@@ -28,7 +28,7 @@ from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
-from dbsync.model.policy import Conflict, OnDelete, Policies
+from dbsync.model.policy import Conflict, OnDelete, OnError, Policies
 from dbsync.postgres import is_raised_by_hand, is_server_trouble, primary
 from dbsync.statements import statement
 
@@ -70,6 +70,8 @@ class Writer:
         """Whether so few changes are staged that planning a statement takes longer than running it: then its plan is kept."""
         self.careful = False
         """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
+        self.patient = False
+        """Whether a delete whose key runs through a row that is not there is to be tried once more behind all the rest."""
 
     def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
         """Write a span under a savepoint, constraints checked before it is kept.
@@ -140,7 +142,11 @@ class Writer:
         for step in writing:
             if step.late:
                 self._run(share(step, catch_up=step.late), span, troubles)
-        self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
+        self._delete([self._patiently(share(step, deletes_only=True)) for step in deleting], span, troubles)
+
+    def _patiently(self, share: Share) -> Share:
+        """Let deletes be tried once more behind all the rest, where going aside for a moment stops nothing else."""
+        return replace(share, patient=self.patient and share.policy.on_error is OnError.ROW)
 
     def _check_keys(self) -> None:
         """Hold that each key is one row's before the next segment finds rows by their keys.
@@ -255,7 +261,7 @@ class Writer:
         """Give the statements of a share, composed the first time it is seen."""
         name = (
             share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up,
-            share.ordered,
+            share.ordered, share.patient,
         )  # fmt: skip
         if name not in self._composed:
             before = [] if share.deletes_only else depart_statements(share)
