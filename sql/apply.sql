@@ -95,6 +95,12 @@ FROM (
 GROUP BY run
 ORDER BY 1
 
+-- name: deferrable_keys
+SELECT format('%I.%I', n.nspname, k.conname)
+FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+WHERE k.condeferrable AND k.contype IN ('p', 'u', 'x') AND has_schema_privilege(n.oid, 'USAGE')
+ORDER BY 1
+
 -- name: counts
 SELECT s.layout, s.op::text, count(*), count(*) FILTER (WHERE s.renames)
 FROM pg_temp.dbsync_stage s WHERE {range} GROUP BY s.layout, s.op

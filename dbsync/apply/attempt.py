@@ -35,18 +35,26 @@ class Attempt:
     quarantine: Quarantine
 
     def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
-        """Write everything; when all is written, try once more what may only have come in the wrong order."""
+        """Write everything; when all is written, try once more what may only have come in the wrong order.
+
+        It may have where parts were written apart. And where a row was renamed: what the same statement did below it, by a
+        trigger or by WITH, is in the log before the rename, under the key of after it. And a generic reference may point to
+        a row of any table, of its own too, that is written only behind it.
+        """
         whole = Span()
+        counts = counts if counts is not None else count_staged(self.connection, whole)
+        renames = any(count.renames for count in counts)
+        self.writer.patient = again and renames
         try:
             self._write(whole, counts)
         except Unapplicable as problem:
             self.connection.execute(statement("apply", "index_stage"))
             self._part(whole, problem.counts, problem)
         else:
-            return
-        suspects = self.quarantine.suspects() if again else []
-        if suspects:
-            self._try_again(suspects)
+            if not (renames or any(layout.generics for layout in self.load.layouts.values())):
+                return
+        if again:
+            self._try_again()
 
     def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
         """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""
@@ -125,7 +133,15 @@ class Attempt:
         ).fetchone()
         return row is not None and row[0] == 1 and (bound or self.quarantine.passes_through(span))
 
-    def _try_again(self, cases: Sequence[int]) -> None:
+    def _try_again(self) -> None:
+        """Write what was held and may go now, as long as some of it does: one may be what another one waits for."""
+        while suspects := self.quarantine.suspects():
+            waiting = self.quarantine.count_held()
+            self._try_once_more(suspects)
+            if self.quarantine.count_held() == waiting:
+                return
+
+    def _try_once_more(self, cases: Sequence[int]) -> None:
         self.connection.execute(statement("aside", "empty_stage"))
         self.connection.execute(statement("aside", "stage_again"), {"lineage": self.load.lineage, "cases": list(cases)})
         quarantine = Quarantine(self.connection, self.load, self.policies, halts=False)

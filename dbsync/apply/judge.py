@@ -192,7 +192,7 @@ class Judgement:
             return None
         leaves = self._old_leaves(place, reference)
         found = self._before(place, reference, reference.target_columns[0], sql.NULL)
-        return sql.SQL("(b.first_op <> 'D' AND (NOT {} OR {} IS NULL OR {} IS NOT NULL))").format(
+        return sql.SQL("(b.first_op <> 'D' AND (NOT {} OR NOT b.unknown AND {} IS NULL OR {} IS NOT NULL))").format(
             column_sql("b", f"dl{place}"), coalesced(leaves), found
         )
 
@@ -262,11 +262,12 @@ class Judgement:
         return sql.SQL("(b.found AND NOT b.gone AND b.missing = 0 AND ({}))").format(sql.SQL(" OR ").join(each))
 
     def _moved_on(self, assignment: Assignment) -> Sql:
-        """Say that upstream holds something else than what the source deleted."""
+        """Say that upstream holds neither what the source had nor what it deleted."""
         if assignment.before is None:
             return FALSE
-        current, before = self._current(assignment), assignment.before
-        return _other([self._exact(current, assignment.name)], [self._exact(before, assignment.name)])
+        current = self._exact(self._current(assignment), assignment.name)
+        others = [_other([current], [self._exact(v, assignment.name)]) for v in (assignment.before, assignment.value)]
+        return sql.SQL("({} AND {})").format(*others)
 
     def _newer(self) -> Sql:
         """Say whether the source's row was changed last; null where no clock can be believed."""

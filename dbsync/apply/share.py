@@ -37,7 +37,8 @@ class Share:
 
     ``reduce`` says that a row may have several changes, ``updates`` that some tell how the row was before, ``renames``
     that they are found by their old key. ``late`` are tables of a cycle whose rows may not be there yet; ``catch_up`` is
-    the second pass, in which they are, and only the references to them are written. ``ignored`` are columns that the
+    the second pass, in which they are, and only the references to them are written. ``patient`` deletes wait for a row of
+    their key that is not there yet. ``ignored`` are columns that the
     upstream does not have. ``ordered`` says that rows are to be taken in the order of their keys, for others want them too.
     ``edited``, where it is known, are the columns outside the key that the changes are about: no other is read.
     """
@@ -52,6 +53,7 @@ class Share:
     renames: bool = False
     ordered: bool = False
     deletes_only: bool = False
+    patient: bool = False
     late: frozenset[TableName] = frozenset()
     catch_up: frozenset[TableName] = frozenset()
     edited: frozenset[str] | None = None
@@ -249,7 +251,8 @@ class Share:
         lost = column_sql("y", f"lost{place}")
         unfound = sql.SQL("({} IS NOT NULL AND {} IS NULL)").format(coalesced(leaves), anchor)
         if self.in_key(reference):
-            return sql.SQL("({} OR (NOT y.gone AND {}))").format(lost, unfound)
+            asks = sql.SQL("y.first_op <> 'I'" if self.patient else "NOT y.gone")
+            return sql.SQL("({} OR ({} AND {}))").format(lost, asks, unfound)
         return sql.SQL("({} AND ({} OR {}))").format(self._matters(place, absent), lost, unfound)
 
     def _matters(self, place: int, absent: Sql) -> Sql:

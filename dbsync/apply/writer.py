@@ -36,7 +36,7 @@ from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
-from dbsync.model.policy import Conflict, OnDelete, Policies
+from dbsync.model.policy import Conflict, OnDelete, OnError, Policies
 from dbsync.model.registration import KeyReference
 from dbsync.postgres import (
     is_raised_by_hand,
@@ -76,6 +76,8 @@ class Writer:
         self._composed: dict[tuple[object, ...], list[str]] = {}
         self._acting = Acting(catalog)
         self._doubted = Counter[int]()
+        self._deferrable_keys: str | None = None
+        """The constraints that keep a key one row's and may be asked late, as SQL; None before they are looked for."""
         self.by_origin = False
         """Whether the first origin of each change is to be announced."""
         self.clock_trusted = False
@@ -85,6 +87,8 @@ class Writer:
         """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
         self.again = False
         """Whether all of it waited before: it can wait on, also for a right that is missing."""
+        self.patient = False
+        """Whether a delete whose key runs through a row that is not there is to be tried once more behind all the rest."""
 
     def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
         """Write a span under a savepoint, constraints checked before it is kept.
@@ -94,12 +98,16 @@ class Writer:
         troubles: list[Trouble] = []
         try:
             with self._connection.transaction() as savepoint:
-                for part in self._segments(load, span, counts):
+                parts = self._segments(load, span, counts)
+                for part in parts:
                     self._segment(
                         load, part, counts if part is span else count_staged(self._connection, part), troubles
                     )
                     if troubles:
                         raise psycopg.Rollback(savepoint)
+                    if part is not parts[-1]:
+                        self._check_keys()
+                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.Error as error:
             if self._must_halt(error):
                 raise
@@ -166,8 +174,24 @@ class Writer:
         for step in writing:
             if step.late:
                 self._run(share(step, catch_up=step.late), span, troubles)
-        self._delete([share(step, deletes_only=True) for step in deleting], span, troubles)
-        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        self._delete([self._patiently(share(step, deletes_only=True)) for step in deleting], span, troubles)
+
+    def _patiently(self, share: Share) -> Share:
+        """Let deletes be tried once more behind all the rest, where going aside for a moment stops nothing else."""
+        return replace(share, patient=self.patient and share.policy.on_error is OnError.ROW)
+
+    def _check_keys(self) -> None:
+        """Hold that each key is one row's before the next segment finds rows by their keys.
+
+        Foreign keys are left to the end: who renames a code and then the rows that refer to it by its value, in one
+        transaction, relies on nobody asking in between.
+        """
+        if self._deferrable_keys is None:
+            found = self._connection.execute(statement("apply", "deferrable_keys")).fetchall()
+            self._deferrable_keys = ", ".join(name for (name,) in found)
+        if self._deferrable_keys:
+            names = sql.SQL(self._deferrable_keys)  # quoted by PostgreSQL
+            self._connection.execute(sql.SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
 
     def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
         """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
@@ -293,7 +317,7 @@ class Writer:
         """Give the statements of a share, composed the first time it is seen."""
         name = (
             share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up,
-            share.ordered,
+            share.ordered, share.patient,
         )  # fmt: skip
         if name not in self._composed:
             before = [] if share.deletes_only else depart_statements(share)

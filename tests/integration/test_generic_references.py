@@ -25,7 +25,9 @@ CREATE TABLE mark (id serial PRIMARY KEY, code text NOT NULL UNIQUE, note text,
     content_type_id int REFERENCES django_content_type, object_id text);
 CREATE TABLE stamp (id serial PRIMARY KEY, code text NOT NULL UNIQUE,
     content_type_id int NOT NULL REFERENCES django_content_type, object_id int NOT NULL);
-INSERT INTO django_content_type VALUES (1, 'sites', 'site'), (2, 'lab', 'box'), (3, 'other', 'thing');
+CREATE TABLE lab_remark (id serial PRIMARY KEY, code text NOT NULL UNIQUE,
+    content_type_id int REFERENCES django_content_type, object_id int);
+INSERT INTO django_content_type VALUES (1, 'sites', 'site'), (2, 'lab', 'box'), (3, 'other', 'thing'), (4, 'lab', 'remark');
 INSERT INTO sites_region VALUES (1, 'north');
 """
 GENERIC = 'generic = [{ type = "content_type_id", id = "object_id" }]'
@@ -42,6 +44,9 @@ mode = "lookup"
 [[tables]]
 name = "lab_box"
 key = "row_id"
+[[tables]]
+name = "lab_remark"
+{GENERIC}
 [[tables]]
 name = "mark"
 {GENERIC}
@@ -110,6 +115,25 @@ def test_one_whose_row_is_gone_stays_as_it_is_while_the_rest_of_its_row_changes(
     clinic.ship()
     assert held(clinic) == []
     assert clinic.upstream.sql("SELECT note, object_id FROM mark") == [("later", "2")]
+
+
+def test_remarks_on_remarks_arrive_together(clinic: Pipeline) -> None:
+    clinic.upstream.sql("SELECT setval('lab_remark_id_seq', 500)")
+    clinic.source.script("""
+        INSERT INTO lab_remark (code) VALUES ('first'), ('other');
+        INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('z', 4, 1), ('b', 4, 2);
+        INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('a', 4, 3);
+        INSERT INTO mark (code, content_type_id, object_id) VALUES ('on it', 4, '5')""")
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
+    remarks = "SELECT r.code, o.code FROM lab_remark r LEFT JOIN lab_remark o ON o.id = r.object_id ORDER BY 1"
+    assert clinic.upstream.sql(remarks) == [
+        ("a", "z"),
+        ("b", "other"),
+        ("first", None),
+        ("other", None),
+        ("z", "first"),
+    ]
 
 
 def test_an_installation_of_before_finds_rows_of_lookups_after_the_next_install_triggers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.clinic_schema import TABLES
 from tests.support.databases import ONE_MIXTURE
 from tests.support.pipeline import Pipeline
 
@@ -123,3 +124,54 @@ def test_an_update_cascade_renames_the_children(clinic: Pipeline) -> None:
     clinic.source.sql("UPDATE country SET code = 'BWA' WHERE code = 'BW'")
     clinic.agree()
     assert dict(clinic.upstream.sql("SELECT name, id FROM town")) == before
+
+
+WITHIN = {
+    "by WITH": """
+        WITH gone AS (DELETE FROM crf WHERE visit_id = 1 RETURNING 1)
+        UPDATE subject SET identifier = 'A-2' WHERE identifier = 'A' AND 1 = (SELECT count(*) FROM gone)""",
+    "by a trigger": """
+        CREATE FUNCTION clear() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            DELETE FROM crf c USING visit v WHERE v.id = c.visit_id AND v.subject_id = new.id AND v.code = '1000';
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER clear AFTER UPDATE OF identifier ON subject FOR EACH ROW EXECUTE FUNCTION clear();
+        UPDATE subject SET identifier = 'A-2' WHERE identifier = 'A'""",
+}
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("way", WITHIN)
+def test_a_row_deleted_within_the_statement_that_renames_what_is_above_it_is_deleted(
+    clinic: Pipeline, way: str
+) -> None:
+    clinic.source.script(WITHIN[way])
+    clinic.agree()
+    assert clinic.upstream.value("SELECT count(*) FROM crf") == 2
+    assert clinic.upstream.sql("SELECT conflict FROM dbsync.conflict") == []
+    assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
+
+
+@ONE_MIXTURE
+def test_a_row_changed_within_the_statement_that_renames_what_is_above_it_is_changed(clinic: Pipeline) -> None:
+    clinic.source.sql("""
+        WITH changed AS (UPDATE crf SET answer = 'other' WHERE visit_id = 1 RETURNING 1)
+        UPDATE subject SET identifier = 'A-2' WHERE identifier = 'A' AND 1 = (SELECT count(*) FROM changed)
+    """)
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("rule", ["row", "transaction", "stop"])
+def test_a_delete_below_a_row_that_is_gone_upstream_keeps_nothing_waiting(clinic: Pipeline, rule: str) -> None:
+    clinic.reinstall(TABLES.replace('name = "*"', f'name = "*"\non_error = "{rule}"'))
+    clinic.restart()
+    clinic.upstream.sql("DELETE FROM subject WHERE identifier = 'A'")
+    clinic.source.script(
+        "DELETE FROM crf WHERE visit_id = 1; UPDATE subject SET identifier = 'B-2' WHERE identifier = 'B'"
+    )
+    clinic.ship()
+    assert clinic.upstream.value("SELECT count(*) FROM subject WHERE identifier = 'B-2'") == 1
+    assert clinic.upstream.sql("SELECT conflict FROM dbsync.conflict") == [("delete_missing",)]
+    assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
