@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -37,6 +38,16 @@ def raise_open_files(wanted: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         soft = most
     return wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
+
+
+def let_be_read(descriptor: int) -> None:
+    """Let every account read a file, whatever this process's mask for new files is.
+
+    A file system without modes refuses to set any, and lets read whom its mount lets.
+    """
+    if HAS_OWNERS:
+        with suppress(OSError):
+            os.fchmod(descriptor, 0o644)
 
 
 def sync_folder(folder: Path) -> None:

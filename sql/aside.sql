@@ -376,16 +376,18 @@ SELECT w.id FROM (SELECT q.id, q.awaits_key COLLATE pg_catalog."default" AS awai
 
 -- name: overdue
 -- What waits for nothing that can be asked for is tried now and then, more and more rarely: somebody may have mended it. What
--- another change may have been in the way of is tried with the next batch already.
+-- another change may have been in the way of is tried with the next batch already. A moment that is yet to come was told by a clock that
+-- was put back since: nobody waits for it.
 SELECT q.id FROM dbsync.quarantine q
 WHERE q.state = 'waiting' AND q.behind IS NULL
   AND NOT (q.conflict = 'reference_missing' AND q.awaits_key IS NOT NULL)
   AND q.conflict NOT IN ('delete_held', 'insert_exists', 'update_origin_differs', 'delete_origin_differs', 'update_missing',
                          'missing_column')
-  AND q.quarantined_at < coalesce(%(before)s, now()) AND q.tried_at <= now() - least(
+  AND (q.quarantined_at < coalesce(%(before)s, now()) OR q.quarantined_at > now())
+  AND (q.tried_at > now() OR q.tried_at <= now() - least(
       CASE WHEN q.conflict IN ('still_referenced', 'multiple_unique_conflicts', 'reference_missing')
            THEN interval '1 second' * (power(2, greatest(least(q.attempts - 2, 20), 0)) - 1)
-           ELSE interval '1 minute' * power(2, least(q.attempts - 1, 12)) END, interval '1 day')
+           ELSE interval '1 minute' * power(2, least(q.attempts - 1, 12)) END, interval '1 day'))
 
 -- name: parked_layouts
 SELECT DISTINCT q.layout FROM dbsync.quarantine q

@@ -7,8 +7,34 @@ WHERE r.node = %(node)s AND r.incarnation = %(incarnation)s AND r.link = %(link)
 ORDER BY r.number DESC LIMIT 1
 
 -- name: newest_life
--- The life and link of a node that was heard of last.
-SELECT r.incarnation, r.link FROM dbsync.receipt r WHERE r.node = %(node)s ORDER BY r.applied_at DESC, r.number DESC LIMIT 1
+-- The life and link of a node that was heard of last. One that a later life has taken the place of is over: a stick of its time may
+-- come years after, and what that brings was captured before what the later one has brought. Where both go on, one being a copy of the
+-- other, neither is. From one to the next by the index, however many receipts there are.
+WITH RECURSIVE told AS (
+    (SELECT r.incarnation, r.link FROM dbsync.receipt r WHERE r.node = %(node)s ORDER BY r.incarnation, r.link LIMIT 1)
+    UNION ALL
+    SELECT other.* FROM told CROSS JOIN LATERAL (
+        SELECT r.incarnation, r.link FROM dbsync.receipt r
+        WHERE r.node = %(node)s AND (r.incarnation, r.link) > (told.incarnation, told.link)
+        ORDER BY r.incarnation, r.link LIMIT 1) other
+),
+life AS (
+    SELECT told.incarnation, told.link, first.applied_at AS begun, last.number, last.applied_at, last.last_captured
+    FROM told
+    CROSS JOIN LATERAL (
+        SELECT r.applied_at FROM dbsync.receipt r
+        WHERE r.node = %(node)s AND r.incarnation = told.incarnation AND r.link = told.link ORDER BY r.number LIMIT 1
+    ) first
+    CROSS JOIN LATERAL (
+        SELECT r.number, r.applied_at, r.last_captured FROM dbsync.receipt r
+        WHERE r.node = %(node)s AND r.incarnation = told.incarnation AND r.link = told.link ORDER BY r.number DESC LIMIT 1
+    ) last
+)
+SELECT l.incarnation, l.link FROM life l
+ORDER BY EXISTS (SELECT FROM life later WHERE later.begun > l.begun AND later.begun < l.applied_at
+                                          AND later.last_captured > l.last_captured),
+         l.applied_at DESC, l.number DESC
+LIMIT 1
 
 -- name: acknowledged
 -- The last batch of a link that has its receipt.

@@ -376,15 +376,17 @@ SET cursor = CASE WHEN window_seq > 0 THEN window_end ELSE cursor END, window_en
 WHERE name = %(link)s AND window_end IS NOT NULL
 
 -- name: set_state
+-- A state that began at a moment which is yet to come, for the clock was put back, begins now: it would never have lasted.
 UPDATE dbsync.link
-SET state = %(state)s, reason = %(reason)s, state_since = CASE WHEN state = %(state)s THEN state_since ELSE now() END
-WHERE name = %(link)s AND (state, reason) IS DISTINCT FROM (%(state)s, %(reason)s)
+SET state = %(state)s, reason = %(reason)s,
+    state_since = CASE WHEN state = %(state)s THEN least(state_since, now()) ELSE now() END
+WHERE name = %(link)s AND ((state, reason) IS DISTINCT FROM (%(state)s, %(reason)s) OR state_since > now())
 
 -- name: note_waiting
--- And, once a minute, that the upstream was there.
+-- And, once a minute, that the upstream was there; also where it was last by a clock that was put back since.
 UPDATE dbsync.link SET quarantined = %(quarantined)s, above = %(above)s, contact_at = now()
 WHERE name = %(link)s AND (quarantined <> %(quarantined)s OR above <> %(above)s
-                           OR contact_at IS NULL OR contact_at < now() - interval '1 minute')
+                           OR contact_at IS NULL OR contact_at NOT BETWEEN now() - interval '1 minute' AND now())
 
 -- name: note_above
 UPDATE dbsync.link SET above = %(above)s WHERE name = %(link)s AND above <> %(above)s

@@ -42,6 +42,13 @@ class Standing:
     trouble: str | None = None
     """Why the last one that failed did."""
 
+    def not_after(self, now: float) -> None:
+        """Let nothing of it lie ahead: the clock was put back, and nobody is to wait until it is there again."""
+        self.since = min(self.since, now)
+        self.gone = None if self.gone is None else min(self.gone, now)
+        self.told_at = None if self.told_at is None else min(self.told_at, now)
+        self.next_try = min(self.next_try, now + PAUSES[-1])
+
 
 class Book:
     """Everything that stands, by what it is about. ``now`` is in seconds since the epoch."""
@@ -58,6 +65,8 @@ class Book:
 
     def note(self, conditions: Iterable[Condition], now: float) -> None:
         """Take in how things are now."""
+        for standing in self._standing.values():
+            standing.not_after(now)
         found = {_name(one): one for one in conditions}
         for name, condition in found.items():
             standing = self._standing.setdefault(name, Standing(condition=condition, since=now))

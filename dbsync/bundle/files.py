@@ -68,11 +68,15 @@ def told_here(what: str) -> Iterator[None]:
 
 @contextmanager
 def begun(path: Path) -> Iterator[BinaryIO]:
-    """Give a new file to be written; it is on the disk before it ends, and gone if anything goes wrong."""
+    """Give a new file to be written; it is on the disk before it ends, and gone if anything goes wrong.
+
+    Whoever finds it may read it, for another account brings it in at the other end: what is in it is sealed, or no secret.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | posix.NOFOLLOW
     file = os.fdopen(os.open(path, flags, 0o644), "wb")
     try:
         with file:
+            posix.let_be_read(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -91,6 +91,9 @@ def _judged(name: BundleName, parts: Mapping[int, Path]) -> Bundle | Left:
             read = files.read(signature, SIGNATURE_BYTES)
             key_ids.add(signer(read))
             told.add(marked(read))
+        except PermissionError:
+            let = f"chmod a+r {path.parent}/*   (as who may: what is on it is sealed)"
+            return Left(name=path.name, why="this account may not read it", hint=let)
         except (OSError, ValueError, FormatError):
             return Left(name=path.name, why="its signature is not there, or is none: it was not finished", hint=again)
     if len(key_ids) != 1:

@@ -43,10 +43,6 @@ class Outbox:
         with closing(self._read_out(self._cuts(max_changes, until), beside)) as batches:
             yield batches
 
-    def waiting(self) -> int:
-        """Count the batches that have left and have no receipt."""
-        return len(self._reader.under_way())
-
     def take_out(self, receipt: Receipt) -> int:
         """Acknowledge the batches up to the one that a receipt is for; give how many that were.
 

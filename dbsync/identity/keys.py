@@ -11,6 +11,8 @@ import base64
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,6 +32,10 @@ _KEY_ID = slice(2, 10)
 _REST = slice(10, None)
 _SEED = slice(62, 94)
 """Where in the bytes of a minisign secret key that has no passphrase the Ed25519 seed is."""
+
+
+class Unfinished(ConfigError):
+    """Keys of which a part is missing, or damaged: while they were made a disk was full, or the power failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +105,7 @@ class Keys:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read them; raises ConfigError where they are missing, damaged, or open to others."""
+        """Read them; raises Unfinished where they are missing or damaged, ConfigError where they are open to others."""
         signing, sealing = (_read(folder / name) for name in (SIGNING_FILE, SEALING_FILE))
         try:
             return cls(
@@ -107,7 +113,7 @@ class Keys:
                 sealing=x25519.Identity.from_str(sealing.decode("ascii").splitlines()[-1]),
             )
         except (minisign.Error, minisign.ParseError, IdentityError, ValueError, IndexError):
-            raise ConfigError(
+            raise Unfinished(
                 "this node's keys cannot be read",
                 where=str(folder),
                 why="they are damaged",
@@ -115,10 +121,16 @@ class Keys:
             ) from None
 
     def save(self, folder: Path) -> None:
-        """Write them into a folder that nobody else may enter; raises ConfigError where there are keys already."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(folder / SEALING_FILE, f"# public key: {self.public.sealing}\n{self.sealing}\n".encode())
-        _write(folder / SIGNING_FILE, bytes(self.signing) + b"\n")
+        """Write them into a folder that nobody else may enter, both or none; raises ConfigError where there are keys already."""
+        sealing = folder / SEALING_FILE
+        with _told(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(sealing, f"# public key: {self.public.sealing}\n{self.sealing}\n".encode())
+        try:
+            _write(folder / SIGNING_FILE, bytes(self.signing) + b"\n")
+        except ConfigError:
+            sealing.unlink()
+            raise
 
     @property
     def public(self) -> PublicKeys:
@@ -173,7 +185,8 @@ def _read(path: Path) -> bytes:
         mode = path.stat().st_mode
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(
+        kind = Unfinished if isinstance(error, FileNotFoundError) else ConfigError
+        raise kind(
             "this node's keys cannot be read",
             where=str(path),
             why=(error.strerror or "").lower(),
@@ -193,15 +206,32 @@ def _read(path: Path) -> bytes:
     return data
 
 
+def forget(folder: Path) -> None:
+    """Remove keys that nobody was told of. Raises ConfigError."""
+    with _told(folder):
+        for name in (SIGNING_FILE, SEALING_FILE):
+            (folder / name).unlink(missing_ok=True)
+
+
 def _write(path: Path, data: bytes) -> None:
-    """Write a new file that only its owner can read, and have it on the disk before anybody is told of the key."""
-    try:
+    """Write a new file that only its owner can read, and have it on the disk before anybody is told of the key; or nothing."""
+    with _told(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        posix.sync_folder(path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            posix.sync_folder(path.parent)
+        except OSError:
+            path.unlink()
+            raise
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(
             "this node's keys were not written", where=str(path), why=(error.strerror or "").lower(), hint=""

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from dbsync.errors import ConfigError, FormatError
-from dbsync.identity.keys import Keys, PublicKeys, exist, next_to
+from dbsync.identity.keys import Keys, PublicKeys, Unfinished, exist, forget, next_to
 
 COMMENT = "dbsync rotation 1"
 SUCCESSION = "dbsync succession 1"
@@ -61,10 +61,15 @@ def verify_succession(old: PublicKeys, new: PublicKeys, said: Succession) -> Non
 
 
 def prepared(folder: Path) -> Keys:
-    """Make a node's next keys beside its own, or give those that were made before: whoever was asked may know them."""
+    """Make a node's next keys beside its own, or give those that were made before: whoever was asked may know them.
+
+    Nobody was told of those that were not finished.
+    """
     beside = next_to(folder)
-    if not exist(beside):
-        Keys.generate().save(beside)
+    with suppress(Unfinished):
+        return Keys.load(beside)
+    forget(beside)
+    Keys.generate().save(beside)
     return Keys.load(beside)
 
 

@@ -88,7 +88,7 @@ class Export:
             batches=counted.batches,
             changes=counted.changes,
             acknowledged=acknowledged,
-            waiting=held.outbox.waiting(),
+            waiting=held.waiting(),
             lists=lists,
             arrived=arrived,
             asked=asked,

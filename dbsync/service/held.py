@@ -72,6 +72,11 @@ class HeldLink:
         with translated("source"):
             return self.reader.position().last_number
 
+    def waiting(self) -> int:
+        """Count the batches that have left and have no receipt."""
+        with translated("source"):
+            return len(self.reader.under_way())
+
     def recorded(self) -> int:
         """Give the number of the last batch that ever left in this life, as far as this database remembers."""
         with translated("source"):

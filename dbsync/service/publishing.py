@@ -42,7 +42,7 @@ class Publishing:
             found = consigning.look()
             with translated("source"):
                 self.post.upkeep.finish()
-            waiting = consigning.held.outbox.waiting()
+            waiting = consigning.held.waiting()
             self.post.word.on(LinkState.STOPPED)
         return Seen(
             state=LinkState.STOPPED,

@@ -209,6 +209,58 @@ def test_a_laptop_that_was_restored_finds_out_from_a_stick_and_goes_on(
     assert len(server.sites()) == 5
 
 
+def test_a_stick_of_before_a_restore_that_comes_late_leaves_the_laptop_its_certificate(
+    field: Field, databases: Databases, tmp_path: Path
+) -> None:
+    laptop, server, box, late = field.laptops[0], field.server, stick(tmp_path, "box"), stick(tmp_path, "late")
+
+    def there_and_back() -> None:
+        laptop.must("bundle", "export", box)
+        server.must("bundle", "import", box)
+        laptop.must("bundle", "receipts", box)
+
+    laptop.insert("a")
+    there_and_back()
+    saved = databases.create(laptop.database.version, name="saved", template=laptop.database.name)
+    laptop.insert("b")
+    there_and_back()
+    laptop.insert("c")
+    laptop.must("bundle", "export", late)
+    laptop.live_in(saved)
+    laptop.must("bundle", "receipts", box)
+    laptop.insert("d")
+    there_and_back()
+    server.must("bundle", "import", late)
+    server.must("bundle", "import", box)
+    assert server.sites() == {"a", "b", "c", "d"}
+    assert "up to batch 1" in laptop.must("certificate", "--from", box), "the one of the life that it has now"
+
+
+def test_two_laptops_of_which_one_is_a_copy_each_get_the_certificate_of_what_they_brought_last(
+    field: Field, databases: Databases, tmp_path: Path
+) -> None:
+    laptop, server, box = field.laptops[0], field.server, stick(tmp_path, "box")
+    first = laptop.database
+
+    def certified(code: str) -> str:
+        laptop.insert(code)
+        laptop.must("bundle", "export", box)
+        server.must("bundle", "import", box)
+        laptop.must("bundle", "receipts", box)
+        return laptop.must("certificate", "--from", box)
+
+    assert "up to batch 1" in certified("a")
+    copy = databases.create(first.version, name="copy", template=first.name)
+    assert "up to batch 2" in certified("b")
+    laptop.live_in(copy)
+    laptop.must("bundle", "receipts", box)
+    assert "up to batch 1" in certified("c")
+    laptop.live_in(first)
+    assert "up to batch 3" in certified("d")
+    laptop.live_in(copy)
+    assert "up to batch 2" in certified("e")
+
+
 @pytest.mark.parametrize("lost", ["the last", "all"])
 def test_a_server_that_was_restored_gets_again_what_it_lost(field: Field, tmp_path: Path, lost: str) -> None:
     laptop, server, box = field.laptops[0], field.server, stick(tmp_path, "box")

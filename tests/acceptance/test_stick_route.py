@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from dbsync.errors import DbsyncError, FormatError, Refusal
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
 from dbsync.identity.lists import Arrived, CheckedList, write_arrived, write_list
+from dbsync.service.bundles import bring_in
 from dbsync.service.held import held_link
 from dbsync.service.link import LinkState
 from dbsync.service.run import Service
@@ -219,6 +221,21 @@ def test_run_once_does_with_the_stick_what_is_to_be_done_or_says_that_none_is_in
     remote.put_in()
     assert "1 batch acknowledged" in dbsync(laptop.folder, "run", "--once").out
     assert remote.state() == ("up to date", "")
+
+
+def test_what_a_service_of_a_private_unit_writes_can_be_read_by_the_account_at_the_other_end(remote: Remote) -> None:
+    laptop, server = remote.laptop, remote.server
+    laptop.insert("a")
+    before = os.umask(0o077)
+    try:
+        remote.enrol()
+        Service(config=load(laptop.folder / "dbsync.toml", {})).run_once()
+        bring_in(load(server.folder / "dbsync.toml", {}), remote.stick)
+    finally:
+        os.umask(before)
+    written = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in remote.stick.iterdir()}
+    assert {"field-01.receipts.json", "field-01.receipts.json.minisig"} < set(written)
+    assert set(written.values()) == {"0o644"}, written
 
 
 def test_a_stick_brings_the_certificate_home(remote: Remote, tmp_path: Path) -> None:

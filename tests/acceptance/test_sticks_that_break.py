@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from dbsync.config.load import load
-from dbsync.errors import DbsyncError, Exhausted, Interrupted
+from dbsync.errors import DbsyncError, Exhausted, Interrupted, Unreachable
 from dbsync.identity.keys import Keys
 from dbsync.service import relays
 from dbsync.service.export import export
 from dbsync.service.held import held_link
 from dbsync.service.link import LinkState
+from dbsync.service.lists import Outgoing
 from dbsync.service.offers import Offers, Relay
 from dbsync.service.run import Service
 from dbsync.service.shelves import Shelves
@@ -79,6 +80,25 @@ def test_an_export_that_is_stopped_in_the_middle_of_a_batch_leaves_the_link_usab
     with held_link(config) as held:
         assert Sticks(config=config, stop=lambda: next(asked) > 5).look(held).state is LinkState.STOPPED
         assert held.reader.paused() is False
+
+
+def test_a_database_that_goes_away_while_the_stick_is_written_is_out_of_reach_and_no_bug(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on = Outgoing.put_on
+
+    def then_away(lists: Outgoing, folder: Path) -> int:
+        found = put_on(lists, folder)
+        remote.laptop.database.sql("SELECT pg_terminate_backend(%s)", [lists.connection.info.backend_pid])
+        return found
+
+    config = load(remote.laptop.folder / "dbsync.toml", {})
+    with monkeypatch.context() as patched:
+        patched.setattr(Outgoing, "put_on", then_away)
+        with pytest.raises(Unreachable):
+            Service(config=config).run_once()
+    assert Service(config=config).run_once() == 0, "it is on the stick already"
+    assert remote.state()[0] == "written to the stick"
 
 
 def test_the_service_says_that_a_stick_is_full_and_goes_on_with_the_next_one_or_ends(remote: Remote) -> None:

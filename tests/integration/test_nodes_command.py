@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,25 @@ def test_an_operator_lets_a_node_in_sees_it_and_throws_it_out(operator: Person, 
     assert states(operator) == {"field-70": "revoked"}
     assert "stolen" in operator.must("nodes", "list").out
     operator.must("nodes", "invite", "field-70", "--passes-on")
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+def test_a_disk_that_is_full_keeps_no_half_of_the_keys(
+    operator: Person, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    synced, written = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == place:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match="no space left"):
+            operator.type("nodes", "keys", "--new")
+    operator.must("nodes", "keys", "--new")
 
 
 def test_an_invitation_that_nobody_used_says_that_it_has_expired(operator: Person, server: Database) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dbsync.config.load import load
 from dbsync.errors import ConfigError, DbsyncError, FormatError, NotAdmitted, Unreachable
 from dbsync.identity import registry, rotation
-from dbsync.identity.keys import Keys, PublicKeys
+from dbsync.identity.keys import SIGNING_FILE, Keys, PublicKeys
 from dbsync.identity.registry import Role
 from dbsync.service import bundles
 from dbsync.service.export import export
@@ -144,6 +144,34 @@ def test_where_it_breaks_off_it_goes_on(laptop: Laptop, monkeypatch: pytest.Monk
         assert found != before
         assert (known(laptop.upstream), laptop.own.public) == (found.key_id, found)
         assert laptop.ship("after") >= 1
+
+
+@pytest.mark.parametrize("left", [None, b"", b"untrusted comment: minisign"], ids=["killed", "power cut", "disk full"])
+def test_next_keys_that_were_not_finished_are_made_anew_for_nobody_was_told_of_them(
+    laptop: Laptop, left: bytes | None
+) -> None:
+    beside = laptop.folder / "keys.next"
+    Keys.generate().save(beside)
+    if left is None:
+        (beside / SIGNING_FILE).unlink()
+    else:
+        (beside / SIGNING_FILE).write_bytes(left)
+    with serving(laptop.server, laptop.upstream, keys=SERVER, port=laptop.port), laptop.relay.within():
+        found = laptop.rotate()
+        assert (known(laptop.upstream), laptop.own.public) == (found.key_id, found)
+        assert laptop.ship("after") == 1
+
+
+def test_next_keys_that_others_may_read_are_kept_for_the_upstream_may_know_them(laptop: Laptop) -> None:
+    beside = laptop.folder / "keys.next"
+    Keys.generate().save(beside)
+    made = Keys.load(beside).public
+    (beside / SIGNING_FILE).chmod(0o644)
+    with serving(laptop.server, laptop.upstream, keys=SERVER, port=laptop.port), laptop.relay.within():
+        with pytest.raises(ConfigError, match="others can read"):
+            laptop.rotate()
+        (beside / SIGNING_FILE).chmod(0o600)
+        assert laptop.rotate() == made
 
 
 def test_keys_that_are_not_at_hand_are_not_taken(laptop: Laptop) -> None:

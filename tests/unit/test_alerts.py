@@ -197,6 +197,26 @@ def test_a_hook_that_fails_is_tried_again_alone_a_few_times_and_then_given_up() 
     assert ear.at(now + 200_100) == ["over halted command", "over halted webhook"]
 
 
+def test_a_clock_that_was_put_back_keeps_nobody_from_hearing() -> None:
+    ear, ahead = Ear(), 10 * 365 * 86_400.0
+    ear.at(ahead, FEW)
+    assert ear.at(0, FEW) == []
+    assert ear.at(60, FEW) == ["quarantine command", "quarantine webhook"], "it began by the clock of before"
+    ear.at(ahead, FEW)
+    (standing,) = ear.book.standing.values()
+    standing.told_at = ahead
+    assert [ear.at(100, MANY), ear.at(100 + AGAIN, MANY)] == [[], ["quarantine command", "quarantine webhook"]]
+    ear.at(ahead)
+    assert [ear.at(200 + AGAIN), ear.at(260 + AGAIN)] == [[], ["over quarantine command", "over quarantine webhook"]]
+
+
+def test_a_hook_that_failed_before_the_clock_was_put_back_is_tried_again() -> None:
+    ear = Ear(deaf=True)
+    ear.at(10_000_000, HALTED)
+    assert len(ear.at(10_000_060, HALTED)) == 2
+    assert [ear.at(0, HALTED), ear.at(PAUSES[-1], HALTED)] == [[], ["halted webhook"]]
+
+
 def test_what_nobody_heard_of_is_not_called_off() -> None:
     book = Book(["webhook"], SETTLE)
     for now in (0.0, 60.0, *(60.0 + sum(PAUSES[: i + 1]) for i in range(len(PAUSES)))):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
 import pytest
@@ -124,6 +126,16 @@ def test_what_is_not_whole_stays_with_a_reason(tmp_path: Path, damage: Callable[
     assert found.usable == ()
     assert all(bad.why and bad.hint for bad in found.left)
     assert found.left
+
+
+def test_what_this_account_may_not_read_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> BinaryIO:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    written(tmp_path)
+    monkeypatch.setattr(files, "opened", forbidden)
+    (left,) = find_bundles(tmp_path).left
+    assert (left.why, left.hint.partition("   ")[0]) == ("this account may not read it", f"chmod a+r {tmp_path}/*")
 
 
 def test_a_bundle_under_another_name_is_refused(tmp_path: Path) -> None:
