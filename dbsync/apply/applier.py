@@ -285,7 +285,7 @@ class Applier:
         counts = count_staged(self._connection, Span()) if counts is None else counts
         writer.again = not halts
         writer.few = sum(count.changes for count in counts) <= FEW
-        quarantine = Quarantine(self._connection, load, policies, halts=halts)
+        quarantine = Quarantine(self._connection, load, writer.catalog, policies, halts=halts)
         quarantine.hold_dependents()
         _hold_unfit(load, counts, quarantine, writer, policies)
         attempt = Attempt(

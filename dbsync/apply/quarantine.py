@@ -16,6 +16,7 @@ from dbsync.apply.undecided import Undecided
 from dbsync.errors import LinkHalted
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Op
+from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.pooling import is_dealt
@@ -28,9 +29,12 @@ ORDER_MAY_MATTER = (Conflict.REFERENCE_MISSING, Conflict.MULTIPLE_UNIQUE_CONFLIC
 class Quarantine:
     """Takes changes of one load out of the stage. It decides nothing twice: what waits is found by the database."""
 
-    def __init__(self, connection: psycopg.Connection, load: Load, policies: Policies, *, halts: bool = True) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, load: Load, catalog: Catalog, policies: Policies, *, halts: bool = True
+    ) -> None:
         self._connection = connection
         self._load = load
+        self._catalog = catalog
         self._policies = policies
         self._halts = halts
         self._arrival: int | None = None
@@ -151,7 +155,7 @@ class Quarantine:
         self._connection.execute(statement("aside", "make_names").format(at_commit=at_commit))
         self._connection.execute(statement("aside", "clear_names"))
         for identity, layout in self._load.layouts.items():
-            for query in name_statements(identity, layout, self._arrival):
+            for query in name_statements(identity, layout, self._catalog, self._arrival):
                 self._connection.execute(query)
         self._connection.execute(statement("aside", "analyze_names"))
 

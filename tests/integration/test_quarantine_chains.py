@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from psycopg import sql
+
 from dbsync.statements import folder
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -127,3 +130,41 @@ def test_a_subject_is_not_renamed_while_a_note_on_its_visit_waits(pair: Pair, da
             JOIN clinic_subject s ON s.id = v.subject_id"""
         assert clinic.upstream.value(of_whom) == "B"
         clinic.agree()
+
+
+NATURAL = """
+CREATE TABLE country (code text PRIMARY KEY, name text);
+CREATE TABLE town (
+    id serial PRIMARY KEY, name text NOT NULL, country text NOT NULL REFERENCES country ON UPDATE CASCADE,
+    UNIQUE (country, name));
+CREATE TABLE house (id serial PRIMARY KEY, town_id int NOT NULL REFERENCES town, no int NOT NULL, UNIQUE (town_id, no));
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "held", "waits"),
+    [
+        ("ALTER TABLE country ADD CONSTRAINT rule CHECK (code <> 'BW')", "country", 4),
+        ("ALTER TABLE town ADD CONSTRAINT rule CHECK (name <> 'Maun')", "town", 3),
+        ("ALTER TABLE house ADD CONSTRAINT rule CHECK (no <> 1)", "house", 2),
+    ],
+)
+def test_a_row_that_plain_values_refer_to_keeps_its_key_while_they_wait(
+    databases: Databases, pair: Pair, rule: str, held: str, waits: int
+) -> None:
+    both = prepared(databases, pair, NATURAL)
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "*"') as pipeline:
+        pipeline.upstream.sql(rule.encode())
+        pipeline.source.script("""
+            INSERT INTO country VALUES ('BW', 'Botswana');
+            INSERT INTO town (name, country) VALUES ('Maun', 'BW');
+            INSERT INTO house (town_id, no) VALUES (1, 1)""")
+        pipeline.ship()
+        pipeline.source.sql("UPDATE country SET code = 'BWA'")
+        pipeline.ship()
+        assert waiting(pipeline)[0][0] == held
+        assert len([row for row in waiting(pipeline) if row[1]]) == waits
+        pipeline.upstream.sql(sql.SQL("ALTER TABLE {} DROP CONSTRAINT rule").format(sql.Identifier(held)))
+        pipeline.applier.release()
+        assert waiting(pipeline) == []
+        pipeline.agree()
