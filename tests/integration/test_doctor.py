@@ -216,7 +216,8 @@ def test_a_statement_timeout_that_cuts_a_backfill_is_told(ward: Ward) -> None:
 @recognises("log_bloated")
 def test_a_change_log_that_is_mostly_empty_is_told(ward: Ward) -> None:
     ward.source.script("""
-        ALTER TABLE dbsync.change SET (autovacuum_vacuum_threshold = 1000000000);  -- it would mend this while we look
+        ALTER TABLE dbsync.change SET (  -- it would mend this while we look
+            autovacuum_vacuum_threshold = 1000000000, autovacuum_vacuum_insert_threshold = -1);
         INSERT INTO dbsync.change (layout, op, image) SELECT 0, 'I', ARRAY[repeat('x', 1900)] FROM generate_series(1, 52000);
         DELETE FROM dbsync.change WHERE layout = 0
     """)
