@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from dbsync.changelog.reader import Reader
 from dbsync.config.load import load
 from dbsync.errors import DbsyncError, Exhausted, Interrupted, Unreachable
 from dbsync.identity.keys import Keys
+from dbsync.model.batch import Cut
 from dbsync.service import relays
 from dbsync.service.export import export
 from dbsync.service.held import held_link
@@ -189,5 +191,29 @@ def test_a_disk_that_breaks_under_what_is_left_at_a_broker_stops_nothing_else(
         with failing_in_the_middle(number), pytest.raises(DbsyncError, match="the bundle was not written"):
             programme.leave("n00")
         assert Service(config=programme.config("n00")).run_once() == ROWS
+    finally:
+        broker.stop()
+
+
+def test_a_database_that_goes_away_while_a_batch_is_left_at_a_broker_is_out_of_reach_and_no_bug(
+    databases: Databases, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = NatsServer(tmp_path / "broker", free_port())
+    programme = brokered(databases, pair, tmp_path, [broker], nodes=1)
+    source, note_hash = programme.fleet.sources["n00"], Reader.note_hash
+
+    def away_first(reader: Reader, cut: Cut, digest: bytes) -> None:
+        source.sql("SELECT pg_terminate_backend(%s)", [reader.connection.info.backend_pid])
+        note_hash(reader, cut, digest)
+
+    broker.start()
+    try:
+        programme.applying().run_once()
+        source.sql("INSERT INTO site (code) VALUES ('a')")
+        with monkeypatch.context() as patched:
+            patched.setattr(Reader, "note_hash", away_first)
+            with pytest.raises(Unreachable):
+                programme.leave("n00")
+        assert Service(config=programme.config("n00")).run_once() == 1
     finally:
         broker.stop()
