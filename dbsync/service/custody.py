@@ -16,6 +16,7 @@ from dbsync.config.models import Config
 from dbsync.errors import Exhausted
 from dbsync.identity.keys import Keys, Signed
 from dbsync.model.batch import Batch
+from dbsync.postgres import translated
 from dbsync.service.held import HeldLink
 from dbsync.statements import statement
 
@@ -29,14 +30,15 @@ def seal(held: HeldLink, batch: Batch, folder: Path, *, config: Config, keys: Ke
     Gives its file; the signature lies beside it.
     """
     try:
-        (path,) = write_bundle(
-            folder,
-            held.head,
-            [(batch.header.number, encode(batch))],
-            recipients=[*held.recipients(config), *also],
-            keys=keys,
-            limit=WHOLE,
-        )
+        with translated("source"):
+            (path,) = write_bundle(
+                folder,
+                held.head,
+                [(batch.header.number, encode(batch))],
+                recipients=[*held.recipients(config), *also],
+                keys=keys,
+                limit=WHOLE,
+            )
     except Exhausted as error:
         if error.where == "source":
             raise

@@ -43,6 +43,7 @@ from dbsync.web.uploads import Upload
 
 LARGEST_ANSWER = 700_000
 """Bytes of a sealed answer that go into one of ours."""
+_NO_COPY = "there is no room for a copy of the bundle"
 
 log = structlog.get_logger()
 
@@ -145,9 +146,11 @@ class Dock:
             key_id = signer(signature)
         except ValueError:
             raise Malformed("that is no signature", where="request") from None
-        with tempfile.TemporaryDirectory(prefix="dbsync-") as room:
-            path = Path(room) / name.file()
-            with self.connections() as connection, files.told(path, "the bundle was not read"):
+        with files.told_here(_NO_COPY):
+            room = tempfile.TemporaryDirectory(prefix="dbsync-")
+        with room as folder:
+            path = Path(folder) / name.file()
+            with self.connections() as connection, files.told_here(_NO_COPY):
                 size, _ = upload.digest(connection)
                 with path.open("xb") as file, closing(upload.read(connection, size)) as parts:
                     for part in parts:

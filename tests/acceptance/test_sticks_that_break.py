@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dbsync.config.load import load
+from dbsync.changelog.reader import Reader
+from dbsync.config.load import load, load_relay
 from dbsync.errors import DbsyncError, Exhausted, Interrupted, Unreachable
 from dbsync.identity.keys import Keys
+from dbsync.model.batch import Cut
+from dbsync.relay.middleman import opened
 from dbsync.service import relays
 from dbsync.service.export import export
 from dbsync.service.held import held_link
@@ -29,7 +34,7 @@ from tests.support.brokered import brokered
 from tests.support.brokers import NatsServer
 from tests.support.carried import Field
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.served import free_port
+from tests.support.served import answering, free_port
 from tests.support.service import ServiceProcess, until
 from tests.support.shortage import files_limited
 from tests.support.sticks import MIDDLE, ROWS, failing_in_the_middle, fill
@@ -163,6 +168,30 @@ def test_a_disk_that_breaks_under_what_a_driver_is_handed_stops_nothing_else(fie
     assert (met.trouble, met.changes) == (None, ROWS)
 
 
+def test_a_full_disk_of_the_server_is_told_to_a_driver_as_that(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    laptop, whole = field.laptops[0], Path.open
+
+    def full(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if mode == "xb":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path, mode, *more, **named)
+
+    laptop.insert("a")
+    with field.relay.within():
+        relays.visit(load(laptop.folder / "dbsync.toml", {}))
+    port = int(field.url.rsplit(":", 1)[1])
+    with (
+        answering(field.upstream, keys=field.keys, port=port),
+        opened(load_relay(field.relay.folder / "relay.toml")) as driver,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "open", full)
+            with pytest.raises(Exhausted, match="own disk") as told:
+                driver.visit()
+        assert "TMPDIR" in told.value.hint
+        assert driver.visit().bundles == 1
+
+
 def test_what_lies_ready_for_a_driver_may_be_left_off_in_the_middle(field: Field, tmp_path: Path) -> None:
     laptop, stop = field.laptops[0], iter([False] * 5 + [True])
     fill(laptop.source)
@@ -189,5 +218,29 @@ def test_a_disk_that_breaks_under_what_is_left_at_a_broker_stops_nothing_else(
         with failing_in_the_middle(number), pytest.raises(DbsyncError, match="the bundle was not written"):
             programme.leave("n00")
         assert Service(config=programme.config("n00")).run_once() == ROWS
+    finally:
+        broker.stop()
+
+
+def test_a_database_that_goes_away_while_a_batch_is_left_at_a_broker_is_out_of_reach_and_no_bug(
+    databases: Databases, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = NatsServer(tmp_path / "broker", free_port())
+    programme = brokered(databases, pair, tmp_path, [broker], nodes=1)
+    source, note_hash = programme.fleet.sources["n00"], Reader.note_hash
+
+    def away_first(reader: Reader, cut: Cut, digest: bytes) -> None:
+        source.sql("SELECT pg_terminate_backend(%s)", [reader.connection.info.backend_pid])
+        note_hash(reader, cut, digest)
+
+    broker.start()
+    try:
+        programme.applying().run_once()
+        source.sql("INSERT INTO site (code) VALUES ('a')")
+        with monkeypatch.context() as patched:
+            patched.setattr(Reader, "note_hash", away_first)
+            with pytest.raises(Unreachable):
+                programme.leave("n00")
+        assert Service(config=programme.config("n00")).run_once() == 1
     finally:
         broker.stop()
