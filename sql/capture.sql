@@ -289,6 +289,10 @@ ON CONFLICT (relation) DO UPDATE
 SET mode = excluded.mode, layout = excluded.layout, fingerprint = excluded.fingerprint, bodies = excluded.bodies,
     key_query = excluded.key_query, key_tree = excluded.key_tree, key_width = excluded.key_width, installed_at = now()
 
+-- name: forget_relation
+-- One that has become a lookup is registered as that already.
+DELETE FROM dbsync.relation WHERE relation = %(relation)s AND mode = 'ship'
+
 -- name: register_layout
 INSERT INTO dbsync.layout (id, relation, definition)
 SELECT %(id)s, %(relation)s, %(definition)s

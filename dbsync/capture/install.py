@@ -178,7 +178,7 @@ def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout:
     with connection.transaction():
         for step in uninstall_steps(connection, table, lock_timeout):
             connection.execute(step)
-        connection.execute("DELETE FROM dbsync.relation WHERE relation = %s", (qualified(table),))
+        connection.execute(statement("capture", "forget_relation"), {"relation": qualified(table)})
 
 
 def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeout: float) -> Iterator[Query]:
