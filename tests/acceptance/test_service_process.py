@@ -114,6 +114,22 @@ def test_a_file_that_is_wrong_leaves_the_service_as_it_was(here: Place) -> None:
         assert service.terminate() == 0
 
 
+def test_an_upstream_that_gets_another_name_is_told_of_by_that(here: Place) -> None:
+    file = here.folder / "dbsync.toml"
+    with here.service() as service:
+        insert(here, "S-0")
+        here.see("subject", 1)
+        until(lambda: here.status()["link"]["state"] == "streaming", "not streaming")
+        file.write_text(file.read_text().replace('name = "community"', 'name = "commune"'))
+        service.reload()
+        service.wait_for("configuration_reloaded")
+        insert(here, "S-1")
+        here.see("subject", 2)
+        until(lambda: here.status()["link"]["state"] == "streaming", "it is told as new")
+        assert here.status()["link"]["name"] == "commune"
+        assert service.terminate() == 0
+
+
 def test_upstream_away_is_said_once_and_what_waited_drains_on_its_return(lonely: Place) -> None:
     lonely.upstream.cluster.kill()
     insert(lonely, "S-1", "S-2")
