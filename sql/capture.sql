@@ -391,8 +391,9 @@ WHERE (SELECT count(*)
 ORDER BY n.nspname, c.relname
 
 -- name: backfill_advance
+-- Once it is through the key is needed no more, and may be somebody's name.
 UPDATE dbsync.backfill
-SET last_key = coalesce(%(last_key)s, last_key), rows = rows + %(rows)s,
+SET last_key = CASE WHEN %(finished)s THEN NULL ELSE coalesce(%(last_key)s, last_key) END, rows = rows + %(rows)s,
     finished_at = CASE WHEN %(finished)s THEN now() END
 WHERE relation = %(relation)s
 

@@ -144,6 +144,7 @@ def _take_out(connection: psycopg.Connection, asked: Mapping[str, Any]) -> Itera
     yield from _rows(connection, "difference", "differences", asked, about=_runs_through(whole), relation=whole)
     yield from _rows(connection, "list", "lists", asked)
     yield from _rows(connection, "deed", "deeds", asked)
+    connection.execute(statement("erase", "backfills"))
 
 
 def _left(connection: psycopg.Connection, asked: Mapping[str, Any]) -> Iterator[Trace]:

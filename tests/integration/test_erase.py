@@ -160,3 +160,21 @@ def test_words_that_are_off_are_said(server: Person) -> None:
     assert caught.value.hint == "dbsync tables --match visit   shows it"
     with pytest.raises(UsageError, match="that is no key of visit"):
         server.type("erase", "visit", "S-1", "first")
+
+
+CODES = "CREATE TABLE person (code text PRIMARY KEY)"
+
+
+def test_how_far_a_backfill_was_names_nobody(databases: Databases, pair: Pair, tmp_path: Path) -> None:
+    """The primary key of the last row is kept to go on from; it may be a person's own number."""
+    ready = prepared(databases, pair, CODES)
+    tables = '[[tables]]\nname = "person"\n'
+    with Pipeline(ready.source, ready.upstream, tables) as pipeline:
+        pipeline.source.script("INSERT INTO person VALUES ('P-1'), ('P-2')")
+        here = person(pipeline, tmp_path, tables)
+        here.must("backfill")
+        last = "SELECT last_key, finished_at IS NOT NULL FROM dbsync.backfill"
+        assert pipeline.source.sql(last) == [(None, True)]
+        pipeline.source.script("UPDATE dbsync.backfill SET last_key = '{P-2}'; DELETE FROM person WHERE code = 'P-2'")
+        here.must("erase", "person", "P-2", "--yes")
+        assert pipeline.source.sql(last) == [(None, True)]
