@@ -117,8 +117,10 @@ def our_settings(backend: int | None = None) -> sql.Composed:
     """
     return sql.SQL(
         "SELECT pg_catalog.pg_backend_pid(),"
-        " pg_catalog.count(pg_catalog.set_config(s.name, s.value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
-        " FROM (SELECT name, value FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[]))"
+        " pg_catalog.count(pg_catalog.set_config(s.name, s.value,"
+        " coalesce(pg_catalog.int4ne(pg_catalog.pg_backend_pid(), {backend}), true)))"
+        " FROM (SELECT name, value FROM ROWS FROM"
+        " (pg_catalog.unnest({names}::pg_catalog.text[]), pg_catalog.unnest({values}::pg_catalog.text[]))"
         " t(name, value) UNION ALL SELECT 'synchronous_commit', 'on'"
         " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off') s"
     ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))

@@ -105,6 +105,34 @@ def test_an_upstream_that_is_the_source_under_another_address_is_refused_and_not
     assert here.source.sql("SELECT id, xmin::text FROM subject") == row
 
 
+TRAPS = """
+CREATE SCHEMA traps;
+CREATE FUNCTION traps.sprung() RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''sprung''; END';
+CREATE FUNCTION traps.equal(int, int) RETURNS bool LANGUAGE sql AS 'SELECT traps.sprung()';
+CREATE FUNCTION traps.equal(oid, oid) RETURNS bool LANGUAGE sql AS 'SELECT traps.sprung()';
+CREATE FUNCTION traps.equal(name, name) RETURNS bool LANGUAGE sql AS 'SELECT traps.sprung()';
+CREATE OPERATOR traps.= (LEFTARG = int, RIGHTARG = int, FUNCTION = traps.equal);
+CREATE OPERATOR traps.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = traps.equal);
+CREATE OPERATOR traps.= (LEFTARG = name, RIGHTARG = name, FUNCTION = traps.equal);
+CREATE FUNCTION traps.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT CASE WHEN traps.sprung() THEN pg_catalog.now() END';
+"""
+
+
+def test_whoever_may_set_a_databases_search_path_has_nothing_run_by_who_installs(here: Place) -> None:
+    for database in (here.source, here.upstream):
+        database.script(TRAPS)
+        database.sql(
+            sql.SQL("ALTER DATABASE {} SET search_path = traps, pg_catalog, public").format(
+                sql.Identifier(database.name)
+            )
+        )
+    here.install()
+    here.must("check")
+    here.must("status")
+    here.must("verify")
+    here.must("uninstall-triggers", "--drop-schema")
+
+
 @pytest.fixture
 def plain() -> Iterator[Cluster]:
     """Give a server of its own, where no role dbsync is."""
