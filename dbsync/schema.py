@@ -82,7 +82,8 @@ def upgrade(dsn: str, where: str) -> bool:
     engine = create_engine("postgresql+psycopg://", creator=lambda: _as_we_do(dsn), poolclass=pool.NullPool)
     try:
         with translated(where), engine.begin() as target:
-            for part in (our_settings(), *(statement("install", name) for name in ("owner", "schema", "as_owner"))):
+            first = [statement("install", name) for name in ("alone", "owner", "schema", "as_owner")]
+            for part in (our_settings(), *first):
                 target.execute(text(_escaped(part.as_string(None))))
             configuration = _alembic()
             configuration.attributes["connection"] = target
