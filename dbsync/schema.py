@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from dbsync.errors import SchemaVersionError
-from dbsync.postgres import connect, installer, our_settings, translate, translated
+from dbsync.postgres import ENCODING, connect, installer, our_settings, translate, translated
 from dbsync.statements import folder, statement
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def upgrade(dsn: str, where: str) -> bool:
 
 def _as_we_do(dsn: str) -> psycopg.Connection:
     """Connect for alembic, which asks things of its own at once; the settings are the transaction's, for there may be a pooler."""
-    connection = psycopg.connect(dsn)
+    connection = psycopg.connect(dsn, client_encoding=ENCODING)
     connection.execute(our_settings())
     return connection
 

@@ -89,7 +89,12 @@ def of_both(source: Server, upstream: Server) -> Iterator[Finding]:
         yield error("same_database", "dbsync.toml", "source and upstream are the same database", "mend [upstream] url")
     if source.encoding != upstream.encoding:
         what = f"the source is encoded in {source.encoding}, the upstream in {upstream.encoding}"
-        yield warning("encoding_differs", "upstream", what, "text that has no place there goes to quarantine")
+        yield warning(
+            "encoding_differs",
+            "upstream",
+            what,
+            "give both UTF8: a character that the upstream's encoding lacks halts the link, and dbsync verify cannot compare",
+        )
 
 
 def of_schema(side: Side, server: Server, found: str | None, expected: str) -> Iterator[Finding]:
