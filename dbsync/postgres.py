@@ -15,6 +15,7 @@ from dbsync.errors import (
     DbsyncError,
     Exhausted,
     Interrupted,
+    LinkHalted,
     PrivilegeError,
     Refusal,
     SchemaVersionError,
@@ -49,6 +50,10 @@ _TURNED_AWAY = re.compile(
     re.DOTALL,
 )
 """What no waiting mends, as PostgreSQL and libpq say it: no SQLSTATE comes with a connection that was refused."""
+
+ENCODING = "UTF8"
+"""Of every batch, whatever encoding the databases are in: each server turns its own text into it and back. It is said when
+connecting, which every pooler knows."""
 
 SETTINGS = {
     "TimeZone": "UTC",
@@ -85,6 +90,7 @@ def connect(
             raise _unreadable(name) from error
         for word, value in {"connect_timeout": CONNECT_TIMEOUT, "application_name": application, **ALIVE}.items():
             settings.setdefault(word, value)
+        settings["client_encoding"] = ENCODING
         kind = PooledConnection if pooled else WatchedConnection
         try:
             connection = kind.connect(autocommit=True, **settings)
@@ -114,13 +120,14 @@ def our_settings(backend: int | None = None) -> sql.Composed:
 
     A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next. What is
     committed survives a crash of the server, whatever the default of the database or the role is: others are told of it.
-    Text travels in UTF-8, whatever the database, the role or the environment would have its sessions speak.
     """
     return sql.SQL(
         "SELECT pg_catalog.pg_backend_pid(),"
-        " pg_catalog.count(pg_catalog.set_config(s.name, s.value, pg_catalog.pg_backend_pid() IS DISTINCT FROM {backend}))"
-        " FROM (SELECT name, value FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::text[]))"
-        " t(name, value) UNION ALL SELECT 'client_encoding', 'UTF8' UNION ALL SELECT 'synchronous_commit', 'on'"
+        " pg_catalog.count(pg_catalog.set_config(s.name, s.value,"
+        " coalesce(pg_catalog.int4ne(pg_catalog.pg_backend_pid(), {backend}), true)))"
+        " FROM (SELECT name, value FROM ROWS FROM"
+        " (pg_catalog.unnest({names}::pg_catalog.text[]), pg_catalog.unnest({values}::pg_catalog.text[]))"
+        " t(name, value) UNION ALL SELECT 'synchronous_commit', 'on'"
         " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off') s"
     ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))
 
@@ -183,6 +190,13 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
             where=where,
             why=f"the server is a hot standby or read-only: {message}",
             hint="connect to its primary",
+        )
+    if isinstance(error, errors.UntranslatableCharacter | errors.CharacterNotInRepertoire):
+        return LinkHalted(
+            f"a text has a character that the encoding of the {where} does not have",
+            where=where,
+            why="source and upstream are encoded differently, or one of them as SQL_ASCII, which means nothing",
+            hint="give that database the encoding UTF8   (dbsync check   names the encodings)",
         )
     if isinstance(error, errors.SerializationFailure | errors.DeadlockDetected | errors.LockNotAvailable):
         return Interrupted(

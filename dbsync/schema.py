@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from dbsync.errors import SchemaVersionError
-from dbsync.postgres import installer, translate, translated
+from dbsync.postgres import ENCODING, connect, installer, our_settings, translate, translated
 from dbsync.statements import folder, statement
 
 if TYPE_CHECKING:
@@ -69,22 +69,22 @@ def upgrade(dsn: str, where: str) -> bool:
 
     Role, schema, tables and the revision's number are one transaction.
     """
-    with translated(where), psycopg.connect(dsn, autocommit=True) as connection:
+    with connect(dsn, name=where, pooled=True) as connection, translated(where):
         before = version(connection)
-    if before == head():
-        return False
-    if before is not None and before > head():
-        with translated(where), psycopg.connect(dsn, autocommit=True) as connection:
+        if before == head():
+            return False
+        if before is not None and before > head():
             require(connection, where)
     from alembic import command  # noqa: PLC0415 - see above
     from sqlalchemy import create_engine, pool, text  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=pool.NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _as_we_do(dsn), poolclass=pool.NullPool)
     try:
         with translated(where), engine.begin() as target:
-            for name in ("owner", "schema", "as_owner"):
-                target.execute(text(_escaped(statement("install", name).as_string(None))))
+            first = [statement("install", name) for name in ("alone", "owner", "schema", "as_owner")]
+            for part in (our_settings(), *first):
+                target.execute(text(_escaped(part.as_string(None))))
             configuration = _alembic()
             configuration.attributes["connection"] = target
             command.upgrade(configuration, "head")
@@ -93,6 +93,13 @@ def upgrade(dsn: str, where: str) -> bool:
             raise translate(error.orig, where) from error
         raise
     return True
+
+
+def _as_we_do(dsn: str) -> psycopg.Connection:
+    """Connect for alembic, which asks things of its own at once; the settings are the transaction's, for there may be a pooler."""
+    connection = psycopg.connect(dsn, client_encoding=ENCODING)
+    connection.execute(our_settings())
+    return connection
 
 
 def rehearse(connection: psycopg.Connection, since: str | None = None) -> None:

@@ -289,6 +289,10 @@ ON CONFLICT (relation) DO UPDATE
 SET mode = excluded.mode, layout = excluded.layout, fingerprint = excluded.fingerprint, bodies = excluded.bodies,
     key_query = excluded.key_query, key_tree = excluded.key_tree, key_width = excluded.key_width, installed_at = now()
 
+-- name: forget_relation
+-- One that has become a lookup is registered as that already.
+DELETE FROM dbsync.relation WHERE relation = %(relation)s AND mode = 'ship'
+
 -- name: register_layout
 INSERT INTO dbsync.layout (id, relation, definition)
 SELECT %(id)s, %(relation)s, %(definition)s
@@ -355,7 +359,8 @@ WHERE p.pronamespace = 'dbsync'::regnamespace AND p.proname = ANY (%(functions)s
 SELECT b.relation FROM dbsync.backfill b WHERE b.finished_at IS NULL ORDER BY b.relation
 
 -- name: backfill_progress
-SELECT last_key, finished_at IS NOT NULL FROM dbsync.backfill WHERE relation = %(relation)s
+-- Locked, so that one who begins it anew waits for the chunk under way, and the next chunk sees that it was.
+SELECT last_key, finished_at IS NOT NULL FROM dbsync.backfill WHERE relation = %(relation)s FOR UPDATE
 
 -- name: backfill_begin
 INSERT INTO dbsync.backfill (relation) VALUES (%(relation)s) ON CONFLICT (relation) DO NOTHING
@@ -363,9 +368,32 @@ INSERT INTO dbsync.backfill (relation) VALUES (%(relation)s) ON CONFLICT (relati
 -- name: backfill_restart
 UPDATE dbsync.backfill SET last_key = NULL, rows = 0, started_at = now(), finished_at = NULL WHERE relation = %(relation)s
 
+-- name: backfill_hold
+-- Before the table is locked, in the order in which a chunk does it.
+SELECT FROM dbsync.backfill b WHERE b.relation = {relation} FOR UPDATE
+
+-- name: backfill_owed
+-- Rows may be there that no trigger saw.
+INSERT INTO dbsync.backfill (relation) SELECT {relation} WHERE {rows}
+ON CONFLICT (relation) DO UPDATE SET last_key = NULL, rows = 0, started_at = now(), finished_at = NULL
+
+-- name: blind
+-- Of some tables those of which not every change is captured: a trigger is missing or disabled.
+SELECT n.nspname, c.relname
+FROM unnest(%(schemas)s::text[], %(names)s::text[]) member(schema, name)
+JOIN pg_namespace n ON n.nspname = member.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = member.name
+WHERE (SELECT count(*)
+       FROM pg_trigger t
+       JOIN pg_proc p ON p.oid = t.tgfoid
+       WHERE t.tgrelid = c.oid AND t.tgname = ANY (%(triggers)s::text[]) AND t.tgenabled IN ('O', 'A')
+         AND p.pronamespace = 'dbsync'::regnamespace) < cardinality(%(triggers)s::text[])
+ORDER BY n.nspname, c.relname
+
 -- name: backfill_advance
+-- Once it is through the key is needed no more, and may be somebody's name.
 UPDATE dbsync.backfill
-SET last_key = coalesce(%(last_key)s, last_key), rows = rows + %(rows)s,
+SET last_key = CASE WHEN %(finished)s THEN NULL ELSE coalesce(%(last_key)s, last_key) END, rows = rows + %(rows)s,
     finished_at = CASE WHEN %(finished)s THEN now() END
 WHERE relation = %(relation)s
 

@@ -12,7 +12,7 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
        current_database()::text AS database, current_user::text AS role, pg_backend_pid() AS backend,
        current_setting('server_encoding') AS encoding,
        (SELECT format('%%s/%%s', s.system_identifier, d.oid) FROM pg_control_system() s, pg_database d
-        WHERE d.datname = current_database()) AS identity,
+        WHERE d.datname = current_database()) AS identity, pg_postmaster_start_time() AS started,
        to_regnamespace('dbsync') IS NOT NULL AS has_schema,
        to_regrole('dbsync') IS NOT NULL AS has_owner,
        coalesce(pg_has_role(to_regrole('dbsync')::oid, 'USAGE'), false) AS is_member,

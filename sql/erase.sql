@@ -60,6 +60,10 @@ RETURNING a.id::text
 -- Changes in the log that hold all values of the key, wherever: what they are about is not asked, they stay anyway.
 SELECT count(*) FROM dbsync.change c WHERE %(key)s::text[] <@ (c.image || c.old_image || c.refs || c.old_refs)
 
+-- name: backfills
+-- What a version before this one left of the last row; a backfill that is under way goes by it.
+UPDATE dbsync.backfill b SET last_key = NULL WHERE b.finished_at IS NOT NULL AND b.last_key IS NOT NULL
+
 -- name: write_down
 INSERT INTO dbsync.audit (who, address, what, command, result, ended_at)
 VALUES (coalesce(%(by)s::text, session_user), 'terminal', 'erase', %(command)s, %(result)s, clock_timestamp())

@@ -1,3 +1,7 @@
+-- name: alone
+-- Whoever installs into the same database at the same moment waits, and finds it done.
+SELECT pg_advisory_xact_lock(hashtextextended('dbsync install', 0))
+
 -- name: owner
 -- Five roles, none of which can log in. dbsync owns the schema: who installs is a member of it. dbsync_capture owns what
 -- runs inside the application's transactions, and may only add to the change log: whoever owns a table can make its reader

@@ -9,6 +9,12 @@ WITH made AS (
 )
 SELECT name FROM made UNION ALL SELECT name FROM dbsync.node LIMIT 1
 
+-- name: database
+-- One database that runs, among all: a copy of a cluster has the numbers of the first, and began to run at another time.
+SELECT s.system_identifier, d.oid::bigint, pg_postmaster_start_time()
+FROM pg_control_system() s, pg_database d
+WHERE d.datname = current_database()
+
 -- name: switch_capture
 UPDATE dbsync.node
 SET capture_off_since = CASE WHEN %(on)s THEN NULL ELSE coalesce(capture_off_since, now()) END

@@ -98,6 +98,19 @@ def backfill(
     return total
 
 
+def hold(table: TableName) -> Query:
+    """Compose what keeps a backfill of a table from going on until the end of the transaction."""
+    return statement("capture", "backfill_hold").format(relation=sql.Literal(qualified(table)))
+
+
+def owe(table: TableName, unseen: Sequence[TableName]) -> Query:
+    """Compose what notes that the backfill of a table is to be done, or done anew, if there is a row in what was ``unseen`` of it."""
+    rows = (sql.SQL("EXISTS (SELECT FROM {})").format(table_sql(part)) for part in unseen)
+    return statement("capture", "backfill_owed").format(
+        relation=sql.Literal(qualified(table)), rows=sql.SQL(" OR ").join(rows)
+    )
+
+
 def _whole(connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog, progress: Progress) -> int:
     total = 0
     know_layout(connection, table)

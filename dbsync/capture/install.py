@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from dbsync.capture.again import function_name
+from dbsync.capture.backfill import hold, owe
 from dbsync.capture.layouts import know_layout
 from dbsync.capture.rights import grants_to_read
 from dbsync.capture.trigger import (
@@ -143,6 +144,7 @@ def install(connection: psycopg.Connection, capture: Capture, *, lock_timeout: f
     """Install the capture of one table in one transaction; try again while the table is locked by others.
 
     ``lock_timeout`` is in seconds: an application's statement never queues behind us for longer than that.
+    Where nothing captured until now, rows may be there that only a backfill brings: it is to be done then, or done again.
     Rows of a table without a natural key get their UUIDs outside of that transaction, nearly all of them before it: what is
     left for after it are those that came in between, and those the capture itself gives one to when they change. Stopped
     anywhere, it is done anew by the next installation.
@@ -176,7 +178,7 @@ def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout:
     with connection.transaction():
         for step in uninstall_steps(connection, table, lock_timeout):
             connection.execute(step)
-        connection.execute("DELETE FROM dbsync.relation WHERE relation = %s", (qualified(table),))
+        connection.execute(statement("capture", "forget_relation"), {"relation": qualified(table)})
 
 
 def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeout: float) -> Iterator[Query]:
@@ -209,14 +211,30 @@ def _give_row_keys(connection: psycopg.Connection, capture: Capture, lock_timeou
 
 
 def _steps(connection: psycopg.Connection, capture: Capture, lock_timeout: float) -> Iterator[Query]:
+    members = partitions(connection, capture.table)
+    unseen = _blind(connection, members)
     yield _lock_timeout(lock_timeout)
+    if unseen:
+        yield hold(capture.table.name)
     yield sql.SQL("SET LOCAL ROLE dbsync")
     yield from capture.create_functions()
     yield sql.SQL("RESET ROLE")
-    for member in partitions(connection, capture.table):
+    for member in members:
         if member != capture.table.name and reads_truncated(capture.table):
             yield from grants_to_read([member])
         yield from capture.create_triggers(member)
+    if unseen:
+        yield owe(capture.table.name, unseen)
+
+
+def _blind(connection: psycopg.Connection, members: Sequence[TableName]) -> list[TableName]:
+    asked = {
+        "schemas": [member.schema for member in members],
+        "names": [member.name for member in members],
+        "triggers": [trigger_name(event) for event in EVENTS],
+    }
+    rows = connection.execute(statement("capture", "blind"), asked).fetchall()
+    return [TableName(schema, name) for schema, name in rows]
 
 
 def _register(connection: psycopg.Connection, capture: Capture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import psycopg
@@ -35,6 +36,8 @@ class Server:
     backend: int
     encoding: str
     identity: str
+    started: datetime
+    """When the server did: a copy of a cluster keeps its identity, and both may be in use."""
     has_schema: bool
     has_owner: bool
     is_member: bool
@@ -82,11 +85,16 @@ def of_server(side: Side, server: Server) -> Iterator[Finding]:
 
 def of_both(source: Server, upstream: Server) -> Iterator[Finding]:
     """Find what is wrong with two servers together."""
-    if source.identity == upstream.identity:
+    if (source.identity, source.started) == (upstream.identity, upstream.started):
         yield error("same_database", "dbsync.toml", "source and upstream are the same database", "mend [upstream] url")
     if source.encoding != upstream.encoding:
         what = f"the source is encoded in {source.encoding}, the upstream in {upstream.encoding}"
-        yield warning("encoding_differs", "upstream", what, "text that has no place there halts the link")
+        yield warning(
+            "encoding_differs",
+            "upstream",
+            what,
+            "give both UTF8: a character that the upstream's encoding lacks halts the link, and dbsync verify cannot compare",
+        )
 
 
 def of_schema(side: Side, server: Server, found: str | None, expected: str) -> Iterator[Finding]:

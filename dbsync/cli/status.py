@@ -108,7 +108,7 @@ def _happened(found: Status) -> Iterator[Text]:
 
 
 def _closing(found: Status) -> Iterator[Text]:
-    """Say what waits, and what needs somebody."""
+    """Say where the changes are that have no receipt, and what needs somebody."""
     for tier, number in found.link.above.items():
         if number is not None and found.link.last_batch:
             reached = "everything" if number >= found.link.last_batch else f"everything up to batch {number}"
@@ -120,6 +120,11 @@ def _closing(found: Status) -> Iterator[Text]:
     if found.pending and found.link.state != "streaming":
         wait = f"{counted(found.pending, 'change')} {'waits' if found.pending == 1 else 'wait'}"
         yield Text(f"{_about(found)}{wait} safely in the source")
+    yield from _needs_somebody(found)
+
+
+def _needs_somebody(found: Status) -> Iterator[Text]:
+    """Say what goes on by nobody but a person."""
     if found.quarantined:
         need = f"{counted(found.quarantined, 'row')} {'needs' if found.quarantined == 1 else 'need'}"
         yield Text(f"{need} you: dbsync quarantine list", style="bold yellow")
@@ -131,6 +136,8 @@ def _closing(found: Status) -> Iterator[Text]:
     wrong = [str(table.table) for table in found.tables if table.trigger not in {"installed", "removed"}]
     if wrong:
         yield Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red")
+    if found.backfills:
+        yield Text(f"the backfill of {', '.join(found.backfills)} is not through: dbsync backfill", style="yellow")
 
 
 def _untold(found: Status) -> Iterator[Text]:
@@ -200,5 +207,6 @@ def _json(found: Status) -> dict[str, object]:
         "log": asdict(found.log),
         "tables": [{**asdict(table), "table": str(table.table)} for table in found.tables],
         "events": [asdict(event) for event in found.events],
+        "backfills": found.backfills,
         "alerts": [asdict(alert) for alert in found.alerts],
     }

@@ -19,7 +19,8 @@ from dbsync import schema
 from dbsync.capture.resend import Key
 from dbsync.config.models import Config
 from dbsync.errors import PrivilegeError, Refusal, UsageError
-from dbsync.keys.expression import Sql, qualified
+from dbsync.keys.expression import Sql, qualified, text_sql, value_of
+from dbsync.model.catalog import Catalog, Column
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyTree, RegisteredTable, Registry
 from dbsync.postgres import connect, translated
@@ -75,7 +76,7 @@ def erase(config: Config, name: TableName, key: Key, *, by: str | None = None, d
                     why="the application deletes the row first: what is remembered of it would only grow again",
                     hint=f"dbsync erase {name} VALUE...   shows what is remembered meanwhile",
                 )
-            asked = _asked(found.registry, table, key)
+            asked = _asked(found.registry, table, _spelled(connection, table.key, found.catalog, key))
             gone = tuple(_take_out(connection, asked))
             erased = Erased(
                 gone=gone, stays=tuple(_left(connection, asked)), logged=_logged(connection, asked), living=living
@@ -121,6 +122,31 @@ def _known(registry: Registry, name: TableName) -> RegisteredTable:
     return table
 
 
+def _spelled(connection: psycopg.Connection, tree: KeyTree, catalog: Catalog, key: Key) -> Key:
+    """Write a key as it is remembered, ``7`` for ``007``: the ledgers hold it as text."""
+    written = (_as_written(sql.Literal(value), leaf) for value, leaf in zip(key, _leaves(tree, catalog), strict=True))
+    row = connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(written))).fetchone()
+    assert row is not None
+    return tuple(row)
+
+
+def _leaves(tree: KeyTree, catalog: Catalog) -> Iterator[Column | None]:
+    """Give the column of each leaf; none for a UUID that dbsync gave."""
+    if tree.row_id:
+        yield None
+    for part in tree.parts:
+        if isinstance(part, KeyColumn):
+            yield catalog.tables[tree.table].column(part.column)
+        else:
+            yield from _leaves(part.target, catalog)
+
+
+def _as_written(value: Sql, leaf: Column | None) -> Sql:
+    if leaf is None:
+        return sql.SQL("({})::pg_catalog.uuid::pg_catalog.text").format(value)
+    return text_sql(value_of(value, leaf), leaf)
+
+
 def _asked(registry: Registry, table: RegisteredTable, key: Key) -> dict[str, Any]:
     """Say what is looked for, in the words of the statements."""
     begin = [
@@ -144,6 +170,7 @@ def _take_out(connection: psycopg.Connection, asked: Mapping[str, Any]) -> Itera
     yield from _rows(connection, "difference", "differences", asked, about=_runs_through(whole), relation=whole)
     yield from _rows(connection, "list", "lists", asked)
     yield from _rows(connection, "deed", "deeds", asked)
+    connection.execute(statement("erase", "backfills"))
 
 
 def _left(connection: psycopg.Connection, asked: Mapping[str, Any]) -> Iterator[Trace]:

@@ -43,6 +43,18 @@ def expect(found: str, configured: str) -> None:
         )
 
 
+def keep_apart(source: psycopg.Connection, upstream: psycopg.Connection) -> None:
+    """Refuse an upstream that is the source itself, by whatever address: old changes would be written over newer rows."""
+    here, there = (database.execute(statement("service", "database")).fetchone() for database in (source, upstream))
+    if here == there:
+        raise ConfigError(
+            "source and upstream are the same database",
+            where="dbsync.toml",
+            why="what was captured would be written over what came after it",
+            hint="mend [upstream] url   (dbsync check   says where it leads)",
+        )
+
+
 def read(connection: psycopg.Connection) -> Node:
     """Read this node."""
     row = connection.execute(statement("changelog", "node")).fetchone()

@@ -41,6 +41,9 @@ class Post:
     """The relays that were in reach when the upstream was not, at the last look."""
 
     def __post_init__(self) -> None:
+        self._speak_anew()
+
+    def _speak_anew(self) -> None:
         self.word = Word(config=lambda: self.config)
 
     def is_interrupted(self) -> bool:
@@ -54,11 +57,14 @@ class Post:
         self.reread.clear()
         if self.reload is None:
             return
+        label = self.config.upstream.label
         try:
             self.config = self.reload()
             log.info("configuration_reloaded")
         except DbsyncError as error:
             log.error("configuration_refused", reason=str(error), hint="the tables stay as they were")
+        if self.config.upstream.label != label:
+            self._speak_anew()
 
     def sleep(self, seconds: float) -> None:
         """Wait for the next attempt; a new configuration is read meanwhile, for its tables are to be captured now."""

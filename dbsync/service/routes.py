@@ -15,7 +15,7 @@ from dbsync.config.fields import Route
 from dbsync.config.models import Config
 from dbsync.errors import NotAdmitted, UsageError
 from dbsync.postgres import connect, let_server_notice, translated
-from dbsync.service.node import Node
+from dbsync.service.node import Node, keep_apart
 from dbsync.transport.base import Transport
 from dbsync.transport.direct import Direct
 
@@ -30,7 +30,7 @@ def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterato
     """Open the route to the configured upstream. Raises Unreachable without one, NotAdmitted before it was enrolled with."""
     match config.upstream.route:
         case Route.DIRECT:
-            with _direct(config, node) as found:
+            with _direct(config, node, source) as found:
                 yield found
         case Route.HTTPS:
             with https(config, source) as (found, _):
@@ -44,7 +44,7 @@ def transport(config: Config, node: Node, source: psycopg.Connection) -> Iterato
 
 
 @contextmanager
-def _direct(config: Config, node: Node) -> Iterator[Transport]:
+def _direct(config: Config, node: Node, source: psycopg.Connection) -> Iterator[Transport]:
     silence = config.service.silence
     application = f"dbsync {node.name}"
     with connect(
@@ -52,6 +52,7 @@ def _direct(config: Config, node: Node) -> Iterator[Transport]:
     ) as upstream:
         schema.require(upstream, "upstream")
         with translated("upstream"):
+            keep_apart(source, upstream)
             applier = Applier(upstream, config.policies)
             let_server_notice(upstream, silence)
         yield Direct(applier)

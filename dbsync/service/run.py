@@ -12,7 +12,16 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 from dbsync import posix, tally
 from dbsync.config.fields import Route
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, IdentityConflict, LinkHalted, NotAdmitted, Unreachable
+from dbsync.errors import (
+    DbsyncError,
+    IdentityConflict,
+    LinkHalted,
+    NotAdmitted,
+    PrivilegeError,
+    Refusal,
+    SchemaVersionError,
+    Unreachable,
+)
 from dbsync.service.care import Care
 from dbsync.service.extras import require_nats
 from dbsync.service.flags import Flag, raised_by
@@ -70,7 +79,7 @@ class Service:
     def run(self) -> None:
         """Ship until stopped, trying again with growing pauses whatever is away or in the way.
 
-        Raises what no waiting mends, having left word of it: rights, another schema version.
+        Raises what somebody has to mend here, having left word of it: a right in the source, its schema, the configuration.
         """
         notify("READY=1")
         try:
@@ -165,8 +174,13 @@ def chosen_way(post: Post) -> Way:
 
 def _worth_waiting(error: BaseException) -> bool:
     return isinstance(error, DbsyncError) and (
-        error.try_again or isinstance(error, LinkHalted | IdentityConflict | NotAdmitted)
+        error.try_again or isinstance(error, LinkHalted | IdentityConflict | NotAdmitted) or _is_mended_there(error)
     )
+
+
+def _is_mended_there(error: DbsyncError) -> bool:
+    """Say whether the upstream lacks something that its own people can give it, while nobody is near this node."""
+    return error.where == "upstream" and isinstance(error, PrivilegeError | SchemaVersionError | Refusal)
 
 
 def _asked_for(error: BaseException | None) -> float:

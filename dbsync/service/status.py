@@ -89,6 +89,8 @@ class Status:
     """What happened to this database or its upstream in the last days."""
     waiting_here: int = 0
     """Changes of other nodes that wait in this database's own quarantine."""
+    backfills: tuple[str, ...] = ()
+    """Tables with rows that no trigger saw and no backfill has logged yet."""
     alerts: tuple[Kept, ...] = ()
     """What stands, as somebody was told of it, where somebody is to be."""
 
@@ -127,6 +129,7 @@ def read(connection: psycopg.Connection, config: Config, states: Mapping[TableNa
     happened = events(connection, EVENT_DAYS)
     here = connection.execute(statement("service", "waiting_here")).fetchone()
     standing = alerts.kept(connection) if config.alerts.hooks else ()
+    owed = connection.execute(statement("capture", "backfills_begun")).fetchall()
     now = connection.execute("SELECT clock_timestamp()").fetchone()
     names = {qualified(table): table for table in states}
     names.update({relation: _name(relation) for relation in (*waiting.tables, *held) if relation not in names})
@@ -149,6 +152,7 @@ def read(connection: psycopg.Connection, config: Config, states: Mapping[TableNa
         now=now[0] if now else datetime.now(UTC),
         events=happened,
         waiting_here=here[0] if here else 0,
+        backfills=tuple(str(_name(relation)) for (relation,) in owed),
         alerts=standing,
     )
 

@@ -15,6 +15,8 @@ from dbsync.errors import DbsyncError, Exhausted, LinkTaken
 from dbsync.postgres import connect
 from dbsync.service.link import LinkState, set_state
 
+KEPT = "changes wait safely in the source"
+
 log = structlog.get_logger()
 
 
@@ -72,7 +74,7 @@ class Word:
             "link_unreachable" if error.try_again else "link_halted",
             link=self.config().upstream.label,
             reason=str(error),
-            hint="changes wait safely in the source",
+            hint=f"{KEPT}   {error.hint}" if error.hint and not error.try_again else KEPT,
         )
 
     def stands(self) -> bool:

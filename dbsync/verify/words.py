@@ -78,8 +78,8 @@ def remedies(report: Report, *, ignore_extra: bool = False, pending: int | None 
         yield "Try    dbsync check   says what the two sides lack"
     behind = [t.table for t in report.tables if t.missing or t.different]
     if behind:
-        names = " ".join(_word(name) for name in behind[:_NAMED]) + (" ..." if len(behind) > _NAMED else "")
-        yield f"Try    dbsync verify {way}{way and ' '}--repair {names}   sends these rows again"
+        words = ["dbsync verify", way, "--repair", *(_word(name) for name in behind if len(behind) <= _NAMED)]
+        yield f"Try    {' '.join(word for word in words if word)}   sends these rows again"
     if report.extra and not ignore_extra:
         yield "Extra  Rows of other nodes? Compare with --ignore-extra."
         yield "       Deleted at the source while capture was off? Delete them upstream too."

@@ -88,6 +88,51 @@ def test_a_key_that_is_not_unique_upstream_is_told_with_the_index_to_make(here: 
     assert here.must("check", "--json").json["ok"]
 
 
+def test_an_upstream_that_is_the_source_under_another_address_is_refused_and_nothing_is_written(here: Place) -> None:
+    here.install()
+    here.source.sql("INSERT INTO subject (identifier) VALUES ('S-1')")
+    here.source.sql("DELETE FROM subject")
+    here.source.sql("INSERT INTO subject (identifier) VALUES ('S-1')")
+    row = here.source.sql("SELECT id, xmin::text FROM subject")
+    itself = conninfo.make_conninfo(here.source.dsn, application_name="community")
+    file = here.folder / "dbsync.toml"
+    file.write_text(f"{file.read_text().replace(here.upstream.dsn, itself)}[batch]\nmax_changes = 1\n")
+    for command in (["run", "--once"], ["run"]):
+        refused = here.run(*command)
+        assert (refused.code, parts(refused)["what"]) == (78, "source and upstream are the same database")
+        assert "dbsync check" in parts(refused)["try"]
+    assert [finding["code"] for finding in errors(here)] == ["same_database"]
+    assert here.source.sql("SELECT id, xmin::text FROM subject") == row
+
+
+TRAPS = """
+CREATE SCHEMA traps;
+CREATE FUNCTION traps.sprung() RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''sprung''; END';
+CREATE FUNCTION traps.equal(int, int) RETURNS bool LANGUAGE sql AS 'SELECT traps.sprung()';
+CREATE FUNCTION traps.equal(oid, oid) RETURNS bool LANGUAGE sql AS 'SELECT traps.sprung()';
+CREATE FUNCTION traps.equal(name, name) RETURNS bool LANGUAGE sql AS 'SELECT traps.sprung()';
+CREATE OPERATOR traps.= (LEFTARG = int, RIGHTARG = int, FUNCTION = traps.equal);
+CREATE OPERATOR traps.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = traps.equal);
+CREATE OPERATOR traps.= (LEFTARG = name, RIGHTARG = name, FUNCTION = traps.equal);
+CREATE FUNCTION traps.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT CASE WHEN traps.sprung() THEN pg_catalog.now() END';
+"""
+
+
+def test_whoever_may_set_a_databases_search_path_has_nothing_run_by_who_installs(here: Place) -> None:
+    for database in (here.source, here.upstream):
+        database.script(TRAPS)
+        database.sql(
+            sql.SQL("ALTER DATABASE {} SET search_path = traps, pg_catalog, public").format(
+                sql.Identifier(database.name)
+            )
+        )
+    here.install()
+    here.must("check")
+    here.must("status")
+    here.must("verify")
+    here.must("uninstall-triggers", "--drop-schema")
+
+
 @pytest.fixture
 def plain() -> Iterator[Cluster]:
     """Give a server of its own, where no role dbsync is."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
+from psycopg import conninfo
 
 from tests.acceptance.places import EXTRA, TABLES, Place, parts, place
 from tests.support.databases import Database, Databases
@@ -109,6 +111,22 @@ def test_a_file_that_is_wrong_leaves_the_service_as_it_was(here: Place) -> None:
         service.wait_for("configuration_refused")
         insert(here, "S-1")
         here.see("subject", 1)
+        assert service.terminate() == 0
+
+
+def test_an_upstream_that_gets_another_name_is_told_of_by_that(here: Place) -> None:
+    file = here.folder / "dbsync.toml"
+    with here.service() as service:
+        insert(here, "S-0")
+        here.see("subject", 1)
+        until(lambda: here.status()["link"]["state"] == "streaming", "not streaming")
+        file.write_text(file.read_text().replace('name = "community"', 'name = "commune"'))
+        service.reload()
+        service.wait_for("configuration_reloaded")
+        insert(here, "S-1")
+        here.see("subject", 2)
+        until(lambda: here.status()["link"]["state"] == "streaming", "it is told as new")
+        assert here.status()["link"]["name"] == "commune"
         assert service.terminate() == 0
 
 
@@ -301,6 +319,52 @@ def test_where_nothing_may_go_aside_the_link_halts_until_the_cause_is_mended(her
         assert here.status()["link"]["reason"] is None
         assert service.terminate() == 0
     here.must("verify")
+
+
+@pytest.mark.parametrize(
+    ("taken", "given", "words"),
+    [
+        (
+            "REVOKE INSERT ON subject FROM dbsync_replicator",
+            "GRANT INSERT ON subject TO dbsync_replicator",
+            "permission denied for table subject",
+        ),
+        ("ALTER SCHEMA dbsync RENAME TO away", "ALTER SCHEMA away RENAME TO dbsync", "dbsync is not installed"),
+    ],
+    ids=["a right", "the schema"],
+)
+def test_what_is_missing_upstream_halts_the_link_and_the_service_goes_on_when_it_is_there(
+    here: Place, taken: LiteralString, given: LiteralString, words: str
+) -> None:
+    as_the_service = conninfo.make_conninfo(here.upstream.dsn, options="-c role=dbsync_replicator")
+    file = here.folder / "dbsync.toml"
+    file.write_text(file.read_text().replace(here.upstream.dsn, as_the_service))
+    with here.service() as service:
+        service.wait_for("link_connected")
+        here.upstream.sql(taken)
+        insert(here, "S-1")
+        service.wait_for("link_halted")
+        found = here.status()["link"]
+        assert (found["state"], words in found["reason"]) == ("halted", True)
+        here.upstream.sql(given)
+        here.see("subject", 1)
+        until(lambda: here.status()["link"]["state"] == "streaming", "not streaming")
+        assert service.terminate() == 0
+    here.must("verify")
+
+
+def test_a_service_that_starts_before_its_upstream_can_be_written_goes_on_when_it_can(lonely: Place) -> None:
+    """A standby that is about to be promoted, or a server that went read-only for want of space."""
+    admin = Database(cluster=lonely.upstream.cluster, name="postgres")
+    admin.sql("ALTER DATABASE community SET default_transaction_read_only = on")
+    insert(lonely, "S-1")
+    with lonely.service() as service:
+        service.wait_for("link_halted")
+        assert "nothing can be written" in lonely.status()["link"]["reason"]
+        admin.sql("ALTER DATABASE community RESET default_transaction_read_only")
+        lonely.see("subject", 1)
+        assert service.terminate() == 0
+    lonely.must("verify")
 
 
 def test_a_service_whose_node_has_another_name_does_not_start(here: Place) -> None:

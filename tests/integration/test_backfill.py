@@ -149,3 +149,31 @@ def test_a_backfill_reads_each_row_a_few_times_however_many_chunks_there_are(
     assert backfill(country, "country", "shelf") == 40_016
     time.sleep(0.2)  # a session that ends counts what it read
     assert int(country.source.value(read)) - before < 4 * 40_016
+
+
+PARTED = """
+CREATE TABLE reading (id int, month int, value text, PRIMARY KEY (id, month)) PARTITION BY LIST (month);
+CREATE TABLE reading_1 PARTITION OF reading FOR VALUES IN (1)
+"""
+
+
+@ONE_MIXTURE
+def test_a_new_partition_is_to_be_backfilled_only_where_rows_came_with_it(databases: Databases, pair: Pair) -> None:
+    both = prepared(databases, pair, PARTED)
+    owed = "SELECT relation FROM dbsync.backfill WHERE finished_at IS NULL"
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "reading"\n') as pipeline:
+        pipeline.source.sql("INSERT INTO reading VALUES (1, 1, 'a')")
+        assert backfill(pipeline, "reading") == 1
+        pipeline.source.sql("CREATE TABLE reading_2 PARTITION OF reading FOR VALUES IN (2)")
+        pipeline.reinstall('[[tables]]\nname = "reading"\n')
+        assert pipeline.source.sql(owed) == []
+        pipeline.source.script("""
+            CREATE TABLE reading_3 (LIKE reading INCLUDING ALL);
+            INSERT INTO reading_3 VALUES (3, 3, 'c');
+            ALTER TABLE reading ATTACH PARTITION reading_3 FOR VALUES IN (3)
+        """)
+        pipeline.reinstall('[[tables]]\nname = "reading"\n')
+        assert pipeline.source.sql(owed) == [("public.reading",)]
+        assert backfill(pipeline, "reading") == 2
+        pipeline.upstream.sql("CREATE TABLE reading_3 PARTITION OF reading FOR VALUES IN (3)")
+        pipeline.agree()

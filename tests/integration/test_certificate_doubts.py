@@ -58,6 +58,34 @@ def test_what_was_written_while_triggers_are_disabled(clinic: Pipeline, tmp_path
     doubted(tmp_path, "nothing is captured of site")
 
 
+def test_what_was_written_while_triggers_were_disabled_until_it_was_backfilled(
+    clinic: Pipeline, tmp_path: Path
+) -> None:
+    """The backfill of before is through; what was written since then is not in the log."""
+    assert dbsync(tmp_path, "backfill").code == 0
+    assert dbsync(tmp_path, "run", "--once").code == 0
+    clinic.source.sql("ALTER TABLE site DISABLE TRIGGER USER")
+    clinic.source.sql("INSERT INTO site (code) VALUES ('b')")
+    done = dbsync(tmp_path, "install-triggers")
+    assert (done.code, "dbsync backfill" in done.err) == (0, True)
+    doubted(tmp_path, "the backfill of public.site is not through")
+    assert "the backfill of site is not through: dbsync backfill" in dbsync(tmp_path, "status").out
+    assert dbsync(tmp_path, "backfill").out.startswith("2 rows of ")
+    assert dbsync(tmp_path, "run", "--once").code == 0
+    assert dbsync(tmp_path, "certificate").code == 0
+    assert clinic.upstream.sql("SELECT code FROM site ORDER BY code") == [("a",), ("b",)]
+
+
+def test_what_was_there_before_the_triggers_until_it_was_backfilled(clinic: Pipeline, tmp_path: Path) -> None:
+    assert dbsync(tmp_path, "uninstall-triggers").code == 0
+    clinic.source.sql("INSERT INTO site (code) VALUES ('b')")
+    assert dbsync(tmp_path, "install-triggers").code == 0
+    doubted(tmp_path, "the backfill of public.site is not through")
+    assert dbsync(tmp_path, "backfill", "site").code == 0
+    assert dbsync(tmp_path, "run", "--once").code == 0
+    assert dbsync(tmp_path, "certificate").code == 0
+
+
 def test_what_a_backfill_has_not_come_to(clinic: Pipeline, tmp_path: Path) -> None:
     clinic.source.sql("INSERT INTO dbsync.backfill (relation) VALUES ('public.site')")
     doubted(tmp_path, "the backfill of public.site is not through")

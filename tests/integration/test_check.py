@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -25,6 +26,7 @@ from tests.integration.commands import dbsync, reachable_as
 from tests.support.databases import ONE_MIXTURE, Database, Pair
 from tests.support.pgbouncer import pgbouncer
 from tests.support.servers import own_cluster
+from tests.support.standby import promote, standby_of
 from tests.support.ward import recognises
 
 REVISION = schema.head()
@@ -205,6 +207,16 @@ def test_the_same_database_on_both_ends_is_an_error(both: Pair) -> None:
     assert codes(check(both.source.dsn, both.source.dsn + " application_name=x")) == ["same_database"]
 
 
+@ONE_MIXTURE
+def test_the_copy_of_a_server_is_another_database(both: Pair) -> None:
+    """Laptops that were made from a copy of the server's own disk have its system identifier and its databases' numbers."""
+    with own_cluster(18) as primary:
+        primary.create_database("clinic")
+        with standby_of(primary) as copy:
+            promote(copy)
+            assert "same_database" not in codes(check(primary.dsn("clinic"), copy.dsn("clinic")))
+
+
 @recognises("read_only")
 @ONE_MIXTURE
 def test_a_read_only_database_is_an_error(both: Pair) -> None:
@@ -268,7 +280,7 @@ def test_states_of_triggers_become_findings() -> None:
 def server(version: int = 150018) -> Server:
     return Server(
         version=version, version_text=str(version), in_recovery=False, read_only=False, database="d", role="r",
-        backend=1, encoding="UTF8", identity="1/2", has_schema=True, has_owner=True, is_member=True,
+        backend=1, encoding="UTF8", identity="1/2", started=datetime.now(UTC), has_schema=True, has_owner=True, is_member=True,
         can_make_roles=True, can_make_schemas=True, can_make_temporary_tables=True,
     )  # fmt: skip
 

@@ -160,3 +160,44 @@ def test_words_that_are_off_are_said(server: Person) -> None:
     assert caught.value.hint == "dbsync tables --match visit   shows it"
     with pytest.raises(UsageError, match="that is no key of visit"):
         server.type("erase", "visit", "S-1", "first")
+
+
+CODES = "CREATE TABLE person (code text PRIMARY KEY)"
+
+
+def test_how_far_a_backfill_was_names_nobody(databases: Databases, pair: Pair, tmp_path: Path) -> None:
+    """The primary key of the last row is kept to go on from; it may be a person's own number."""
+    ready = prepared(databases, pair, CODES)
+    tables = '[[tables]]\nname = "person"\n'
+    with Pipeline(ready.source, ready.upstream, tables) as pipeline:
+        pipeline.source.script("INSERT INTO person VALUES ('P-1'), ('P-2')")
+        here = person(pipeline, tmp_path, tables)
+        here.must("backfill")
+        last = "SELECT last_key, finished_at IS NOT NULL FROM dbsync.backfill"
+        assert pipeline.source.sql(last) == [(None, True)]
+        pipeline.source.script("UPDATE dbsync.backfill SET last_key = '{P-2}'; DELETE FROM person WHERE code = 'P-2'")
+        here.must("erase", "person", "P-2", "--yes")
+        assert pipeline.source.sql(last) == [(None, True)]
+
+
+NUMBERED = """
+CREATE TABLE person (id serial PRIMARY KEY, no int NOT NULL, mark uuid NOT NULL, born date NOT NULL, UNIQUE (no, mark, born));
+CREATE TABLE line (id serial PRIMARY KEY, person_id int REFERENCES person, words text)
+"""
+
+
+def test_a_key_may_be_written_in_any_way_that_its_types_read(databases: Databases, pair: Pair, tmp_path: Path) -> None:
+    ready = prepared(databases, pair, NUMBERED)
+    tables = '[[tables]]\nname = "person"\n[[tables]]\nname = "line"\nkey = "row_id"\n'
+    mark = "ABCDEF00-0000-0000-0000-000000000001"
+    with Pipeline(ready.source, ready.upstream, tables) as pipeline:
+        pipeline.upstream.sql("ALTER TABLE person ADD CHECK (no < 5)")
+        pipeline.source.sql("INSERT INTO person (no, mark, born) VALUES (7, %s, '2001-02-03')", (mark,))
+        pipeline.source.sql("INSERT INTO line (words) VALUES ('-')")
+        row_key = pipeline.source.value("SELECT row_key::text FROM dbsync.row_key")
+        pipeline.ship()
+        here = person(pipeline, tmp_path, tables)
+        here.config.write_text(f'[node]\nname = "community"\nsource = "{pipeline.upstream.dsn}"\n{tables}')
+        said = here.type("erase", "person", "007", mark, "2001-2-3", "--json")
+        assert named(said.json["stays"]) == [("case", ["7", mark.lower(), "2001-02-03"])]
+        here.type("erase", "line", row_key.upper())

@@ -153,3 +153,17 @@ def test_an_installation_of_before_finds_rows_of_lookups_after_the_next_install_
     clinic.ship()
     assert held(clinic) == []
     assert clinic.upstream.sql(MARKS) == [("a", "x")]
+
+
+def test_one_to_a_table_that_was_shipped_before_and_is_a_lookup_now_means_the_same_row_upstream(
+    clinic: Pipeline, tmp_path: Path
+) -> None:
+    lookup = '[[tables]]\nname = "sites_site"\nmode = "lookup"\n'
+    assert lookup in TABLES
+    dba = person(clinic, tmp_path, TABLES.replace(lookup, '[[tables]]\nname = "sites_site"\n'))
+    dba.must("install-triggers")
+    person(clinic, tmp_path, TABLES).must("install-triggers")
+    clinic.source.sql("INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 1, '1')")
+    clinic.ship()
+    assert held(clinic) == []
+    assert clinic.upstream.sql(MARKS) == [("a", "x")]

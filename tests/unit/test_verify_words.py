@@ -119,3 +119,9 @@ def test_json_has_every_count_and_every_listed_row() -> None:
             "columns": [{"column": "at", "source": None, "upstream": None}],
         }
     ]
+
+
+def test_what_repairs_many_tables_can_be_typed_as_it_stands() -> None:
+    """Without a name all of those that differ are meant."""
+    report = Report(tables=tuple(TableReport(table=TableName("public", name), missing=1) for name in "abcd"))
+    assert list(remedies(report)) == ["Try    dbsync verify --repair   sends these rows again"]
