@@ -106,7 +106,7 @@ ON CONFLICT (relation, local_id) DO NOTHING
 IF EXISTS (
     SELECT FROM ({pairs}) p
     WHERE p.new_id <> p.old_id
-       OR (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id) IS NULL
+       OR (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id LIMIT 1) IS NULL
 ) THEN
     WITH pairs AS ({pairs}),
     gone AS (
@@ -121,7 +121,7 @@ IF EXISTS (
         SELECT moved.local_id, moved.row_key FROM gone moved
         UNION ALL
         SELECT p.new_id, pg_catalog.gen_random_uuid() FROM pairs p
-        WHERE (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id) IS NULL
+        WHERE (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id LIMIT 1) IS NULL
     ) g
     ORDER BY g.local_id
     ON CONFLICT (relation, local_id) DO NOTHING;

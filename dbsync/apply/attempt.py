@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from dbsync.apply.load import Load
+from dbsync.apply.order import above
 from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.span import Span
 from dbsync.apply.writer import Unapplicable, Writer, count_staged
@@ -44,6 +45,8 @@ class Attempt:
         whole = Span()
         counts = counts if counts is not None else count_staged(self.connection, whole)
         renames = any(count.renames for count in counts)
+        if renames:
+            self._delete_behind_renames(counts)
         self.writer.patient = again and renames
         try:
             self._write(whole, counts)
@@ -55,6 +58,21 @@ class Attempt:
                 return
         if again:
             self._try_again()
+
+    def _delete_behind_renames(self, counts: Sequence[Count]) -> None:
+        """Let rows that a delete renames, for their keys ran through the deleted one, be renamed before it."""
+        layouts = self.load.layouts
+        renamed = {count.layout for count in counts if count.renames}
+        for table in sorted({layouts[count.layout].table for count in counts if count.op is Op.DELETE}):
+            renaming = [i for i in sorted(renamed) if table in above(layouts, layouts[i].table)]
+            if renaming:
+                holding = {table, *above(layouts, table)}
+                query = statement("apply", "delete_behind_renames").format(
+                    renaming=sql.Literal(renaming),
+                    deleted=sql.Literal(sorted(i for i, layout in layouts.items() if layout.table == table)),
+                    holding=sql.Literal(sorted(i for i, layout in layouts.items() if layout.table in holding)),
+                )
+                self.connection.execute(query)
 
     def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
         """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""

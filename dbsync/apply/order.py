@@ -69,6 +69,20 @@ def write_order(
     )
 
 
+def above(layouts: Mapping[int, Layout], table: TableName) -> frozenset[TableName]:
+    """Give the tables that a table's rows refer to, directly or through others, without itself."""
+    targets: dict[TableName, set[TableName]] = {}
+    for layout in layouts.values():
+        targets.setdefault(layout.table, set()).update(r.target.table for r in layout.references)
+    found: set[TableName] = set()
+    waiting = [table]
+    while waiting:
+        further = targets.get(waiting.pop(), set()) - found
+        found |= further
+        waiting += further
+    return frozenset(found - {table})
+
+
 def _depth_first(tables: Sequence[TableName], targets: Mapping[TableName, Sequence[TableName]]) -> list[TableName]:
     """List tables, each after those it points to, as far as there is no cycle; otherwise in the order given."""
     done: list[TableName] = []

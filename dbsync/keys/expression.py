@@ -70,9 +70,14 @@ def local_id(alias: str, columns: Sequence[str]) -> Sql:
 
 
 def row_key_of(table: TableName, identity: Sql) -> Sql:
-    """Look up the UUID that stands for a row of a ``row_id`` table, as text, by its local id as text."""
+    """Look up the UUID that stands for a row of a ``row_id`` table, as text, by its local id as text.
+
+    In REPEATABLE READ a transaction may see two for one id: that of a row which another one has deleted since, and of the
+    row that it made itself under that id. The deleted one is told by its xmax.
+    """
     return sql.SQL(
-        "(SELECT k.row_key::pg_catalog.text FROM dbsync.row_key k WHERE k.relation = {} AND k.local_id = {})"
+        "(SELECT k.row_key::pg_catalog.text FROM dbsync.row_key k WHERE k.relation = {} AND k.local_id = {}"
+        " ORDER BY k.xmax::pg_catalog.text::pg_catalog.int8 LIMIT 1)"
     ).format(sql.Literal(qualified(table)), identity)
 
 

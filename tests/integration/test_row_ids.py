@@ -256,3 +256,17 @@ def test_an_update_of_one_row_asks_for_one_uuid_also_after_a_large_one_in_the_sa
             session.execute("UPDATE note SET text = 'd' WHERE id = 100001")
             after = session.execute(read).fetchall()
     assert after[0][0] - before[0][0] < 10
+
+
+@ONE_MIXTURE
+def test_an_id_that_somebody_deleted_is_taken_again_by_a_transaction_that_still_sees_it(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO note (id, text) VALUES (1, 'first'), (2, 'second')")
+    clinic.agree()
+    with clinic.source.connect() as session, session.transaction():
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        session.execute("SELECT FROM note")
+        clinic.source.sql("DELETE FROM note WHERE id = 1")
+        session.execute("INSERT INTO note (id, text) VALUES (1, 'another')")
+    clinic.source.sql("UPDATE note SET text = 'another one' WHERE id = 1")
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT text FROM note ORDER BY text") == [("another one",), ("second",)]
