@@ -327,8 +327,11 @@ SELECT count(*) FROM dbsync.quarantine q WHERE q.lineage = %(lineage)s AND q.sta
 DELETE FROM pg_temp.dbsync_stage
 
 -- name: waiting_nodes
-SELECT DISTINCT q.lineage, q.node, q.incarnation FROM dbsync.quarantine q
+-- In the order in which their changes came: two nodes may want the same row.
+SELECT q.lineage, q.node, q.incarnation FROM dbsync.quarantine q
 WHERE q.state = 'waiting' AND (%(cases)s::bigint[] IS NULL OR q.id = ANY (%(cases)s))
+GROUP BY q.lineage, q.node, q.incarnation
+ORDER BY min(q.id)
 
 -- name: waiting_cases
 SELECT q.id FROM dbsync.quarantine q

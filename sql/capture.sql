@@ -390,6 +390,21 @@ WHERE (SELECT count(*)
          AND p.pronamespace = 'dbsync'::regnamespace) < cardinality(%(triggers)s::text[])
 ORDER BY n.nspname, c.relname
 
+-- name: skipping
+-- Where sessions begin with session_replication_role = replica, no trigger of ours fires: for whom, as what ends it.
+SELECT format('ALTER %s RESET session_replication_role;',
+              CASE WHEN s.setrole = 0 THEN format('DATABASE %I', current_database())
+                   WHEN s.setdatabase = 0 THEN format('ROLE %I', r.rolname)
+                   ELSE format('ROLE %I IN DATABASE %I', r.rolname, current_database()) END) AS ended_by
+FROM pg_db_role_setting s
+LEFT JOIN pg_roles r ON r.oid = s.setrole
+WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+  AND 'session_replication_role=replica' = ANY (s.setconfig)
+UNION ALL
+SELECT 'ALTER SYSTEM RESET session_replication_role; SELECT pg_reload_conf();'
+FROM pg_settings WHERE name = 'session_replication_role' AND source = 'configuration file' AND reset_val = 'replica'
+ORDER BY 1
+
 -- name: backfill_advance
 -- Once it is through the key is needed no more, and may be somebody's name.
 UPDATE dbsync.backfill

@@ -42,6 +42,13 @@ def of_unread(tables: Sequence[TableName]) -> Iterator[Finding]:
         yield warning("capture_unread", "upstream", what, remedy)
 
 
+def of_skipped(ended_by: Sequence[str]) -> Iterator[Finding]:
+    """Find settings by which sessions write without firing triggers; each is given as what ends it."""
+    if ended_by:
+        what = "sessions begin with session_replication_role = replica: what they write fires no trigger, and is lost"
+        yield error("triggers_skipped", "source", what, "\n".join(ended_by))
+
+
 def of_triggers(states: Mapping[TableName, str], foreign: Collection[TableName] = ()) -> Iterator[Finding]:
     """Say the state of the triggers, one finding for each state other than installed.
 

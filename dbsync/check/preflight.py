@@ -10,6 +10,7 @@ import psycopg
 
 from dbsync.capture import install as capture
 from dbsync.capture import rights
+from dbsync.capture.skipped import skipping
 from dbsync.catalog.inspect import inspect
 from dbsync.check import drift, indexes, log, privileges, server
 from dbsync.check.between import Ends
@@ -208,6 +209,7 @@ class _Examination:
             if trigger_states is not None and installed:
                 states = trigger_states(session, registry, side.catalog)
             foreign = capture.foreign(session) if installed else set()
+            skipped = skipping(session) if installed else []
             closed = rights.unreadable(session, registry) if installed else []
             unusable = rights.unusable(session, registry) if installed else []
             kept_from = privileges.closed_schemas(session, rights.type_schemas(registry), to="source")
@@ -222,6 +224,7 @@ class _Examination:
             told = {name for name in states if rights.looks_into(registry, name, closed)}
             states = {name: state for name, state in states.items() if name not in told or state != "outdated"}
         yield from drift.of_triggers(states, foreign)
+        yield from drift.of_skipped(skipped)
 
     def _health(self, side: Examined) -> None:
         assert side.server is not None

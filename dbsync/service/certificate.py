@@ -15,6 +15,7 @@ from dbsync.apply import receipts
 from dbsync.bundle.names import certificate_name
 from dbsync.bundle.papers import read_paper
 from dbsync.capture.install import TriggerState
+from dbsync.capture.skipped import skipping
 from dbsync.changelog import lives
 from dbsync.config.fields import Route
 from dbsync.config.models import Config
@@ -160,6 +161,8 @@ def _doubts(config: Config, source: psycopg.Connection, node: Node, found: Certi
     )
     if blind:
         yield f"nothing is captured of {', '.join(blind)}: dbsync install-triggers, dbsync verify"
+    if ended_by := skipping(source):
+        yield f"sessions write without firing triggers, and what they wrote is nowhere else: {' '.join(ended_by)} dbsync verify"
     begun = [row[0] for row in source.execute(statement("capture", "backfills_begun")).fetchall()]
     if begun:
         yield f"the backfill of {', '.join(begun)} is not through: dbsync backfill"

@@ -58,6 +58,13 @@ def test_what_was_written_while_triggers_are_disabled(clinic: Pipeline, tmp_path
     doubted(tmp_path, "nothing is captured of site")
 
 
+def test_what_sessions_write_that_fire_no_trigger(clinic: Pipeline, tmp_path: Path) -> None:
+    name = clinic.source.name
+    clinic.source.sql(f"ALTER DATABASE {name} SET session_replication_role = replica".encode())
+    clinic.source.sql("INSERT INTO site (code) VALUES ('b')")
+    doubted(tmp_path, f"ALTER DATABASE {name} RESET session_replication_role;")
+
+
 def test_what_was_written_while_triggers_were_disabled_until_it_was_backfilled(
     clinic: Pipeline, tmp_path: Path
 ) -> None:

@@ -79,6 +79,12 @@ def test_nothing_is_wrong_with_healthy_databases(ward: Ward) -> None:
             " ALTER TABLE ward_bed ALTER CONSTRAINT bed_room NOT DEFERRABLE",
         ),
         injected("autovacuum_off", "source", "ALTER TABLE dbsync.change SET (autovacuum_enabled = off)"),
+        injected(
+            "triggers_skipped",
+            "source",
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE postgres IN DATABASE %I SET session_replication_role = replica',"
+            " current_database()); END $$",
+        ),
         injected("capture_off", "source", "UPDATE dbsync.node SET capture_off_since = now()"),
         injected("shipping_paused", "source", "UPDATE dbsync.node SET paused_since = now()"),
         injected("database_reloaded", "source", "UPDATE dbsync.node SET system_identifier = 1"),

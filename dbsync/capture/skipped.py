@@ -1,0 +1,15 @@
+"""Sessions that write without firing triggers, for somebody has set that for a database or a role."""
+
+from __future__ import annotations
+
+import psycopg
+
+from dbsync.statements import statement
+
+
+def skipping(connection: psycopg.Connection) -> list[str]:
+    """Give what ends it, a statement for each such setting; none where all sessions begin as they should.
+
+    A session may set it for itself all the same, where it has the right: nothing shows that.
+    """
+    return [row[0] for row in connection.execute(statement("capture", "skipping")).fetchall()]
