@@ -57,13 +57,14 @@ def write_order(
         can_be_cut = edge.reference is not None and not edge.in_key and may_follow(table, edge.reference)
         return is_needed(table, edge) and not can_be_cut
 
-    every, needed = targets(lambda *_: True, and_values=False), targets(is_needed, and_values=True)
+    every, needed = targets(lambda *_: True, and_values=True), targets(is_needed, and_values=True)
     behind = _behind(needed)
     firm = targets(is_firm, and_values=True)
     order = _depth_first(_depth_first(_depth_first(sorted(by_table), every), needed), firm)
+    told = targets(lambda *_: True, and_values=False)
     place = {table: i for i, table in enumerate(order)}
     return tuple(
-        Step(layout=identity, late=frozenset(n for n in every[table] if place[n] > place[table]))
+        Step(layout=identity, late=frozenset(n for n in told[table] if place[n] > place[table]))
         for table in order
         for identity in by_table[table]
     )

@@ -65,8 +65,8 @@ def test_a_letter_that_the_upstream_lacks_halts_the_link_and_becomes_no_other(en
     here = encoded("UTF8", "LATIN1")
     insert(here.source, "S-1", "ę")
     halted = here.run("run", "--once")
-    assert (halted.code, "encoding of the upstream" in parts(halted)["what"]) == (1, True)
-    assert "dbsync check" in parts(halted)["try"]
+    assert (halted.code, "has text that the upstream cannot hold" in parts(halted)["what"]) == (1, True)
+    assert "UTF8" in parts(halted)["try"]
     assert subjects(here.upstream) == []
     found = here.status()
     assert (found["link"]["state"], found["pending"]) == ("halted", 1)

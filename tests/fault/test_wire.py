@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from dbsync.config.load import load
 from dbsync.config.models import Config
 from dbsync.errors import Unreachable
-from dbsync.postgres import connect
+from dbsync.postgres import ENCODING, connect
 from dbsync.service.run import Service
 from dbsync.service.status import status
 from dbsync.silence import WatchedConnection
@@ -228,7 +228,7 @@ def _greeting(line: Line, application: str) -> int:
     """Say how many bytes go up until the server is ready for a statement."""
     terminate = 5
     before = line.proxy.passed[Way.UP]
-    psycopg.connect(line.proxy.dsn, application_name=application).close()
+    psycopg.connect(line.proxy.dsn, application_name=application, client_encoding=ENCODING).close()
     until(lambda: line.proxy.passed[Way.UP] > before, "nothing went up")
     time.sleep(0.2)
     return line.proxy.passed[Way.UP] - before - terminate
