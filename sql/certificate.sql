@@ -9,15 +9,8 @@ ORDER BY r.number DESC LIMIT 1
 -- name: newest_life
 -- The life and link of a node that was heard of last. One that a later life has taken the place of is over: a stick of its time may
 -- come years after, and what that brings was captured before what the later one has brought. Where both go on, one being a copy of the
--- other, neither is. From one to the next by the index, however many receipts there are.
-WITH RECURSIVE told AS (
-    (SELECT r.incarnation, r.link FROM dbsync.receipt r WHERE r.node = %(node)s ORDER BY r.incarnation, r.link LIMIT 1)
-    UNION ALL
-    SELECT other.* FROM told CROSS JOIN LATERAL (
-        SELECT r.incarnation, r.link FROM dbsync.receipt r
-        WHERE r.node = %(node)s AND (r.incarnation, r.link) > (told.incarnation, told.link)
-        ORDER BY r.incarnation, r.link LIMIT 1) other
-),
+-- other, neither is.
+WITH RECURSIVE {told},
 life AS (
     SELECT told.incarnation, told.link, first.applied_at AS begun, last.number, last.applied_at, last.last_captured
     FROM told

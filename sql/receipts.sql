@@ -15,9 +15,9 @@ CROSS JOIN LATERAL (
 ) r
 ORDER BY r.number DESC LIMIT 1
 
--- name: newest
--- Of each life and link of a node: from one to the next by the index, however many receipts there are.
-WITH RECURSIVE told AS (
+-- name: told
+-- Each life and link of a node: from one to the next by the index, however many receipts there are.
+told AS (
     (SELECT r.incarnation, r.link FROM dbsync.receipt r WHERE r.node = %(node)s ORDER BY r.incarnation, r.link LIMIT 1)
     UNION ALL
     SELECT other.* FROM told CROSS JOIN LATERAL (
@@ -25,6 +25,10 @@ WITH RECURSIVE told AS (
         WHERE r.node = %(node)s AND (r.incarnation, r.link) > (told.incarnation, told.link)
         ORDER BY r.incarnation, r.link LIMIT 1) other
 )
+
+-- name: newest
+-- Of each life and link of a node.
+WITH RECURSIVE {told}
 SELECT told.incarnation, told.link, last.number, last.hash, last.applied_at
 FROM told CROSS JOIN LATERAL (
     SELECT r.number, r.hash, r.applied_at FROM dbsync.receipt r

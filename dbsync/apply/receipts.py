@@ -43,7 +43,9 @@ def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, l
 
 def newest(connection: psycopg.Connection, node: str) -> list[tuple[str, Receipt]]:
     """Give the newest receipt of each life and link of a node, by the link's name."""
-    rows = connection.execute(statement("receipts", "newest"), {"node": node}).fetchall()
+    rows = connection.execute(
+        statement("receipts", "newest").format(told=statement("receipts", "told")), {"node": node}
+    ).fetchall()
     return [
         (link, Receipt(node=node, incarnation=incarnation, number=number, hash=bytes(digest), applied_at=at))
         for incarnation, link, number, digest, at in rows

@@ -104,7 +104,8 @@ def issue_here(config: Config, node: str) -> Signed:
 
 def issue_newest(connection: psycopg.Connection, *, destination: str, node: str, keys: Keys) -> Signed | None:
     """Certify what is here of a node, in the life in which it was heard of last; None where nothing is."""
-    life = connection.execute(statement("certificate", "newest_life"), {"node": node}).fetchone()
+    asked = statement("certificate", "newest_life").format(told=statement("receipts", "told"))
+    life = connection.execute(asked, {"node": node}).fetchone()
     if life is None:
         return None
     return issue(connection, destination=destination, node=node, incarnation=life[0], link=life[1], keys=keys)
