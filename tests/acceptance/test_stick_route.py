@@ -7,78 +7,26 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
-from dbsync.apply.lists import keep
-from dbsync.bundle import files, sealed
-from dbsync.bundle.enrolment import Request, find_requests, remove_request
-from dbsync.bundle.names import Kind, SealedName
-from dbsync.bundle.papers import write_paper
+from dbsync.bundle import files
 from dbsync.config.load import load
 from dbsync.errors import DbsyncError, FormatError, Refusal
-from dbsync.identity import registry
 from dbsync.identity.keys import Keys
-from dbsync.identity.lists import Arrived, CheckedList, write_arrived, write_list
 from dbsync.service.bundles import bring_in
 from dbsync.service.held import held_link
 from dbsync.service.link import LinkState
 from dbsync.service.run import Service
 from dbsync.service.sticks import Sticks
+from tests.acceptance.remote import Remote, box, boxes
 from tests.acceptance.test_bundle_route import Place
-from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import dbsync
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
-from tests.support.served import admit, free_port
 from tests.support.service import ServiceProcess, until
 
 pytestmark = ONE_MIXTURE
-
-
-class Remote:
-    """A laptop that nobody knows, its server, and where a stick appears when it is put in."""
-
-    def __init__(self, folder: Path, pair: Pair, databases: Databases) -> None:
-        both = prepared(databases, pair, SCHEMA)
-        self.stick = folder / "media" / "dbsync"
-        self.pulled = folder / "pocket"
-        self.pulled.mkdir()
-        self.stick.parent.mkdir()
-        with Pipeline(both.source, both.upstream, TABLES, node="field-01"):
-            pass  # installed
-        sticks = f'[sticks]\nfolders = ["{self.stick}"]\n[serve]\nlisten = "127.0.0.1:{free_port()}"\n'
-        self.server = Place(folder, "community", both.upstream, sticks)
-        self.laptop = Place(folder, "field-01", both.source, '[upstream]\nurl = "service=nowhere"\n')
-
-    @property
-    def url(self) -> str:
-        """Give the stick's address."""
-        return f"file://{self.stick}"
-
-    def put_in(self) -> None:
-        """Put the stick in."""
-        shutil.copytree(self.pulled, self.stick)
-
-    def pull(self) -> None:
-        """Take the stick away; it stays what it is."""
-        shutil.rmtree(self.pulled)
-        self.stick.rename(self.pulled)
-
-    def enrol(self) -> None:
-        """Let the laptop and the server know each other, by what is on the stick and a code that is not."""
-        self.put_in()
-        code = json.loads(self.server.must("nodes", "invite", "field-01", "--stick", str(self.stick), "--json"))["code"]
-        assert all(code.encode() not in path.read_bytes() for path in self.stick.iterdir())
-        self.laptop.must("enrol", self.url, code)
-
-    def state(self) -> tuple[str, str]:
-        """Say what the laptop's status says of the stick."""
-        link = json.loads(self.laptop.must("status", "--json"))["link"]
-        return link["state"], link["reason"] or ""
 
 
 @pytest.fixture
@@ -357,133 +305,3 @@ def test_two_who_import_one_folder_at_the_same_time_apply_everything_once(remote
     assert len(server.sites()) == 30
     assert server.database.value("SELECT count(*) FROM dbsync.conflict") == 0
     assert "15 batches acknowledged" in laptop.must("bundle", "receipts", str(remote.stick))
-
-
-def box(laptop: Place, number: int) -> CheckedList:
-    """Check a box on a laptop, as its inspector does."""
-    found = CheckedList(
-        id=UUID(int=number),
-        by=laptop.name,
-        checked_by="Naledi",
-        table="requisition",
-        column="identifier",
-        at=datetime(2026, 11, 24, 12, 0, tzinfo=UTC),
-        both=("R-1",),
-        missing_from_data=(f"a secret specimen {number}",),
-        missing_from_box=(),
-    )
-    with laptop.database.connect() as connection:
-        keep(connection, write_list(found, laptop.keys), own=True)
-    return found
-
-
-def boxes(place: Place) -> dict[str, bool]:
-    """Say which lists a place has, by their ids, and which of them have arrived or came from elsewhere."""
-    found = json.loads(place.must("lists", "--json"))["lists"]
-    return {one["id"]: one["sent_at"] is not None or not one["own"] for one in found}
-
-
-def test_a_checked_box_goes_by_stick_and_the_laptop_hears_that_it_arrived(remote: Remote, tmp_path: Path) -> None:
-    laptop, server, stick = remote.laptop, remote.server, remote.stick
-    remote.enrol()
-    first, second = box(laptop, 1), box(laptop, 2)
-    assert "2 lists of checked boxes are on the stick" in laptop.type("bundle", "export", str(stick)).err
-    again = json.loads(laptop.must("bundle", "export", str(stick), "--json"))
-    assert (again["lists"], again["arrived"]) == (2, 0)
-    written = list(stick.glob("*.list.age"))
-    assert len(written) == 2
-    assert not any(b"specimen" in path.read_bytes() for path in stick.iterdir())
-    damaged = written[0].read_bytes()
-    written[0].write_bytes(damaged[:-1])
-    laptop.must("bundle", "export", str(stick))
-    shutil.copytree(stick, tmp_path / "old")
-    done = json.loads(server.must("bundle", "import", str(stick), "--json"))
-    assert [(one["node"], one["new"]) for one in done["lists"]] == [("field-01", True)] * 2
-    assert boxes(server) == {str(first.id): True, str(second.id): True}
-    assert boxes(laptop) == {str(first.id): False, str(second.id): False}
-    third = box(laptop, 3)
-    assert "2 lists of checked boxes arrived" in laptop.must("bundle", "receipts", str(stick))
-    assert boxes(laptop) == {str(first.id): True, str(second.id): True, str(third.id): False}
-    laptop.must("bundle", "export", str(stick))
-    assert [path.name for path in stick.glob("*.list.age")] == [f"field-01.{third.id}.list.age"]
-    replayed = json.loads(server.must("bundle", "import", str(tmp_path / "old"), "--json"))
-    assert [one["new"] for one in replayed["lists"]] == [False, False]
-    assert len(boxes(server)) == 2
-    server.must("bundle", "import", str(stick))
-    assert "1 list of a checked box arrived" in laptop.must("bundle", "export", str(stick))
-    assert not list(stick.glob("*.list.age"))
-    assert all(boxes(laptop).values())
-
-
-def of_a_stranger(remote: Remote) -> str:
-    """Put a list by somebody whom nobody knows there."""
-    name = SealedName(node="field-01", id=UUID(int=1), kind=Kind.LIST)
-    sealed.write(remote.stick, name, sealed.seal(b"x", name, keys=Keys.generate(), theirs=remote.server.keys.public))
-    return "its sender is not known here"
-
-
-def of_another_node(remote: Remote) -> str:
-    """Let one node bring a list in another's name."""
-    other = Keys.generate()
-    admit(remote.server.database, "field-02", other)
-    name = SealedName(node="field-01", id=UUID(int=1), kind=Kind.LIST)
-    sealed.write(remote.stick, name, sealed.seal(b"x", name, keys=other, theirs=remote.server.keys.public))
-    return "brings a paper of field-01"
-
-
-def called_otherwise(remote: Remote) -> str:
-    """Give a list out for another one."""
-    for path in remote.stick.glob("*.list.age*"):
-        path.rename(path.with_name(path.name.replace(str(UUID(int=1)), str(UUID(int=2)))))
-    return "another file"
-
-
-def for_another(remote: Remote) -> str:
-    """Seal it for somebody else."""
-    name = SealedName(node="field-01", id=UUID(int=1), kind=Kind.LIST)
-    sealed.write(remote.stick, name, sealed.seal(b"x", name, keys=remote.laptop.keys, theirs=Keys.generate().public))
-    return "not for us"
-
-
-def edited(remote: Remote) -> str:
-    """Change a byte of it."""
-    (path,) = remote.stick.glob("*.list.age")
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    return "it was changed"
-
-
-def of_a_revoked_node(remote: Remote) -> str:
-    """Throw the node out while its list is on the way."""
-    remote.server.must("nodes", "revoke", "field-01", "--reason", "stolen")
-    return "revoked"
-
-
-@pytest.mark.parametrize(
-    "attack", [of_a_stranger, of_another_node, called_otherwise, for_another, edited, of_a_revoked_node]
-)
-def test_a_list_that_is_not_what_it_seems_stays_on_the_stick(remote: Remote, attack: Callable[[Remote], str]) -> None:
-    laptop, server = remote.laptop, remote.server
-    remote.enrol()
-    box(laptop, 1)
-    laptop.must("bundle", "export", str(remote.stick))
-    with server.database.connect() as connection:
-        for path, found in find_requests(remote.stick, server.keys):
-            assert isinstance(found, Request)
-            registry.enrol(connection, found.name, found.secret, found.keys)
-            remove_request(path)
-    why = attack(remote)
-    done = server.type("bundle", "import", str(remote.stick))
-    assert (done.code, why in done.out) == (1, True), done.out
-    assert boxes(server) == {}
-
-
-def test_nobody_but_the_upstream_says_that_a_list_arrived(remote: Remote) -> None:
-    laptop = remote.laptop
-    remote.enrol()
-    found = box(laptop, 1)
-    for node, keys in (("field-01", Keys.generate()), ("field-01", laptop.keys), ("field-02", remote.server.keys)):
-        arrived = Arrived(destination="community", node=node, lists=(found.id,))
-        write_paper(remote.stick / "field-01.lists.json", write_arrived(arrived, keys), "it was not written")
-        done = json.loads(laptop.must("bundle", "export", str(remote.stick), "--json"))
-        assert [left["name"] for left in done["left"]] == ["field-01.lists.json"]
-        assert boxes(laptop) == {str(found.id): False}

@@ -18,7 +18,7 @@ from dbsync.errors import DbsyncError
 from dbsync.identity.keys import Keys
 from dbsync.service.comparison import Store
 from dbsync.verify.paper import Answer
-from tests.acceptance.test_stick_route import Remote
+from tests.acceptance.remote import Remote
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.served import admit
 from tests.support.service import ServiceProcess, until

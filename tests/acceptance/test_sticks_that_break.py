@@ -28,7 +28,7 @@ from dbsync.service.offers import Offers, Relay
 from dbsync.service.run import Service
 from dbsync.service.shelves import Shelves
 from dbsync.service.sticks import Sticks
-from tests.acceptance.test_stick_route import Remote
+from tests.acceptance.remote import Remote
 from tests.integration.commands import dbsync
 from tests.support.brokered import brokered
 from tests.support.brokers import NatsServer

@@ -12,7 +12,7 @@ import pytest
 from dbsync.bundle.marks import marked
 from dbsync.identity import registry
 from dbsync.identity.keys import Keys
-from tests.acceptance.test_stick_route import Remote, box, boxes
+from tests.acceptance.remote import Remote, box, boxes
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 
 pytestmark = ONE_MIXTURE
