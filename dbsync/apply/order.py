@@ -75,13 +75,7 @@ def above(layouts: Mapping[int, Layout], table: TableName) -> frozenset[TableNam
     targets: dict[TableName, set[TableName]] = {}
     for layout in layouts.values():
         targets.setdefault(layout.table, set()).update(r.target.table for r in layout.references)
-    found: set[TableName] = set()
-    waiting = [table]
-    while waiting:
-        further = targets.get(waiting.pop(), set()) - found
-        found |= further
-        waiting += further
-    return frozenset(found - {table})
+    return frozenset(_behind(targets).get(table, set()) - {table})
 
 
 def _depth_first(tables: Sequence[TableName], targets: Mapping[TableName, Sequence[TableName]]) -> list[TableName]:
@@ -102,7 +96,7 @@ def _depth_first(tables: Sequence[TableName], targets: Mapping[TableName, Sequen
     return done
 
 
-def _behind(targets: Mapping[TableName, Sequence[TableName]]) -> dict[TableName, set[TableName]]:
+def _behind(targets: Mapping[TableName, Iterable[TableName]]) -> dict[TableName, set[TableName]]:
     """Give for each table all that can be reached from it."""
     found: dict[TableName, set[TableName]] = {table: set(near) for table, near in targets.items()}
     for middle, further in found.items():

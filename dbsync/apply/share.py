@@ -38,8 +38,8 @@ class Share:
     ``reduce`` says that a row may have several changes, ``updates`` that some tell how the row was before, ``renames``
     that they are found by their old key. ``late`` are tables of a cycle whose rows may not be there yet; ``catch_up`` is
     the second pass, in which they are, and only the references to them are written. ``patient`` deletes wait for a row of
-    their key that is not there yet. ``ignored`` are columns that the
-    upstream does not have. ``ordered`` says that rows are to be taken in the order of their keys, for others want them too.
+    their key that is not there yet. ``ignored`` are columns that the upstream does not have. ``ordered`` says that rows are
+    to be taken in the order of their keys, for others want them too.
     ``edited``, where it is known, are the columns outside the key that the changes are about: no other is read.
     """
 
