@@ -285,6 +285,9 @@ class Applier:
         counts = count_staged(self._connection, Span()) if counts is None else counts
         writer.again = not halts
         writer.few = sum(count.changes for count in counts) <= FEW
+        self._connection.execute(
+            statement("apply", "plan_for_few" if writer.few else "plan_for_many"), prepare=writer.few
+        )
         quarantine = Quarantine(self._connection, load, writer.catalog, policies, halts=halts)
         quarantine.hold_dependents()
         _hold_unfit(load, counts, quarantine, writer, policies)

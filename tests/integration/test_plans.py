@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,10 @@ name = "visit"
 MANY = 60_000
 FEW = 1_000
 """Rows of one table that a step may read: the steps change a handful, the tables hold sixty times as many."""
+LARGE = 6_000
+"""Rows of a large transaction, and many times what a small step may read."""
+USES = 6
+"""So often PostgreSQL looks whether a plan for all values is as good, before it keeps that."""
 WATCHED = """
 SELECT t.schemaname || '.' || t.relname,
        coalesce(t.seq_tup_read, 0) + coalesce(t.idx_tup_fetch, 0)
@@ -168,6 +173,50 @@ def test_a_plan_made_for_a_few_changes_is_not_used_for_many(pair: Pair, database
         here.ship()
         assert of_few > 0
         assert _uses_of_kept_plans(here.applies) == of_few
+
+
+def test_a_session_that_began_with_small_tables_reads_few_rows_once_they_are_large(
+    pair: Pair, databases: Databases
+) -> None:
+    """A plan is kept as long as nobody analyzes the table; of one page, reading all of it is the best."""
+    both = prepared(databases, pair, SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as here:
+        source = here.source
+        source.sql("INSERT INTO subject (name) SELECT 'early' || g FROM generate_series(1, 30) g")
+        source.sql("INSERT INTO visit (subject_id, code) SELECT id, 'V1' FROM subject")
+        here.ship()
+        for database in (both.source, both.upstream):
+            database.script("""
+                ANALYZE subject; ALTER TABLE subject SET (autovacuum_enabled = off);
+                ANALYZE visit; ALTER TABLE visit SET (autovacuum_enabled = off)""")
+        here.restart()
+        number = itertools.count()
+        steps = {
+            "an insert": "INSERT INTO visit (subject_id, code) SELECT id, '{0}' FROM subject WHERE name = 'early7'",
+            "a child with its parent": """WITH new AS (INSERT INTO subject (name) VALUES ('{0}') RETURNING id)
+                INSERT INTO visit (subject_id, code) SELECT id, 'V1' FROM new""",
+            "an update": "UPDATE subject SET age = {1} WHERE name = 'early8'",
+            "a reference that changes": """UPDATE visit SET subject_id = s.id, code = 'M' FROM subject s
+                WHERE visit.id = 9 AND s.name = 'early2{1}'""",
+            "a key that changes": "UPDATE subject SET name = 'R' || name WHERE id = 10",
+            "a delete": "DELETE FROM visit WHERE code = 'V1' AND subject_id = {1} + 20",
+            "a delete of what is referred to": """WITH gone AS (DELETE FROM visit WHERE subject_id = {1} + 25)
+                DELETE FROM subject WHERE id = {1} + 25""",
+        }
+        for step in [steps["an insert"]] * USES + list(steps.values()):
+            source.sql(step.format(f"A{next(number)}", 1))
+            here.ship()
+        reading = Reading(here)
+        with reading.few("a large transaction", most=LARGE * 20):
+            source.sql(f"""WITH new AS (
+                INSERT INTO subject (name) SELECT 'S' || g FROM generate_series(1, {LARGE}) g RETURNING id)
+                INSERT INTO visit (subject_id, code) SELECT id, 'V1' FROM new""")
+            here.ship()
+        for name, step in steps.items():
+            with reading.few(name):
+                source.sql(step.format(f"B{next(number)}", 2))
+                here.ship()
+        assert reading.too_much == []
 
 
 def _uses_of_kept_plans(session: psycopg.Connection) -> int:
