@@ -102,28 +102,29 @@ ON CONFLICT (relation, local_id) DO NOTHING
 -- name: moved_row_keys
 -- A primary key that changed takes its UUID along; sorting makes all old entries go before a new one comes. A row that has no
 -- UUID gets one now: it was there before the triggers, or came while they were disabled. Most updates do neither, and asking
--- costs a row less than doing nothing. The UUID is asked for by a scalar subquery, for the reason that keys are.
+-- costs a row less than doing nothing. The UUID is asked for by a scalar subquery, for the reason that keys are, and nothing is
+-- joined with the table of all of them.
 IF EXISTS (
     SELECT FROM ({pairs}) p
     WHERE p.new_id <> p.old_id
        OR (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id LIMIT 1) IS NULL
 ) THEN
     WITH pairs AS ({pairs}),
+    told AS (
+        SELECT p.new_id, p.old_id,
+               (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id LIMIT 1) AS row_key
+        FROM pairs p
+    ),
     gone AS (
         DELETE FROM dbsync.row_key k
-        USING (SELECT p.new_id, p.old_id FROM pairs p WHERE p.new_id <> p.old_id OFFSET 0) moved
-        WHERE k.relation = {relation} AND k.local_id = moved.old_id
-        RETURNING moved.new_id AS local_id, k.row_key
+        WHERE k.row_key = ANY (ARRAY(SELECT t.row_key FROM told t WHERE t.new_id <> t.old_id))
+        RETURNING 1
     )
     INSERT INTO dbsync.row_key (relation, local_id, row_key)
-    SELECT {relation}, g.local_id, g.row_key
-    FROM (
-        SELECT moved.local_id, moved.row_key FROM gone moved
-        UNION ALL
-        SELECT p.new_id, pg_catalog.gen_random_uuid() FROM pairs p
-        WHERE (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = p.old_id LIMIT 1) IS NULL
-    ) g
-    ORDER BY g.local_id
+    SELECT {relation}, t.new_id, coalesce(t.row_key, pg_catalog.gen_random_uuid())
+    FROM told t CROSS JOIN (SELECT count(*) FROM gone) went
+    WHERE t.new_id <> t.old_id OR t.row_key IS NULL
+    ORDER BY t.new_id
     ON CONFLICT (relation, local_id) DO NOTHING;
 END IF
 
@@ -133,7 +134,12 @@ FROM (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM old_rows) o
 FULL JOIN (SELECT pg_catalog.row_number() OVER () AS dbsync_place, * FROM new_rows) n USING (dbsync_place)
 
 -- name: gone_row_keys
-DELETE FROM dbsync.row_key k USING old_rows n WHERE k.relation = {relation} AND k.local_id = {local_id}
+-- No join: its plan, cached from a bulk delete, would read all UUIDs for each single row that goes later in the session. Looked for
+-- by its local id alone, all of its table's may be read and compared with each that goes.
+DELETE FROM dbsync.row_key gone
+WHERE gone.row_key = ANY (ARRAY(
+    SELECT (SELECT k.row_key FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = {local_id} LIMIT 1) FROM old_rows n
+))
 
 -- name: reject_truncate_body
 BEGIN
