@@ -48,14 +48,8 @@ FROM STDIN (FORMAT binary)
 -- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first.
 SET LOCAL search_path TO DEFAULT
 
--- name: plan_for_few
--- Plans for small batches are kept. One may have been made when a table was a page, and reading all of it the best; nothing says
--- that it has grown until somebody analyzes it. The same goes for PostgreSQL's own plans, by which foreign keys are asked.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-       set_config('enable_mergejoin', 'off', true)
-
--- name: plan_for_many
--- Those for foreign keys are kept whatever the size of a batch: they are made anew, for tables as large as they are now.
+-- name: forget_plans
+-- Also those by which PostgreSQL asks foreign keys, and those of the application's own triggers.
 DISCARD PLANS
 
 -- name: announce

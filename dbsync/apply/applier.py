@@ -23,6 +23,7 @@ from dbsync import traces
 from dbsync.apply import greetings, lists, passed, receipts
 from dbsync.apply.attempt import Attempt
 from dbsync.apply.load import Load, Released, no_place
+from dbsync.apply.plans import Plans
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import raw_ids, skew
@@ -49,10 +50,6 @@ ANALYZE_FROM = 5_000
 PATIENCE = 6
 """Times that a batch is written when others' locks and its own were in a circle."""
 
-FEW = 100
-"""Changes up to which the plans of the statements that write them are kept for the next batch as small."""
-NEVER = 1 << 30
-"""Executions after which a plan is kept; one that is the same for any number of changes is kept from the first on."""
 CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 
@@ -71,10 +68,9 @@ class Applier:
         self._inspection = Inspection(connection)
         self._writer: Writer | None = None
         self._care = 0
+        self._plans = Plans(connection)
         self._turns = Turns(connection)
         self.clock_off: float | None = None
-        if connection.prepare_threshold is not None:
-            connection.prepare_threshold = NEVER  # a plan made for one change must not meet a hundred thousand
         need(connection, "apply", "session")
         need(connection, "session", "promise")
         if not is_dealt(connection):
@@ -284,10 +280,7 @@ class Applier:
         self._connection.execute(statement("apply", "open_path"))
         counts = count_staged(self._connection, Span()) if counts is None else counts
         writer.again = not halts
-        writer.few = sum(count.changes for count in counts) <= FEW
-        self._connection.execute(
-            statement("apply", "plan_for_few" if writer.few else "plan_for_many"), prepare=writer.few
-        )
+        writer.few = self._plans.kept_for(sum(count.changes for count in counts))
         quarantine = Quarantine(self._connection, load, writer.catalog, policies, halts=halts)
         quarantine.hold_dependents()
         _hold_unfit(load, counts, quarantine, writer, policies)

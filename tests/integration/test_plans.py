@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dbsync.apply import applier
+from dbsync.apply import plans
 from dbsync.service.backlog import backlog
 from tests.support.databases import MIXTURE, Database, Databases, EmptyPair, Pair
 from tests.support.pipeline import LINK, Pipeline, prepared
@@ -32,7 +32,7 @@ name = "visit"
 MANY = 60_000
 FEW = 1_000
 """Rows of one table that a step may read: the steps change a handful, the tables hold sixty times as many."""
-LARGE = 6_000
+LARGE = 20_000
 """Rows of a large transaction, and many times what a small step may read."""
 USES = 6
 """So often PostgreSQL looks whether a plan for all values is as good, before it keeps that."""
@@ -163,6 +163,27 @@ def test_a_row_after_many_by_the_same_session_is_captured_by_a_look_at_its_key(l
     assert reading.too_much == []
 
 
+def test_a_table_that_others_filled_meanwhile_is_not_read_from_end_to_end_for_long(
+    pair: Pair, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "KEPT", 0.0)
+    both = prepared(databases, pair, SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as here:
+        insert = "INSERT INTO visit (subject_id, code) SELECT id, '{}' FROM subject WHERE name = 'early7'"
+        here.source.sql("INSERT INTO subject (name) SELECT 'early' || g FROM generate_series(1, 30) g")
+        here.ship()
+        here.upstream.script("ANALYZE subject; ALTER TABLE subject SET (autovacuum_enabled = off)")
+        for number in range(USES):
+            here.source.sql(insert.format(number))
+            here.ship()
+        here.upstream.sql("INSERT INTO subject (name) SELECT 'S' || g FROM generate_series(1, %s) g", [LARGE])
+        reading = Reading(here)
+        with reading.few("an insert"):
+            here.source.sql(insert.format("late"))
+            here.ship()
+        assert reading.too_much == []
+
+
 @pytest.mark.parametrize("before", ["many that went and moved", "few of few"])
 def test_a_row_without_a_natural_key_is_found_by_a_look_whatever_its_session_did_before(
     pair: Pair, databases: Databases, before: str
@@ -209,7 +230,7 @@ def test_a_plan_made_for_a_few_changes_is_not_used_for_many(pair: Pair, database
         here.source.sql("INSERT INTO subject (name) VALUES ('alone')")
         here.ship()
         of_few = _uses_of_kept_plans(here.applies)
-        here.source.sql("INSERT INTO subject (name) SELECT 'S' || g FROM generate_series(0, %s) g", [applier.FEW])
+        here.source.sql("INSERT INTO subject (name) SELECT 'S' || g FROM generate_series(0, %s) g", [plans.FEW])
         here.ship()
         assert of_few > 0
         assert _uses_of_kept_plans(here.applies) == of_few
