@@ -96,6 +96,9 @@ def connect(
             connection = kind.connect(autocommit=True, **settings)
         except psycopg.ProgrammingError as error:
             raise _unreadable(name) from error  # its own words hold the value
+        connection.isolation_level = (
+            psycopg.IsolationLevel.READ_COMMITTED
+        )  # said at each BEGIN, which a pooler hands on
         connection.answer = max(float(settings["connect_timeout"]), 0.0) or connection.answer
         row = connection.execute(our_settings(connection.info.backend_pid)).fetchone()
         assert row is not None
@@ -119,7 +122,8 @@ def our_settings(backend: int | None = None) -> sql.Composed:
     """Compose what makes our settings: the session's where the server's process is ``backend``, else the transaction's.
 
     A pooler gives a number of its own; what was set for the session would be met by whoever gets its process next. What is
-    committed survives a crash of the server, whatever the default of the database or the role is: others are told of it.
+    committed survives a crash of the server, and each statement sees what was committed before it, whatever the defaults of
+    the database or the role are: others are told of the one, and whoever waits for somebody relies on the other.
     """
     return sql.SQL(
         "SELECT pg_catalog.pg_backend_pid(),"
@@ -128,7 +132,8 @@ def our_settings(backend: int | None = None) -> sql.Composed:
         " FROM (SELECT name, value FROM ROWS FROM"
         " (pg_catalog.unnest({names}::pg_catalog.text[]), pg_catalog.unnest({values}::pg_catalog.text[]))"
         " t(name, value) UNION ALL SELECT 'synchronous_commit', 'on'"
-        " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off') s"
+        " WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'"
+        " UNION ALL SELECT 'default_transaction_isolation', 'read committed') s"
     ).format(backend=backend, names=list(SETTINGS), values=list(SETTINGS.values()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from dbsync.capture import backfill as backfilling
@@ -102,6 +103,19 @@ def test_a_backfill_passes_over_no_row_while_primary_keys_change_under_it(
     assert held(country) == []
     country.agree()
     assert held(country) == []
+
+
+@ONE_MIXTURE
+def test_a_backfill_waits_for_whoever_is_writing_also_where_transactions_repeat_their_reads(country: Pipeline) -> None:
+    country.source.sql(
+        psycopg.sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'").format(
+            psycopg.sql.Identifier(country.source.name)
+        )
+    )
+    with uncommitted(country, "UPDATE country SET name = 'by hand'"):
+        pass
+    assert backfill(country, "login", "stamp") == 10
+    country.agree()
 
 
 @ONE_MIXTURE
