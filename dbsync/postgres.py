@@ -96,9 +96,7 @@ def connect(
             connection = kind.connect(autocommit=True, **settings)
         except psycopg.ProgrammingError as error:
             raise _unreadable(name) from error  # its own words hold the value
-        connection.isolation_level = (
-            psycopg.IsolationLevel.READ_COMMITTED
-        )  # said at each BEGIN, which a pooler hands on
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # each BEGIN says so, also through a pooler
         connection.answer = max(float(settings["connect_timeout"]), 0.0) or connection.answer
         row = connection.execute(our_settings(connection.info.backend_pid)).fetchone()
         assert row is not None
