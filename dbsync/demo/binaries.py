@@ -117,10 +117,13 @@ def _copied(bindir: Path) -> Path:
     base = Path(tempfile.mkdtemp(prefix="dbsync-bin-", dir="/tmp" if private else None))  # noqa: S108
     _COPIES.append(base)
     base.chmod(0o755)  # programs that anybody may have from the registry
-    shutil.copytree(
-        bindir.parent, base / "pginstall", symlinks=True, ignore=shutil.ignore_patterns("include", "*.a", "__pycache__")
-    )
-    return base / "pginstall" / bindir.name
+    package = bindir.parents[1]
+    leave_out = shutil.ignore_patterns("include", "*.a", "__pycache__")
+    shutil.copytree(bindir.parent, base / package.name / bindir.parent.name, symlinks=True, ignore=leave_out)
+    libraries = package.with_name(f"{package.name}.libs")  # the programs look for them there, seen from where they are
+    if libraries.is_dir():
+        shutil.copytree(libraries, base / libraries.name, symlinks=True)
+    return base / package.name / bindir.parent.name / bindir.name
 
 
 def _candidates() -> list[Path]:

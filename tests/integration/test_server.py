@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -150,3 +152,19 @@ def test_programs_that_another_user_cannot_reach_are_copied(tmp_path: Path) -> N
     assert (usable.bindir / "postgres").read_text() == "a program"
     assert binaries.is_open(usable.bindir)
     assert binaries.usable_by(found, None) == found
+
+
+def test_copied_programs_find_their_libraries(tmp_path: Path) -> None:
+    wheel = binaries.embedded()
+    assert wheel is not None
+    package = wheel.bindir.parents[1]
+    private = tmp_path / "private"
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, private / part.name, symlinks=True)
+    private.chmod(0o700)
+    found = replace(wheel, bindir=private / wheel.bindir.relative_to(package.parent))
+    usable = binaries.usable_by(found, Account(name="nobody", uid=65534, gid=65534))
+    assert usable.bindir != found.bindir
+    shutil.rmtree(private)
+    said = subprocess.run([usable.bindir / "initdb", "--version"], capture_output=True, text=True, check=False)
+    assert said.stdout.startswith("initdb (PostgreSQL) 18"), said.stderr
