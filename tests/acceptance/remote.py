@@ -59,11 +59,11 @@ class Remote:
         return link["state"], link["reason"] or ""
 
 
-def box(laptop: Place, number: int) -> CheckedList:
-    """Check a box on a laptop, as its inspector does."""
-    found = CheckedList(
+def checked(by: str, number: int) -> CheckedList:
+    """Give the list of a box that was checked at a node."""
+    return CheckedList(
         id=UUID(int=number),
-        by=laptop.name,
+        by=by,
         checked_by="Naledi",
         table="requisition",
         column="identifier",
@@ -72,6 +72,11 @@ def box(laptop: Place, number: int) -> CheckedList:
         missing_from_data=(f"a secret specimen {number}",),
         missing_from_box=(),
     )
+
+
+def box(laptop: Place, number: int) -> CheckedList:
+    """Check a box on a laptop, as its inspector does."""
+    found = checked(laptop.name, number)
     with laptop.database.connect() as connection:
         keep(connection, write_list(found, laptop.keys), own=True)
     return found

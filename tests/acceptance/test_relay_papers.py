@@ -19,13 +19,14 @@ from dbsync.bundle.names import SIGNATURE, Kind, SealedName, read_sealed_name
 from dbsync.config.load import load, load_relay
 from dbsync.errors import DbsyncError, NotAdmitted
 from dbsync.identity.keys import Keys, Signed
-from dbsync.identity.lists import CheckedList, write_list
+from dbsync.identity.lists import write_list
 from dbsync.relay.middleman import opened
 from dbsync.service import relays
 from dbsync.transport.carry import Carry
 from dbsync.transport.exchange import Exchange
 from dbsync.transport.line import Line
 from dbsync.verify.paper import Answer
+from tests.acceptance.remote import checked
 from tests.support.carried import Field, Laptop
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.fetched import fetched, handing_out
@@ -65,17 +66,7 @@ class Driven:
 
     def check_box(self, number: int) -> str:
         """Check a box on the laptop, as its inspector does."""
-        found = CheckedList(
-            id=UUID(int=number),
-            by=self.laptop.name,
-            checked_by="Naledi",
-            table="requisition",
-            column="identifier",
-            at=datetime(2026, 11, 24, 12, 0, tzinfo=UTC),
-            both=("R-1",),
-            missing_from_data=(f"a secret specimen {number}",),
-            missing_from_box=(),
-        )
+        found = checked(self.laptop.name, number)
         with self.laptop.source.connect() as connection:
             keep(connection, write_list(found, self.laptop.keys), own=True)
         return str(found.id)
