@@ -71,7 +71,8 @@ SELECT k.conrelid::bigint AS relation, k.conname::text AS name,
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete
+       k.condeferrable AS deferrable, k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete,
+       k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
 FROM pg_constraint k
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -87,7 +88,7 @@ SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_column
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, true AS acts_on_delete
+       k.condeferrable AS deferrable, true AS acts_on_delete, k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
 FROM pg_constraint k
 JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition
 JOIN pg_class root ON root.oid = pg_partition_root(k.conrelid)

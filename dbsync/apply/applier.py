@@ -27,6 +27,7 @@ from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import raw_ids, skew
 from dbsync.apply.span import Span
+from dbsync.apply.steps import join_steps
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Writer, count_staged
 from dbsync.catalog.inspect import Inspection
@@ -283,6 +284,7 @@ class Applier:
         writer = self._writer_for(policies)
         self._connection.execute(statement("apply", "open_path"))
         counts = count_staged(self._connection, Span()) if counts is None else counts
+        counts = join_steps(self._connection, load, writer.catalog, counts)
         writer.again = not halts
         writer.few = sum(count.changes for count in counts) <= FEW
         quarantine = Quarantine(self._connection, load, writer.catalog, policies, halts=halts)

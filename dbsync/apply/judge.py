@@ -42,6 +42,8 @@ class Assignment:
     late: bool = False
     points_to: tuple[TableName, str] | None = None
     """Of a reference that must be set: the table and the column that it points to."""
+    moved: Sql | None = None
+    """What the first of several changes made of it, where a constraint upstream does the same by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,8 @@ class Judgement:
             before = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
                 column_sql("b", f"d{place}"), column_sql("b", f"b{place}"), value
             )
-        return Assignment(name=column.name, changed=self._changed(f"d{place}"), value=value, before=before)
+        moved = column_sql("b", f"a{place}") if self.share.updates and column.name in self.share.moved else None
+        return Assignment(name=column.name, changed=self._changed(f"d{place}"), value=value, before=before, moved=moved)
 
     def _reference(self, place: int, reference: KeyReference) -> list[Assignment]:
         values = [column_sql("b", f"f{place}_{i}") for i, _ in enumerate(reference.columns, start=1)]
@@ -227,16 +230,21 @@ class Judgement:
         """Say that upstream holds neither what the source had nor what it has."""
         if assignment.before is None:
             return FALSE
-        current = self._exact(self._current(assignment), assignment.name)
         changed = assignment.changed
         if self.share.catch_up:
             changed = sql.SQL("({} AND {})").format(changed, self._is_settled(assignment))
         return sql.SQL("({} AND {} AND (b.first_op = 'I' OR ({} AND {})))").format(
             changed,
-            _other([current], [self._exact(assignment.value, assignment.name)]),
+            self._holds_none_of(assignment, assignment.value),
             assignment.known or sql.SQL("true"),
-            _other([current], [self._exact(assignment.before, assignment.name)]),
+            self._holds_none_of(assignment, assignment.before, assignment.moved),
         )
+
+    def _holds_none_of(self, assignment: Assignment, *values: Sql | None) -> Sql:
+        """Say that upstream holds none of some values in a column."""
+        current = self._exact(self._current(assignment), assignment.name)
+        others = [_other([current], [self._exact(v, assignment.name)]) for v in values if v is not None]
+        return sql.SQL("({})").format(sql.SQL(" AND ").join(others))
 
     def _is_settled(self, assignment: Assignment) -> Sql:
         """Say that a late reference is not what the first pass left in a row that is new: null, or an id that stands in."""
@@ -265,9 +273,7 @@ class Judgement:
         """Say that upstream holds neither what the source had nor what it deleted."""
         if assignment.before is None:
             return FALSE
-        current = self._exact(self._current(assignment), assignment.name)
-        others = [_other([current], [self._exact(v, assignment.name)]) for v in (assignment.before, assignment.value)]
-        return sql.SQL("({} AND {})").format(*others)
+        return self._holds_none_of(assignment, assignment.before, assignment.value, assignment.moved)
 
     def _newer(self) -> Sql:
         """Say whether the source's row was changed last; null where no clock can be believed."""

@@ -2,10 +2,11 @@
 
 The rows pass three shapes. The first two are made in :mod:`dbsync.apply.typed`. *net*: one per row of the source, its last
 image beside its first old one. *typed*: values and leaves read by their types' input functions, named by place (``v1`` the
-first value, ``l1_1`` the first leaf of the first reference; ``b..`` what they were before, ``d..`` that they differ, ``o..``
-the old key). *bound*: each reference resolved (``f1_1``), the row's own match upstream (``found``, ``e1`` its primary key,
-``m1`` what it holds in the first column to be written, ``version``) and ``missing``, the place of the first reference that
-finds nothing. A fourth, *judged*, is the business of :mod:`dbsync.apply.judge`.
+first value, ``l1_1`` the first leaf of the first reference; ``b..`` what they were before, ``a..`` after the first of several
+changes, ``d..`` that they differ, ``o..`` the old key). *bound*: each reference resolved (``f1_1``), the row's own match
+upstream (``found``, ``e1`` its primary key, ``m1`` what it holds in the first column to be written, ``version``) and
+``missing``, the place of the first reference that finds nothing. A fourth, *judged*, is the business of
+:mod:`dbsync.apply.judge`.
 """
 
 from __future__ import annotations
@@ -110,6 +111,12 @@ class Share:
             for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
             if generic.id_column not in self.ignored
         ]
+
+    @cached_property
+    def moved(self) -> frozenset[str]:
+        """Name the columns that a constraint upstream changes together with the row that they refer to."""
+        acting = (key for key in self.table.foreign_keys if key.acts_on_update)
+        return frozenset(column for key in acting for column in key.columns)
 
     def is_self(self, reference: KeyReference) -> bool:
         """Say whether a reference points into the table itself."""

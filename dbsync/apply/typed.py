@@ -99,6 +99,8 @@ def _before(share: Share) -> list[Sql]:
     for place, column in share.values:
         old, new = _element("n.old_image", place), _element("n.image", place)
         columns.append(named(_where_other(old, new, value_of(old, column)), f"b{place}"))
+        if column.name in share.moved:
+            columns.append(named(value_of(_element("n.first_image", place), column), f"a{place}"))
     for place, reference, first in () if share.deletes_only else share.references:
         leaves = typed_leaves(reference.target, share.catalog, sql.SQL("n.old_refs"), first)
         old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)

@@ -151,6 +151,7 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
         acts_on_delete=row.acts_on_delete,
+        acts_on_update=row.acts_on_update,
     )
 
 
@@ -234,3 +235,4 @@ class _ForeignKeyRow:
     target_columns: Sequence[str]
     deferrable: bool
     acts_on_delete: bool
+    acts_on_update: bool

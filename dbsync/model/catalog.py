@@ -67,6 +67,8 @@ class ForeignKey:
     deferrable: bool = False
     acts_on_delete: bool = False
     """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
+    acts_on_update: bool = False
+    """The same, where the target's columns change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
