@@ -79,6 +79,11 @@ class Quarantine:
         )
         self._take_aside()
 
+    def put_behind_renames(self) -> None:
+        """Put changes behind the rename that brings the key under which they refer to a row."""
+        self._name()
+        self._connection.execute(statement("aside", "put_behind_renames"))
+
     def passes_through(self, span: Span) -> bool:
         """Say whether a row of a span, which is one transaction, has a key that it only has in passing."""
         self._name()
