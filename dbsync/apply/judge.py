@@ -18,6 +18,7 @@ from dbsync.apply.share import RANGE, Share
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, text_sql
 from dbsync.model.batch import Op
 from dbsync.model.catalog import Column
+from dbsync.model.layout import LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnConflict, OnDelete
 from dbsync.model.registration import KeyReference
@@ -61,8 +62,7 @@ class Judgement:
             if not column.generated and column.name not in share.layout.insert_only:
                 found[column.name] = self._value(place, column)
         for place, generic, _ in () if share.deletes_only else share.generics:
-            value, changed = column_sql("b", f"f{place}_1"), self._changed(f"dl{place}")
-            found[generic.id_column] = Assignment(name=generic.id_column, changed=changed, value=value)
+            found[generic.id_column] = self._generic(place, generic)
         for place, reference, _ in () if share.deletes_only else share.references:
             if reference.target.table not in share.late:
                 found.update({a.name: a for a in self._reference(place, reference)})
@@ -176,6 +176,18 @@ class Judgement:
             )
             for name, there, value in zip(reference.columns, reference.target_columns, values, strict=True)
         ]
+
+    def _generic(self, place: int, generic: LayoutGeneric) -> Assignment:
+        """Give a generic reference; into a table of a cycle it is written in the second pass."""
+        now = self.share.points_into(self.share.catch_up, generic, place, "b")
+        if not self.share.catch_up:
+            now = sql.SQL("NOT {}").format(self.share.points_into(self.share.late, generic, place, "b"))
+        return Assignment(
+            name=generic.id_column,
+            changed=sql.SQL("({} AND {})").format(self._changed(f"dl{place}"), now),
+            value=column_sql("b", f"f{place}_1"),
+            late=bool(self.share.may_be_late(self.share.catch_up, generic)),
+        )
 
     def _before(self, place: int, reference: KeyReference, column: str, value: Sql) -> Sql:
         """Look up what the reference pointed to before, only where it pointed elsewhere."""

@@ -11,7 +11,7 @@ upstream (``found``, ``e1`` its primary key, ``m1`` what it holds in the first c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import Found, coalesced, equal, look_up, reference_conditions, target_column, target_table
 from dbsync.errors import Refusal
-from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, value_of
+from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.keys.postponed import may_follow
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.layout import Layout, LayoutGeneric
@@ -138,6 +138,19 @@ class Share:
             return False
         return may_follow(reference, self.table, target_table(self.catalog, reference.target.table))
 
+    def may_be_late(self, tables: Collection[TableName], generic: LayoutGeneric) -> list[TableName]:
+        """Give those of some tables that a generic reference may point into; none where it must be set at once."""
+        if not target_column(self.table, generic.id_column).nullable:
+            return []
+        return sorted({tree.table for tree in generic.targets}.intersection(tables))
+
+    def points_into(self, tables: Collection[TableName], generic: LayoutGeneric, place: int, alias: str) -> Sql:
+        """Say that a generic reference points into one of some tables, and may be null until their rows are there."""
+        names = [sql.Literal(qualified(table)) for table in self.may_be_late(tables, generic)]
+        if not names:
+            return sql.SQL("false")
+        return sql.SQL("coalesce({} = ANY ({}), false)").format(column_sql(alias, f"gt{place}"), text_array(names))
+
     def must_be_set(self, reference: KeyReference) -> bool:
         """Say whether a reference must not be null upstream."""
         return not all(target_column(self.table, name).nullable for name in reference.columns)
@@ -151,7 +164,7 @@ class Share:
         """
         columns: list[Sql] = [sql.SQL("y.*")]
         joins: list[Sql] = []
-        pointed: list[tuple[int, Sql]] = []
+        pointed: list[tuple[int, LayoutGeneric, Sql]] = []
         for place, reference, _ in self.references:
             if without_self and self.is_self(reference):
                 continue
@@ -164,7 +177,7 @@ class Share:
             column = target_column(self.table, generic.id_column)
             columns.append(named(value_of(identity, column), f"f{place}_1"))
             joins += more
-            pointed.append((place, identity))
+            pointed.append((place, generic, identity))
         if as_new:
             missing, _ = self.missing(self._outer(without_self), sql.SQL("true"), pointed)
             columns.append(named(missing, "missing"))
@@ -211,7 +224,10 @@ class Share:
         )
 
     def missing(
-        self, references: list[tuple[int, KeyReference, Sql]], absent: Sql, pointed: Sequence[tuple[int, Sql]] = ()
+        self,
+        references: list[tuple[int, KeyReference, Sql]],
+        absent: Sql,
+        pointed: Sequence[tuple[int, LayoutGeneric, Sql]] = (),
     ) -> tuple[Sql, Sql]:
         """Say which of the references finds nothing though it should, and the key it asked for.
 
@@ -228,10 +244,10 @@ class Share:
                 condition = sql.SQL("({} AND {})").format(self._matters(place, absent), column_sql("y", f"lost{place}"))
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN {}").format(condition, self.asked(reference, place)))
-        for place, identity in pointed:
+        for place, generic, identity in pointed:
             target, key = column_sql("y", f"gt{place}"), column_sql("y", f"gk{place}")
-            condition = sql.SQL("({} AND {} IS NOT NULL AND {} IS NULL)").format(
-                self._matters(place, absent), key, identity
+            condition = sql.SQL("({} AND {} IS NOT NULL AND {} IS NULL AND NOT {})").format(
+                self._matters(place, absent), key, identity, self.points_into(self.late, generic, place, "y")
             )
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN ARRAY[{}, {}]").format(condition, target, key))
