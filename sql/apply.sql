@@ -45,8 +45,21 @@ FROM STDIN (FORMAT binary)
 
 -- name: open_path
 -- Triggers of the upstream's application run in our session and may use names without a schema: they get the search_path that
--- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first.
+-- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first: where it
+-- is not, see dbsync/apply/path.py.
 SET LOCAL search_path TO DEFAULT
+
+-- name: path
+-- What it is, and whether anything stands before PostgreSQL's own.
+SELECT pg_catalog.current_setting('search_path'),
+       coalesce(pg_catalog.array_position(pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name)
+                OPERATOR(pg_catalog.>) pg_catalog.array_position(pg_catalog.current_schemas(true), pg_catalog.current_schema()), false)
+
+-- name: read_ours
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' OPERATOR(pg_catalog.||) %(theirs)s::pg_catalog.text, true)
+
+-- name: give_back
+CROSS JOIN (SELECT pg_catalog.set_config('search_path', {theirs}, true) OFFSET 0) given
 
 -- name: announce
 -- Whose changes these are, for the ledger, and for the triggers of an upstream that passes them on.
@@ -225,7 +238,7 @@ SELECT {columns} FROM typed y {joins}
 -- Found rows beside what the change takes them for: ``differs`` from what it wants, ``clash``: somebody else changed the same
 -- columns meanwhile, ``held``: why the change must not be written now.
 SELECT j.*, CASE WHEN j.missing > 0 THEN 'reference_missing' {held} END AS held
-FROM (SELECT b.*, {differs} AS differs, {clash} AS clash, {newer} AS newer FROM {rows} b) j
+FROM (SELECT b.*, {differs} AS differs, {clash} AS clash, {newer} AS newer FROM {rows} b) j {given_back}
 
 -- name: troubles
 -- Changes that cannot be written now, each with the reference that found nothing and the key it asked for.
@@ -280,13 +293,14 @@ WHERE b.differs AND b.held IS NULL AND {same_row} AND t.xmin = b.version
 RETURNING 1
 
 -- name: delete
--- It answers how many rows it deleted, had to delete, and those that are to be held.
+-- It answers how many rows it deleted, had to delete, and those that are to be held. All are judged before the first trigger runs.
 WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound}),
 judged AS MATERIALIZED ({judged}),
 deleted AS (DELETE FROM {table} t USING judged b WHERE {doomed} AND {same_row} AND t.xmin = b.version RETURNING 1){more}
-SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM judged b WHERE {doomed}), {troubles}
+SELECT (SELECT count(*) FROM deleted), wanted.n, {troubles}
+FROM (SELECT count(*) AS n FROM judged b WHERE {doomed} OFFSET 0) wanted
 
 -- name: lock
 -- Rows that others change at the same time are taken in one order by all who apply, and seen as they are by the statement

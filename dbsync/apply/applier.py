@@ -23,6 +23,7 @@ from dbsync import traces
 from dbsync.apply import greetings, lists, passed, receipts
 from dbsync.apply.attempt import Attempt
 from dbsync.apply.load import Load, Released, no_place
+from dbsync.apply.path import SearchPath
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import raw_ids, skew
@@ -78,6 +79,7 @@ class Applier:
             connection.prepare_threshold = NEVER  # a plan made for one change must not meet a hundred thousand
         need(connection, "apply", "session")
         need(connection, "session", "promise")
+        self._path = SearchPath(connection)
         if not is_dealt(connection):
             self._make_tables("DELETE ROWS")
 
@@ -282,7 +284,7 @@ class Applier:
         ``counts`` tell what is staged, where that is known.
         """
         writer = self._writer_for(policies)
-        self._connection.execute(statement("apply", "open_path"))
+        self._path.open()
         counts = count_staged(self._connection, Span()) if counts is None else counts
         counts = join_steps(self._connection, load, writer.catalog, counts)
         writer.again = not halts
@@ -303,7 +305,7 @@ class Applier:
         catalog = self._inspection.now()
         writer = self._writer
         if writer is None or writer.catalog != catalog or policies is not self._policies:
-            writer = Writer(self._connection, catalog, policies)
+            writer = Writer(self._connection, catalog, policies, self._path)
         if policies is self._policies:
             self._writer = writer
         row = self._connection.execute(statement("apply", "passes_on"), prepare=True).fetchone()

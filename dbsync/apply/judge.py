@@ -27,6 +27,8 @@ from dbsync.statements import statement
 FALSE = sql.SQL("false")
 CLOCK = sql.SQL("<<clock>>")
 """Stands for whether the source's clock can be believed."""
+GIVEN_BACK = sql.SQL("<<given back>>")
+"""Stands for what lets triggers find names as everybody does (:mod:`dbsync.apply.path`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,12 @@ class Judgement:
     def judged(self, rows: Sql) -> Sql:
         """Compose the judged rows."""
         return statement("apply", "judged").format(
-            rows=rows, differs=self._differs(), clash=self._clash(), newer=self._newer(), held=self._held()
+            rows=rows,
+            differs=self._differs(),
+            clash=self._clash(),
+            newer=self._newer(),
+            held=self._held(),
+            given_back=GIVEN_BACK,
         )
 
     def wanted(self, assignment: Assignment, current: Sql) -> Sql:

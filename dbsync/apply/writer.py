@@ -16,6 +16,7 @@ from dbsync.apply.fresh import fresh_statement, may_be_fresh
 from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import Step, write_order
+from dbsync.apply.path import SearchPath
 from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
@@ -69,8 +70,9 @@ class Unapplicable(Exception):
 class Writer:
     """Writes spans of the stage into tables that stay as the catalog says; what it composes it keeps."""
 
-    def __init__(self, connection: psycopg.Connection, catalog: Catalog, policies: Policies) -> None:
+    def __init__(self, connection: psycopg.Connection, catalog: Catalog, policies: Policies, path: SearchPath) -> None:
         self._connection = connection
+        self._path = path
         self.catalog = catalog
         self._policies = policies
         self._composed: dict[tuple[object, ...], list[str]] = {}
@@ -107,7 +109,9 @@ class Writer:
                         raise psycopg.Rollback(savepoint)
                     if part is not parts[-1]:
                         self._check_keys()
+                self._path.give_back()
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                self._path.take_back()
         except psycopg.Error as error:
             if self._must_halt(error):
                 raise
@@ -195,7 +199,7 @@ class Writer:
 
     def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
         """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
-        if kinds.total() < MANY:
+        if kinds.total() < MANY or self._path.hides:
             return False
         if self._doubted[share.identity]:
             self._doubted[share.identity] -= 1
@@ -328,11 +332,13 @@ class Writer:
 
     def _execute(self, text: str, span: Span) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a composed statement over a span; the marks in it are our own, and what replaces them is numbers."""
-        filled = text.replace(RANGE.as_string(None), span.condition().as_string(None))
+        filled = self._path.fill(text).replace(RANGE.as_string(None), span.condition().as_string(None))
         filled = filled.replace(CLOCK.as_string(None), "true" if self.clock_trusted else "false")
         filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
         kept = self.few and span == Span()  # many in the same words are planned anew
-        return self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
+        cursor = self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
+        self._path.take_back()
+        return cursor
 
 
 def count_staged(connection: psycopg.Connection, span: Span) -> tuple[Count, ...]:
