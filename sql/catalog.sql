@@ -39,7 +39,7 @@ WITH drawn AS (
 )
 SELECT a.attrelid::bigint AS relation, a.attname::text AS name, a.atttypid::bigint AS type_oid,
        format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated,
-       x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
+       a.attidentity = 'a' AS always, x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
        CASE WHEN a.attgenerated = '' THEN coalesce(e.expression, '') ELSE '' END AS "default"
 FROM pg_attribute a
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -26,6 +26,7 @@ def may_be_edited(share: Share, ops: AbstractSet[Op]) -> bool:
     return (
         ops == {Op.UPDATE}
         and not (share.reduce or share.renames or share.ordered or share.late or share.catch_up)
+        and not any(column.always for _, column in share.values)
         and (share.layout.keyed_by_row_id or has_unique_key(share))
         and bool(_asked(share))
     )

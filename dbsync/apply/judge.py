@@ -61,7 +61,7 @@ class Judgement:
         share = self.share
         found: dict[str, Assignment] = {}
         for place, column in share.values:
-            if not column.generated and column.name not in share.layout.insert_only:
+            if not (column.generated or column.always or column.name in share.layout.insert_only):
                 found[column.name] = self._value(place, column)
         for place, generic, _ in () if share.deletes_only else share.generics:
             found[generic.id_column] = self._generic(place, generic)
@@ -316,7 +316,7 @@ class Judgement:
 
     def _held(self) -> Sql:
         """Say why a row that both sides changed is left to a person."""
-        parts: list[Sql] = []
+        parts = [sql.SQL("WHEN {} THEN {}").format(moved, _kind(Conflict.REFUSED)) for moved in self._given_anew()]
         if self.share.deletes_only and self.share.policy.on_delete is OnDelete.QUARANTINE:
             parts.append(
                 sql.SQL("WHEN j.found AND j.gone AND j.first_op <> 'I' THEN {}").format(_kind(Conflict.DELETE_HELD))
@@ -331,6 +331,14 @@ class Judgement:
             if not (self.share.deletes_only or self.share.catch_up):
                 parts.append(sql.SQL("WHEN {} THEN {}").format(self._unfound("j"), _kind(Conflict.UPDATE_MISSING)))
         return sql.SQL(" ").join(parts)
+
+    def _given_anew(self) -> list[Sql]:
+        """Say that the source changed what a row here keeps for good."""
+        if self.share.deletes_only or self.share.catch_up or not self.share.updates:
+            return []
+        kept = [place for place, column in self.share.values if column.always]
+        says = sql.SQL("j.found AND NOT j.gone AND NOT j.whole AND {}")
+        return [says.format(column_sql("j", f"d{place}")) for place in kept]
 
     def _unfound(self, alias: str = "b") -> Sql:
         """Say that an update or a delete found nothing."""

@@ -126,6 +126,7 @@ def _column(row: _ColumnRow, facts: TypeFacts) -> Column:
         auto=row.auto,
         sequence=row.sequence,
         generated=row.generated,
+        always=row.always,
         default=row.default,
         out=facts.out,
         into=facts.into,
@@ -210,6 +211,7 @@ class _ColumnRow:
     type: str
     nullable: bool
     generated: bool
+    always: bool
     auto: bool
     sequence: str
     default: str

@@ -29,6 +29,8 @@ class Column:
     """The qualified, quoted sequence behind an auto column, ready for ``::regclass``."""
     generated: bool = False
     """GENERATED ALWAYS AS (expression): the database computes it, it never travels."""
+    always: bool = False
+    """GENERATED ALWAYS AS IDENTITY: what a row was given at first stays, an update may not say it."""
     default: str = ""
     out: str = ""
     into: str = ""
