@@ -160,21 +160,19 @@ class Judgement:
         return self.share.policy.on_conflict
 
     def _value(self, place: int, column: Column) -> Assignment:
-        value = column_sql("b", f"v{place}")
+        value, changed = column_sql("b", f"v{place}"), self._changed(self.share.differs("b", place))
         before: Sql = value
         if self.share.updates:
-            before = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
-                column_sql("b", f"d{place}"), column_sql("b", f"b{place}"), value
-            )
+            before = _case(self.share.differs("b", place), self.share.was("b", place, column), value)
         moved = column_sql("b", f"a{place}") if self.share.updates and column.name in self.share.moved else None
-        return Assignment(name=column.name, changed=self._changed(f"d{place}"), value=value, before=before, moved=moved)
+        return Assignment(name=column.name, changed=changed, value=value, before=before, moved=moved)
 
     def _reference(self, place: int, reference: KeyReference) -> list[Assignment]:
         values = [column_sql("b", f"f{place}_{i}") for i, _ in enumerate(reference.columns, start=1)]
         return [
             Assignment(
                 name=name,
-                changed=self._changed(f"dl{place}"),
+                changed=self._changed(column_sql("b", f"dl{place}")),
                 value=value,
                 before=self._before(place, reference, there, value),
                 known=self._known(place, reference),
@@ -191,7 +189,7 @@ class Judgement:
             now = sql.SQL("NOT {}").format(self.share.points_into(self.share.late, generic, place, "b"))
         return Assignment(
             name=generic.id_column,
-            changed=sql.SQL("({} AND {})").format(self._changed(f"dl{place}"), now),
+            changed=sql.SQL("({} AND {})").format(self._changed(column_sql("b", f"dl{place}")), now),
             value=column_sql("b", f"f{place}_1"),
             late=bool(self.share.may_be_late(self.share.catch_up, generic)),
         )
@@ -222,13 +220,13 @@ class Judgement:
     def _old_leaves(place: int, reference: KeyReference) -> list[Sql]:
         return [column_sql("b", f"bl{place}_{i}") for i in range(1, reference.target.width + 1)]
 
-    def _changed(self, flag: str) -> Sql:
+    def _changed(self, flag: Sql) -> Sql:
         if not self.share.updates:
             return sql.SQL("true")
-        return sql.SQL("(b.whole OR {})").format(column_sql("b", flag))
+        return sql.SQL("(b.whole OR {})").format(flag)
 
     def _current(self, assignment: Assignment) -> Sql:
-        return column_sql("b", f"m{self.written.index(assignment.name) + 1}")
+        return self.share.held("b", assignment.name, self.written.index(assignment.name) + 1)
 
     def _typed(self, value: Sql, name: str) -> Sql:
         """Say a value in the very type of its column: rows are compared only where the types are the same."""
@@ -338,7 +336,7 @@ class Judgement:
             return []
         kept = [place for place, column in self.share.values if column.always]
         says = sql.SQL("j.found AND NOT j.gone AND NOT j.whole AND {}")
-        return [says.format(column_sql("j", f"d{place}")) for place in kept]
+        return [says.format(self.share.differs("j", place)) for place in kept]
 
     def _unfound(self, alias: str = "b") -> Sql:
         """Say that an update or a delete found nothing."""

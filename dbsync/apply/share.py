@@ -28,6 +28,9 @@ from dbsync.model.policy import Policy
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 from dbsync.statements import statement
 
+WIDE = 300
+"""Value columns up to which a row is told beside what it was by columns of its own: PostgreSQL lists 1,664 at most."""
+
 RANGE = sql.SQL("<<range>>")
 """Stands for the range of the stage, so that a statement is composed once and used for many."""
 
@@ -118,6 +121,31 @@ class Share:
         acting = (key for key in self.table.foreign_keys if key.acts_on_update)
         return frozenset(column for key in acting for column in key.columns)
 
+    @cached_property
+    def wide(self) -> bool:
+        """Say whether rows have so many columns that images and the found row are carried whole, and read where they are asked."""
+        return len(self.values) > WIDE
+
+    def differs(self, alias: str, place: int) -> Sql:
+        """Say that an update changed a value."""
+        if not self.wide:
+            return column_sql(alias, f"d{place}")
+        return sql.SQL("({0}.old_image[{1}] IS DISTINCT FROM {0}.image[{1}])").format(
+            sql.Identifier(alias), sql.Literal(place)
+        )
+
+    def was(self, alias: str, place: int, column: Column) -> Sql:
+        """Say what a value was before, where it was changed."""
+        if not self.wide:
+            return column_sql(alias, f"b{place}")
+        return value_of(sql.SQL("{}.old_image[{}]").format(sql.Identifier(alias), sql.Literal(place)), column)
+
+    def held(self, alias: str, name: str, i: int) -> Sql:
+        """Say what upstream holds in a column, the ``i``-th that is looked at."""
+        if not self.wide:
+            return column_sql(alias, f"m{i}")
+        return sql.SQL("({}).{}").format(column_sql(alias, "held_row"), sql.Identifier(name))
+
     def is_self(self, reference: KeyReference) -> bool:
         """Say whether a reference points into the table itself."""
         return reference.target.table == self.layout.table
@@ -188,11 +216,19 @@ class Share:
         own = ["t", "tn"] if self.renames else ["t"]
         columns.append(named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
         columns.append(named(_first(own, "xmin"), "version"))
-        columns += [named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
+        columns += self._held_values(own, written)
         columns += [named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
         outer = self.missing(self._outer(without_self), sql.SQL("{} IS NULL").format(_first(own, "tableoid")), pointed)
         columns += [named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
         return statement("apply", "bound").format(columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins))
+
+    def _held_values(self, own: Sequence[str], written: Sequence[str]) -> list[Sql]:
+        if not self.wide:
+            return [named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
+        rows = [sql.SQL("ROW({}.*)::{}").format(sql.Identifier(one), table_sql(self.table.name)) for one in own]
+        found = [column_sql(one, "tableoid") for one in own]
+        cases = [sql.SQL("WHEN {} IS NOT NULL THEN {}").format(*pair) for pair in zip(found, rows, strict=True)]
+        return [named(sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases)), "held_row")]
 
     def resolved(self, reference: KeyReference, place: int, found: Found) -> list[Sql]:
         """Name the values that a resolved reference gives its columns."""
