@@ -13,7 +13,7 @@ from functools import cached_property
 
 from psycopg import sql
 
-from dbsync.apply.resolve import coalesced, look_up, target_column
+from dbsync.apply.resolve import coalesced, look_up, same, target_column
 from dbsync.apply.share import RANGE, Share
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, text_sql
 from dbsync.model.batch import Op
@@ -394,9 +394,10 @@ class Judgement:
     @property
     def same_row(self) -> Sql:
         """Say that ``t`` is the row that ``b`` was found to be."""
+        table = self.share.table
         return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(column_sql("t", name), column_sql("b", f"e{i}"))
-            for i, name in enumerate(self.share.table.primary_key, start=1)
+            same(column_sql("t", name), target_column(table, name), column_sql("b", f"e{i}"))
+            for i, name in enumerate(table.primary_key, start=1)
         )
 
     def _text(self, value: Sql, name: str) -> Sql:

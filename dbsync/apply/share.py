@@ -17,7 +17,16 @@ from functools import cached_property
 
 from psycopg import sql
 
-from dbsync.apply.resolve import Found, coalesced, equal, look_up, reference_conditions, target_column, target_table
+from dbsync.apply.resolve import (
+    Found,
+    coalesced,
+    equal,
+    look_up,
+    reference_conditions,
+    same,
+    target_column,
+    target_table,
+)
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.keys.postponed import may_follow
@@ -360,10 +369,10 @@ class Share:
 
     def _join_own(self, alias: str, *, old: bool = False, otherwise: Sql | None = None) -> list[Sql]:
         joins, conditions = self.own_row(alias, old=old)
-        same = sql.SQL(" AND ").join([*([] if otherwise is None else [otherwise]), *conditions])
+        met = sql.SQL(" AND ").join([*([] if otherwise is None else [otherwise]), *conditions])
         return [
             *joins,
-            sql.SQL("LEFT JOIN {} {} ON {}").format(table_sql(self.table.name), sql.Identifier(alias), same),
+            sql.SQL("LEFT JOIN {} {} ON {}").format(table_sql(self.table.name), sql.Identifier(alias), met),
         ]
 
     def own_row(self, alias: str, *, old: bool = False) -> tuple[list[Sql], list[Sql]]:
@@ -376,7 +385,7 @@ class Share:
             found = look_up(self.key, [column_sql("y", "own_key")], self.catalog, f"own_{alias}_")
             joins += found.joins
             conditions += [
-                sql.SQL("{} = {}").format(column_sql(alias, column), found.value(self.catalog, column))
+                same(column_sql(alias, column), target_column(table, column), found.value(self.catalog, column))
                 for column in self.key.row_id
             ]
         for part in self.key.parts:
