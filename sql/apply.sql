@@ -164,6 +164,12 @@ WHERE s.layout = {layout} AND {range}
 -- Asked of many changes before they are sorted by their keys: most often each row was changed once.
 SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND {range} GROUP BY {key} HAVING count(*) > 1)
 
+-- name: pointed
+-- Into which tables generic references point: of the hundreds that they may, a few.
+SELECT coalesce(array_agg(DISTINCT said.name) FILTER (WHERE said.name IS NOT NULL), '{{}}')
+FROM pg_temp.dbsync_stage s CROSS JOIN LATERAL (VALUES {names}) said (name)
+WHERE s.layout = {layout} AND {range}
+
 -- name: reduced
 -- The net change of each row: its last image against the row as it was before the first. An insert or backfill among them
 -- makes it whole; a deleted or backfilled row says itself how it was.

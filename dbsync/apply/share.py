@@ -12,7 +12,7 @@ upstream (``found``, ``e1`` its primary key, ``m1`` what it holds in the first c
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from psycopg import sql
@@ -54,6 +54,7 @@ class Share:
     their key that is not there yet. ``ignored`` are columns that the upstream does not have. ``ordered`` says that rows are
     to be taken in the order of their keys, for others want them too.
     ``edited``, where it is known, are the columns outside the key that the changes are about: no other is read.
+    ``pointed``, where it is known, are the tables that generic references point into: no other is looked into.
     """
 
     identity: int
@@ -70,6 +71,7 @@ class Share:
     late: frozenset[TableName] = frozenset()
     catch_up: frozenset[TableName] = frozenset()
     edited: frozenset[str] | None = None
+    pointed: frozenset[str] | None = None
 
     @cached_property
     def table(self) -> Table:
@@ -119,10 +121,15 @@ class Share:
             return []
         behind = len(self.layout.references)
         return [
-            (behind + i, generic, first)
+            (behind + i, self._narrowed(generic), first)
             for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
             if generic.id_column not in self.ignored
         ]
+
+    def _narrowed(self, generic: LayoutGeneric) -> LayoutGeneric:
+        if self.pointed is None:
+            return generic
+        return replace(generic, targets=tuple(t for t in generic.targets if qualified(t.table) in self.pointed))
 
     @cached_property
     def moved(self) -> frozenset[str]:

@@ -17,6 +17,7 @@ from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import Step, write_order
 from dbsync.apply.path import SearchPath
+from dbsync.apply.pointed import narrowed
 from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
@@ -164,7 +165,7 @@ class Writer:
 
         def share(step: Step, **kind: Any) -> Share:
             share = self._share(load.layouts[step.layout], step.layout, set(kinds[step.layout]), span, **kind)
-            return replace(share, reduce=False) if step.layout in single else share
+            return self._narrowed(replace(share, reduce=False) if step.layout in single else share, span)
 
         if self.by_origin:
             self._connection.execute(statement("apply", "origin"), {"origin": span.origin or load.node})
@@ -179,6 +180,9 @@ class Writer:
             if step.late:
                 self._run(share(step, catch_up=step.late), span, troubles)
         self._delete([self._patiently(share(step, deletes_only=True)) for step in deleting], span, troubles)
+
+    def _narrowed(self, share: Share, span: Span) -> Share:
+        return narrowed(share, lambda query: self._execute(query.as_string(self._connection), span))
 
     def _patiently(self, share: Share) -> Share:
         """Let deletes be tried once more behind all the rest, where going aside for a moment stops nothing else."""
@@ -323,12 +327,17 @@ class Writer:
             share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up,
             share.ordered, share.patient,
         )  # fmt: skip
+        if share.pointed is not None:
+            return self._compose(share)
         if name not in self._composed:
-            before = [] if share.deletes_only else depart_statements(share)
-            before += [lock_statement(share)] if share.ordered else []
-            last = delete_statement(share) if share.deletes_only else write_statement(share)
-            self._composed[name] = [query.as_string(self._connection) for query in (*before, last)]
+            self._composed[name] = self._compose(share)
         return self._composed[name]
+
+    def _compose(self, share: Share) -> list[str]:
+        before = [] if share.deletes_only else depart_statements(share)
+        before += [lock_statement(share)] if share.ordered else []
+        last = delete_statement(share) if share.deletes_only else write_statement(share)
+        return [query.as_string(self._connection) for query in (*before, last)]
 
     def _execute(self, text: str, span: Span) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a composed statement over a span; the marks in it are our own, and what replaces them is numbers."""

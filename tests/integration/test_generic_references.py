@@ -238,3 +238,42 @@ def test_one_to_a_table_that_was_shipped_before_and_is_a_lookup_now_means_the_sa
     clinic.ship()
     assert held(clinic) == []
     assert clinic.upstream.sql(MARKS) == [("a", "x")]
+
+
+MANY = 60
+
+
+def test_one_that_may_point_into_very_many_tables_arrives(databases: Databases, pair: Pair) -> None:
+    names = [f"k{place}" for place in range(30)]
+    columns = ", ".join(f"{name} int NOT NULL DEFAULT 0" for name in names)
+    tables = [
+        f"CREATE TABLE many_t{n} (id serial PRIMARY KEY, {columns}, UNIQUE ({', '.join(names)}))" for n in range(MANY)
+    ]
+    both = prepared(
+        databases,
+        pair,
+        f"""
+        CREATE TABLE django_content_type (id int PRIMARY KEY, app_label text NOT NULL, model text NOT NULL, UNIQUE (app_label, model));
+        INSERT INTO django_content_type SELECT n, 'many', 't' || n FROM generate_series(0, {MANY - 1}) n;
+        {"; ".join(tables)};
+        CREATE TABLE mark (id serial PRIMARY KEY, code text NOT NULL UNIQUE, note text,
+            content_type_id int REFERENCES django_content_type, object_id int);""",
+    )
+    rule = f'[[tables]]\nname = "mark"\non_conflict = "quarantine"\n{GENERIC}\n[[tables]]\nname = "many_*"\n'
+    with Pipeline(
+        both.source, both.upstream, f'[[tables]]\nname = "django_content_type"\nmode = "lookup"\n{rule}'
+    ) as clinic:
+        clinic.source.script("""
+            INSERT INTO many_t7 (k1) VALUES (5); INSERT INTO many_t8 (k2) VALUES (6);
+            INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 7, 1), ('b', 8, 1), ('c', NULL, NULL)""")
+        clinic.agree()
+        clinic.source.script(
+            "UPDATE mark SET content_type_id = 7, note = 'x' WHERE code = 'b'; DELETE FROM mark WHERE code = 'a'"
+        )
+        clinic.agree()
+        assert held(clinic) == []
+        clinic.upstream.sql("UPDATE mark SET note = 'y' WHERE code = 'b'")
+        clinic.source.sql("UPDATE mark SET note = 'z' WHERE code = 'b'")
+        clinic.ship()
+        assert [conflict for conflict, _ in held(clinic)] == ["update_origin_differs"]
+        assert clinic.upstream.sql("SELECT columns FROM dbsync.conflict") == [(["note"],)]
