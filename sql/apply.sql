@@ -227,8 +227,18 @@ WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound}){more},
 judged AS MATERIALIZED ({judged}){writes}
-SELECT (SELECT count(*) FROM judged b WHERE {absent}) - (SELECT count(*) FROM inserted), {updated},
+SELECT (SELECT count(*) FROM judged b WHERE {absent}) - {inserted}, {updated},
        (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
+
+-- name: wishes
+-- What a share is to do, asked where triggers run for a statement that finds no row, or for a column that stays what it was.
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}){more},
+judged AS MATERIALIZED ({judged})
+SELECT coalesce(bool_or({absent}), false), coalesce(bool_or(b.differs AND b.held IS NULL AND NOT {other}), false),
+       array_remove({changed}, NULL)
+FROM judged b
 
 -- name: count_absent
 WITH net AS ({net}),
@@ -295,7 +305,7 @@ WHERE {same_row} AND ({changed}) AND {untouched}
 -- Only the very version that was judged: a row that somebody changed in between is looked at again.
 UPDATE {table} t SET {assignments}
 FROM judged b
-WHERE b.differs AND b.held IS NULL AND {same_row} AND t.xmin = b.version
+WHERE b.differs AND b.held IS NULL AND {wanted} AND {same_row} AND t.xmin = b.version
 RETURNING 1
 
 -- name: delete

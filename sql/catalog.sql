@@ -10,6 +10,9 @@ SELECT current_database()::text AS database, current_setting('server_version_num
 -- Partitions are left out: their root stands for them. An inheritance child that is no partition is a table of its own.
 SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner,
        CASE c.relkind WHEN 'p' THEN 'partitioned' ELSE 'table' END AS kind,
+       EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+               WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 1 = 0 AND t.tgtype & 20 <> 0
+                 AND f.pronamespace IS DISTINCT FROM to_regnamespace('dbsync')::oid) AS statement_triggers,
        c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -39,7 +42,10 @@ WITH drawn AS (
 )
 SELECT a.attrelid::bigint AS relation, a.attname::text AS name, a.atttypid::bigint AS type_oid,
        format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated,
-       a.attidentity = 'a' AS always, x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
+       a.attidentity = 'a' AS always,
+       EXISTS (SELECT FROM pg_trigger t
+               WHERE t.tgrelid = a.attrelid AND NOT t.tgisinternal AND a.attnum = ANY (t.tgattr::int2[])) AS watched,
+       x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
        CASE WHEN a.attgenerated = '' THEN coalesce(e.expression, '') ELSE '' END AS "default"
 FROM pg_attribute a
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

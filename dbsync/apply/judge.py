@@ -7,7 +7,7 @@ update_origin_differs by who wrote the row last; by values, nobody has to rememb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,6 +96,13 @@ class Judgement:
         return self._typed(
             sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(wins, assignment.value, current), assignment.name
         )
+
+    def changes(self, names: Collection[str]) -> dict[str, Sql]:
+        """Say of each of some columns that a row is to get another value there."""
+        asked = [assignment for assignment in self.assignments if assignment.name in names]
+        return {
+            a.name: _other([self._typed(self._current(a), a.name)], [self.wanted(a, self._current(a))]) for a in asked
+        }
 
     @property
     def absent(self) -> Sql:

@@ -27,6 +27,7 @@ from dbsync.apply.resolve import (
     target_column,
     target_table,
 )
+from dbsync.apply.wish import Wish
 from dbsync.errors import Refusal
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.keys.postponed import may_follow
@@ -54,6 +55,7 @@ class Share:
     their key that is not there yet. ``ignored`` are columns that the upstream does not have. ``ordered`` says that rows are
     to be taken in the order of their keys, for others want them too.
     ``edited``, where it is known, are the columns outside the key that the changes are about: no other is read.
+    ``wish``, where it was asked for, says what there is to do, where triggers run though nothing is done.
     ``pointed``, where it is known, are the tables that generic references point into: no other is looked into.
     """
 
@@ -70,6 +72,7 @@ class Share:
     patient: bool = False
     late: frozenset[TableName] = frozenset()
     catch_up: frozenset[TableName] = frozenset()
+    wish: Wish | None = None
     edited: frozenset[str] | None = None
     pointed: frozenset[str] | None = None
 

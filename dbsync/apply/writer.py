@@ -23,12 +23,15 @@ from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
 from dbsync.apply.typed import repeats
+from dbsync.apply.wish import Wish
 from dbsync.apply.write import (
     absent_statement,
     delete_statement,
     depart_statements,
     doom_statement,
     lock_statement,
+    watched,
+    wish_statement,
     write_statement,
 )
 from dbsync.errors import Refusal
@@ -286,11 +289,22 @@ class Writer:
             **kind,
         )
 
+    def _wished(self, share: Share, span: Span) -> Share:
+        """Leave out what would do nothing but run triggers."""
+        names = watched(share)
+        if share.deletes_only or not (names or share.table.statement_triggers):
+            return share
+        row = self._execute(wish_statement(share).as_string(self._connection), span).fetchone()
+        assert row is not None
+        inserts, updates, changed = row
+        return replace(share, wish=Wish(inserts=inserts, updates=updates, watched=names, changed=frozenset(changed)))
+
     def _run(self, share: Share, span: Span, troubles: list[Trouble]) -> None:
         *before, last = self._statements(share)
         for departed in before:
             self._execute(departed, span)
-        row = self._execute(last, span).fetchone()
+        wished = self._wished(share, span)
+        row = self._execute(last if wished is share else self._statements(wished)[-1], span).fetchone()
         assert row is not None
         *kept_out, done, wanted, held = row
         troubles += [_trouble(share, said) for said in held or ()]
@@ -325,7 +339,7 @@ class Writer:
         """Give the statements of a share, composed the first time it is seen."""
         name = (
             share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up,
-            share.ordered, share.patient,
+            share.ordered, share.patient, share.wish,
         )  # fmt: skip
         if share.pointed is not None:
             return self._compose(share)

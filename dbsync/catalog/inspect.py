@@ -112,6 +112,7 @@ def _table(
         uniques=tuple(_unique(key) for key in keys if not key.is_primary),
         foreign_keys=foreign_keys,
         partition_keys=partition_keys,
+        statement_triggers=row.statement_triggers,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )
@@ -127,6 +128,7 @@ def _column(row: _ColumnRow, facts: TypeFacts) -> Column:
         sequence=row.sequence,
         generated=row.generated,
         always=row.always,
+        watched=row.watched,
         default=row.default,
         out=facts.out,
         into=facts.into,
@@ -199,6 +201,7 @@ class _TableRow:
     name: str
     owner: str
     kind: str
+    statement_triggers: bool
     row_security: bool
     estimated_rows: int
 
@@ -212,6 +215,7 @@ class _ColumnRow:
     nullable: bool
     generated: bool
     always: bool
+    watched: bool
     auto: bool
     sequence: str
     default: str

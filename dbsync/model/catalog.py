@@ -31,6 +31,8 @@ class Column:
     """GENERATED ALWAYS AS (expression): the database computes it, it never travels."""
     always: bool = False
     """GENERATED ALWAYS AS IDENTITY: what a row was given at first stays, an update may not say it."""
+    watched: bool = False
+    """A trigger runs where an update names it (``UPDATE OF``), whether it changes or not."""
     default: str = ""
     out: str = ""
     into: str = ""
@@ -90,6 +92,8 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     partition_keys: tuple[ForeignKey, ...] = ()
     """Those that only a partition of it has, and that act on delete."""
+    statement_triggers: bool = False
+    """The application has triggers that run once for each INSERT or UPDATE, be it of no row."""
     row_security: bool = False
     estimated_rows: int = 0
 
