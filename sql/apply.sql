@@ -272,7 +272,7 @@ final AS MATERIALIZED (
 
 -- name: insert
 INSERT INTO {table} ({columns}) {overriding}
-SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING 1
+SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING {told} AS local_id
 
 -- name: insert_fresh
 -- Rows that nobody looks for: to find that none of a hundred thousand is there takes as long as inserting them. Those whose
@@ -399,7 +399,7 @@ DELETE FROM dbsync.row_key k USING judged b WHERE {absent} AND k.row_key = b.{le
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, {local_id}, b.{leaf} FROM judged b WHERE {absent} AND (SELECT count(*) FROM dangling) >= 0
 ON CONFLICT (relation, local_id) DO UPDATE SET row_key = excluded.row_key
-RETURNING 1
+RETURNING local_id
 
 -- name: depart
 -- A reference that no constraint holds may point to a row that is gone for good (the history of a deleted row). Such a row

@@ -17,7 +17,7 @@ from dbsync.apply.resolve import coalesced, target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.apply.typed import net, typed
 from dbsync.apply.wish import Wish
-from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql, text_array
+from dbsync.keys.expression import Query, Sql, column_sql, local_id, qualified, table_sql, text_array
 from dbsync.model.catalog import Column
 from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
@@ -33,15 +33,17 @@ def write_statement(share: Share) -> Query:
     drawn = drawn_columns(share)
     writes: list[Sql] = []
     after: Sql = sql.SQL("")
+    known: Sql = sql.SQL("")
     if share.layout.keyed_by_row_id:
         writes.append(sql.SQL("dangling AS ({})").format(_forget_dangling(judge)))
         writes.append(sql.SQL("remembered AS ({})").format(_remember(judge, drawn)))
         after = sql.SQL("AND (SELECT count(*) FROM remembered) >= 0")
-    counted = {"inserted": sql.SQL("0"), "updated": sql.SQL("0")}
+        known = sql.SQL("JOIN remembered r ON r.local_id = i.local_id")  # a trigger may have given it another id
+    counted: dict[str, Sql] = {"inserted": sql.SQL("0"), "updated": sql.SQL("0")}
     wish = share.wish or Wish()
     if wish.inserts:
         writes.append(sql.SQL("inserted AS ({})").format(_insert(judge, drawn, after)))
-        counted["inserted"] = sql.SQL("(SELECT count(*) FROM inserted)")
+        counted["inserted"] = sql.SQL("(SELECT count(*) FROM inserted i {})").format(known)
     updates = _updates(judge, wish) if judge.assignments else []
     writes += [sql.SQL("updated{} AS ({})").format(sql.Literal(i), update) for i, update in enumerate(updates)]
     if updates:
@@ -302,7 +304,9 @@ def insert_columns(share: Share, drawn: Sequence[str] = ()) -> dict[str, Sql]:
 
 def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
     share = judge.share
+    own = local_id(share.table.name.name, share.table.primary_key) if share.layout.keyed_by_row_id else sql.Literal(1)
     return statement("apply", "insert").format(
+        told=own,
         table=table_sql(share.table.name),
         **insert_columns(share, drawn),
         absent=judge.absent,

@@ -309,7 +309,7 @@ class Writer:
         *kept_out, done, wanted, held = row
         troubles += [_trouble(share, said) for said in held or ()]
         if any(kept_out) and not troubles and self._are_absent(share, span):
-            raise Unapplicable("a trigger upstream kept the row out")
+            raise Unapplicable("a trigger upstream kept the row out, or gave it another id")
         if done != wanted and not troubles:
             raise Unapplicable(
                 "others changed the same row at the same time, or a trigger or policy upstream kept it as it was",
