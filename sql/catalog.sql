@@ -13,7 +13,7 @@ SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name,
        EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 1 = 0 AND t.tgtype & 20 <> 0
                  AND f.pronamespace IS DISTINCT FROM to_regnamespace('dbsync')::oid) AS statement_triggers,
-       c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
+       c.relkind = 'r' AND c.relhassubclass AS heirs, c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND CASE WHEN %(schemas)s::text[] IS NULL

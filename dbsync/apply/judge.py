@@ -322,6 +322,9 @@ class Judgement:
     def _held(self) -> Sql:
         """Say why a row that both sides changed is left to a person."""
         parts = [sql.SQL("WHEN {} THEN {}").format(moved, _kind(Conflict.REFUSED)) for moved in self._given_anew()]
+        if self.share.table.heirs:
+            several = sql.SQL("j.found AND count(*) OVER (PARTITION BY j.tx, j.seq) > 1")
+            parts.append(sql.SQL("WHEN {} THEN {}").format(several, _kind(Conflict.MULTIPLE_UNIQUE_CONFLICTS)))
         if self.share.deletes_only and self.share.policy.on_delete is OnDelete.QUARANTINE:
             parts.append(
                 sql.SQL("WHEN j.found AND j.gone AND j.first_op <> 'I' THEN {}").format(_kind(Conflict.DELETE_HELD))

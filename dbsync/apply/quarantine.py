@@ -306,6 +306,7 @@ def has_turn(connection: psycopg.Connection, lineage: UUID, patience: float) -> 
 
 
 _WORDS = {
+    Conflict.MULTIPLE_UNIQUE_CONFLICTS: "several rows upstream have its key: of the table and of those that inherit from it",
     Conflict.REFUSED: "it changes a number that is GENERATED ALWAYS AS IDENTITY upstream",
     Conflict.INSERT_EXISTS: "a row with this key is upstream already and holds other values",
     Conflict.UPDATE_ORIGIN_DIFFERS: "the same columns were changed upstream meanwhile",

@@ -113,6 +113,7 @@ def _table(
         foreign_keys=foreign_keys,
         partition_keys=partition_keys,
         statement_triggers=row.statement_triggers,
+        heirs=row.heirs,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )
@@ -202,6 +203,7 @@ class _TableRow:
     owner: str
     kind: str
     statement_triggers: bool
+    heirs: bool
     row_security: bool
     estimated_rows: int
 

@@ -92,6 +92,8 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     partition_keys: tuple[ForeignKey, ...] = ()
     """Those that only a partition of it has, and that act on delete."""
+    heirs: bool = False
+    """Other tables inherit from it, whose rows are its own too, and are in none of its unique indexes."""
     statement_triggers: bool = False
     """The application has triggers that run once for each INSERT or UPDATE, be it of no row."""
     row_security: bool = False
