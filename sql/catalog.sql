@@ -10,7 +10,10 @@ SELECT current_database()::text AS database, current_setting('server_version_num
 -- Partitions are left out: their root stands for them. An inheritance child that is no partition is a table of its own.
 SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner,
        CASE c.relkind WHEN 'p' THEN 'partitioned' ELSE 'table' END AS kind,
-       c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
+       EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+               WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 1 = 0 AND t.tgtype & 20 <> 0
+                 AND f.pronamespace IS DISTINCT FROM to_regnamespace('dbsync')::oid) AS statement_triggers,
+       c.relkind = 'r' AND c.relhassubclass AS heirs, c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND CASE WHEN %(schemas)s::text[] IS NULL
@@ -39,6 +42,9 @@ WITH drawn AS (
 )
 SELECT a.attrelid::bigint AS relation, a.attname::text AS name, a.atttypid::bigint AS type_oid,
        format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated,
+       a.attidentity = 'a' AS always,
+       EXISTS (SELECT FROM pg_trigger t
+               WHERE t.tgrelid = a.attrelid AND NOT t.tgisinternal AND a.attnum = ANY (t.tgattr::int2[])) AS watched,
        x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
        CASE WHEN a.attgenerated = '' THEN coalesce(e.expression, '') ELSE '' END AS "default"
 FROM pg_attribute a
@@ -71,7 +77,8 @@ SELECT k.conrelid::bigint AS relation, k.conname::text AS name,
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete
+       k.condeferrable AS deferrable, k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete,
+       k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
 FROM pg_constraint k
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -87,7 +94,7 @@ SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_column
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, true AS acts_on_delete
+       k.condeferrable AS deferrable, true AS acts_on_delete, k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
 FROM pg_constraint k
 JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition
 JOIN pg_class root ON root.oid = pg_partition_root(k.conrelid)

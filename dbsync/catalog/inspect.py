@@ -112,6 +112,8 @@ def _table(
         uniques=tuple(_unique(key) for key in keys if not key.is_primary),
         foreign_keys=foreign_keys,
         partition_keys=partition_keys,
+        statement_triggers=row.statement_triggers,
+        heirs=row.heirs,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )
@@ -126,6 +128,8 @@ def _column(row: _ColumnRow, facts: TypeFacts) -> Column:
         auto=row.auto,
         sequence=row.sequence,
         generated=row.generated,
+        always=row.always,
+        watched=row.watched,
         default=row.default,
         out=facts.out,
         into=facts.into,
@@ -151,6 +155,7 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
         acts_on_delete=row.acts_on_delete,
+        acts_on_update=row.acts_on_update,
     )
 
 
@@ -197,6 +202,8 @@ class _TableRow:
     name: str
     owner: str
     kind: str
+    statement_triggers: bool
+    heirs: bool
     row_security: bool
     estimated_rows: int
 
@@ -209,6 +216,8 @@ class _ColumnRow:
     type: str
     nullable: bool
     generated: bool
+    always: bool
+    watched: bool
     auto: bool
     sequence: str
     default: str
@@ -234,3 +243,4 @@ class _ForeignKeyRow:
     target_columns: Sequence[str]
     deferrable: bool
     acts_on_delete: bool
+    acts_on_update: bool

@@ -415,3 +415,21 @@ def test_what_waits_in_quarantine_is_not_undone_but_decided(databases: Databases
         with pytest.raises(Refusal) as error:
             who.type("conflicts", "undo", number(who))
         assert error.value.hint == "dbsync quarantine list"
+
+
+def test_an_undo_meets_the_triggers_of_the_application_as_its_own_statements_do(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline.upstream.script("""
+        CREATE TABLE trail (said text);
+        CREATE FUNCTION trail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO trail VALUES (new.identifier);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER trail AFTER UPDATE ON subject FOR EACH ROW EXECUTE FUNCTION trail();
+        CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON subject DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION trail()""")
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    assert pipeline.upstream.value("SELECT count(*) FROM trail") == 6
