@@ -102,6 +102,12 @@ def foreign(connection: psycopg.Connection) -> set[TableName]:
     return replaced | {TableName(schema, table) for schema, table in strangers}
 
 
+def registered(connection: psycopg.Connection) -> dict[TableName, Mode]:
+    """List the tables that were installed, shipped ones and lookups, whatever became of their triggers."""
+    rows = connection.execute(statement("capture", "registered")).fetchall()
+    return {TableName(schema, table): Mode(mode) for schema, table, mode in rows}
+
+
 def states(connection: psycopg.Connection, wanted: Sequence[Capture]) -> dict[TableName, TriggerState]:
     """Say for every registered or formerly registered table what its triggers are."""
     found: dict[TableName, list[Trigger]] = {}
