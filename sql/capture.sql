@@ -333,6 +333,12 @@ JOIN pg_namespace f ON f.oid = p.pronamespace
 CROSS JOIN LATERAL (SELECT left(encode(t.tgargs, 'escape'), 16) AS fingerprint) made
 WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
 
+-- name: registered
+SELECT n.nspname::text, c.relname::text, r.mode
+FROM dbsync.relation r
+CROSS JOIN pg_namespace n
+JOIN pg_class c ON c.relnamespace = n.oid AND r.relation = n.nspname || '.' || c.relname
+
 -- name: strangers
 -- Triggers that are called as dbsync's are and run something else.
 SELECT n.nspname, c.relname

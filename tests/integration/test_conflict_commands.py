@@ -91,7 +91,9 @@ def number(who: Person) -> str:
 
 
 def test_no_conflict_is_said(pipeline: Pipeline, tmp_path: Path) -> None:
-    assert dba(pipeline, tmp_path).must("conflicts", "list").out == "no conflicts\n"
+    who = dba(pipeline, tmp_path)
+    assert who.must("conflicts", "list").out == "no conflicts\n"
+    assert who.must("conflicts", "list", "--since", "1h").out == "no conflicts of that kind\n"
 
 
 def test_the_ledger_lists_and_filters_what_was_decided(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from psycopg import errors, sql
 
 from dbsync.identity.keys import Keys
 from dbsync.model.findings import Severity
-from tests.integration.commands import reachable_as
+from tests.integration.commands import dbsync, reachable_as
 from tests.integration.test_least_rights import login
 from tests.integration.test_lives_migration import released
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
@@ -108,6 +108,35 @@ def test_a_fault_is_recognised_and_its_remedy_mends_it(ward: Ward, fault: Inject
     database = ward.source if fault.side == "source" else ward.upstream
     database.script(fault.sql)
     ward.mended(fault.code, database)
+
+
+@recognises("not_installed")
+def test_triggers_in_a_database_where_no_node_is_registered_capture_nothing(ward: Ward) -> None:
+    ward.source.sql("DELETE FROM dbsync.node")
+    before = ward.source.value("SELECT count(*) FROM dbsync.change")
+    ward.source.sql("INSERT INTO ward_subject (code) VALUES ('S-9')")
+    assert ward.source.value("SELECT count(*) FROM dbsync.change") == before
+    (found,) = [one for one in ward.check() if one.code == "not_installed"]
+    assert found.severity is Severity.ERROR
+    ward.do(found.remedy, ward.source)
+    ward.source.sql("INSERT INTO ward_subject (code) VALUES ('S-10')")
+    assert ward.source.value("SELECT count(*) FROM dbsync.change") == before + 1
+    assert "not_installed" not in [one.code for one in ward.check()]
+
+
+@recognises("trigger_missing")
+def test_triggers_that_somebody_took_away_are_an_error_and_those_of_a_table_that_is_new_are_none(ward: Ward) -> None:
+    ward.tables += '\n[[tables]]\nname = "auth_user"\n'
+    ward.configure()
+    assert [one.severity for one in ward.check() if one.code == "trigger_missing"] == [Severity.WARNING]
+    ward.must("check")
+    ward.source.script("DROP TRIGGER dbsync_update ON ward_subject; DROP TRIGGER dbsync_insert ON ward_visit")
+    missing = {one.severity: one for one in ward.check() if one.code == "trigger_missing"}
+    assert list(missing) == [Severity.ERROR, Severity.WARNING]
+    assert "ward_subject, ward_visit" in missing[Severity.ERROR].what
+    assert dbsync(ward.folder, "check").code == 1
+    ward.do(missing[Severity.ERROR].remedy, ward.source)
+    ward.must("check")
 
 
 @recognises("lookup_missing_upstream")
