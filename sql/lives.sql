@@ -2,6 +2,29 @@
 -- Once, though two services of one node may find out at the same time.
 UPDATE dbsync.node SET incarnation = gen_random_uuid() WHERE incarnation = %(incarnation)s RETURNING incarnation
 
+-- name: note_life
+-- The life that ends now, up to the last batch that left: what had a receipt is to be upstream, and what had none is cut anew.
+-- One whose hash nobody knows was never read to its end, and so is nowhere.
+INSERT INTO dbsync.life (link, incarnation, number, hash, acknowledged)
+SELECT l.name, n.incarnation, coalesce(further.number, l.last_number), coalesce(further.hash, l.last_hash), l.last_number
+FROM dbsync.link l
+CROSS JOIN dbsync.node n
+LEFT JOIN LATERAL (
+    SELECT s.number, s.hash FROM dbsync.sent s
+    WHERE s.link = l.name AND s.incarnation = n.incarnation AND s.number > l.last_number AND s.hash <> '\x'
+    ORDER BY s.number DESC LIMIT 1
+) further ON true
+WHERE coalesce(further.number, l.last_number) > 0
+ON CONFLICT (link, incarnation) DO NOTHING
+
+-- name: tell_of_lives
+-- That they are over. What the upstream lost of them and is not held any more is to be had from the rows as they are: a stick
+-- of one of them that is found later would bring what has passed.
+UPDATE dbsync.life SET told = true WHERE link = %(link)s
+
+-- name: ended
+SELECT e.incarnation, e.number, e.hash FROM dbsync.life e WHERE e.link = %(link)s AND e.told ORDER BY e.incarnation
+
 -- name: number_anew
 -- Every link's: numbers belong to the incarnation. How far each one is, stays.
 UPDATE dbsync.link SET last_number = 0, last_hash = '\x'

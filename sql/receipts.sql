@@ -65,7 +65,23 @@ SELECT coalesce(
      ORDER BY r.node, r.incarnation, r.link LIMIT 1),
     EXISTS (SELECT FROM dbsync.passed p WHERE p.lineage = %(lineage)s)),
     EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship'),
-    (SELECT coalesce(max(c.id), 0) FROM dbsync.conflict c)
+    (SELECT coalesce(max(c.id), 0) FROM dbsync.conflict c),
+    (SELECT o.number FROM dbsync.ended o WHERE o.node = %(node)s AND o.incarnation = %(incarnation)s AND o.link = %(link)s),
+    (SELECT o.hash FROM dbsync.ended o WHERE o.node = %(node)s AND o.incarnation = %(incarnation)s AND o.link = %(link)s)
+
+-- name: over
+SELECT o.number, o.hash FROM dbsync.ended o
+WHERE o.node = %(node)s AND o.incarnation = %(incarnation)s AND o.link = %(link)s
+
+-- name: all_over
+SELECT o.incarnation, o.link, o.number, o.at FROM dbsync.ended o WHERE o.node = %(node)s ORDER BY o.incarnation, o.link
+
+-- name: end_lives
+INSERT INTO dbsync.ended AS o (node, incarnation, link, number, hash)
+SELECT %(node)s, e.incarnation, %(link)s, e.number, e.hash
+FROM unnest(%(incarnations)s::uuid[], %(numbers)s::bigint[], %(hashes)s::bytea[]) AS e(incarnation, number, hash)
+ON CONFLICT (node, incarnation, link) DO UPDATE SET number = excluded.number, hash = excluded.hash, at = excluded.at
+WHERE excluded.number > o.number
 
 -- name: drop_applied
 -- Whole transactions, wherever this batch or the other one was cut.

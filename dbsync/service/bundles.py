@@ -288,10 +288,11 @@ class Stick:
         )
 
     def _apply_next(self, batch: Batch, *, alone: bool) -> Receipt | None:
-        """Apply a batch if it is the next one of its node; None for one that is here already."""
+        """Apply a batch if it is the next one of its node; None for one that is here already, or of a life that is over."""
         header = batch.header
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
-        reached = last.number if last else 0
+        over = receipts.over(self._asking, header)
+        reached = max(last.number if last else 0, over.number if over else 0)
         self._note(header, last)  # whatever becomes of this batch, the node is to know what is here
         if header.number > reached + 1:
             early = NotYet(

@@ -118,6 +118,8 @@ class Lives:
             stays = whole and not parted and lost is not None and lost.incarnation == incarnation
             last = lost.last if stays and lost else None
             begun = incarnation if stays else lives.begin_life(self.connection, incarnation)
+            if not whole:
+                lives.tell_of_lives(self.connection, self.link)
             if way is not None:
                 number, last_hash = (last.number, last.hash) if last else (0, b"")
                 lives.go_back(self.connection, self.link, way, number=number, last_hash=last_hash)
