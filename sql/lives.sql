@@ -65,6 +65,15 @@ CROSS JOIN LATERAL (
 ) last
 ORDER BY first.place
 
+-- name: forgotten_lives
+-- Those of which no acknowledged batch is on record any more, with the last that had a receipt; but for those of which the
+-- upstream was told that they are over.
+SELECT e.incarnation, e.acknowledged FROM dbsync.life e
+WHERE e.link = %(link)s AND e.acknowledged > 0 AND NOT e.told
+  AND NOT EXISTS (SELECT FROM dbsync.sent s
+                  WHERE s.link = e.link AND s.incarnation = e.incarnation AND s.acknowledged_at IS NOT NULL)
+ORDER BY e.incarnation
+
 -- name: hash
 SELECT hash FROM dbsync.sent
 WHERE link = %(link)s AND incarnation = %(incarnation)s AND number = %(number)s AND acknowledged_at IS NOT NULL

@@ -83,6 +83,11 @@ def sent_lives(connection: psycopg.Connection, link: str) -> tuple[SentLife, ...
     return tuple(SentLife(incarnation=incarnation, first=first, last=last) for incarnation, first, last in rows)
 
 
+def forgotten_lives(connection: psycopg.Connection, link: str) -> tuple[tuple[UUID, int], ...]:
+    """Give the incarnations before those on record, each with the last batch that had a receipt."""
+    return tuple(connection.execute(statement("lives", "forgotten_lives"), {"link": link}).fetchall())
+
+
 def sent_hash(connection: psycopg.Connection, link: str, incarnation: UUID, number: int) -> bytes | None:
     """Give the hash of an acknowledged batch, if it is still on record."""
     row = connection.execute(
