@@ -5,12 +5,13 @@ UPDATE dbsync.node SET incarnation = gen_random_uuid() WHERE incarnation = %(inc
 -- name: note_life
 -- The life that ends now, up to the last batch that left: what had a receipt is to be upstream, and what had none is cut anew.
 -- One whose hash nobody knows was never read to its end, and so is nowhere.
-INSERT INTO dbsync.life (link, incarnation, number, hash, acknowledged)
-SELECT l.name, n.incarnation, coalesce(further.number, l.last_number), coalesce(further.hash, l.last_hash), l.last_number
+INSERT INTO dbsync.life (link, incarnation, number, hash, acknowledged, reached)
+SELECT l.name, n.incarnation, coalesce(further.number, l.last_number), coalesce(further.hash, l.last_hash), l.last_number,
+       further.last_seq
 FROM dbsync.link l
 CROSS JOIN dbsync.node n
 LEFT JOIN LATERAL (
-    SELECT s.number, s.hash FROM dbsync.sent s
+    SELECT s.number, s.hash, s.last_seq FROM dbsync.sent s
     WHERE s.link = l.name AND s.incarnation = n.incarnation AND s.number > l.last_number AND s.hash <> '\x'
     ORDER BY s.number DESC LIMIT 1
 ) further ON true

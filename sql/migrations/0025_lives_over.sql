@@ -7,6 +7,7 @@ CREATE TABLE dbsync.life (
     number        bigint NOT NULL,
     hash          bytea NOT NULL,
     acknowledged  bigint NOT NULL,
+    reached       bigint,
     told          boolean NOT NULL DEFAULT false,
     PRIMARY KEY (link, incarnation)
 );
@@ -16,6 +17,8 @@ COMMENT ON COLUMN dbsync.life.incarnation IS 'Which life.';
 COMMENT ON COLUMN dbsync.life.number IS 'The last batch of it that left.';
 COMMENT ON COLUMN dbsync.life.hash IS 'Its SHA-256.';
 COMMENT ON COLUMN dbsync.life.acknowledged IS 'The last batch of it that had a receipt; 0 where none had.';
+COMMENT ON COLUMN dbsync.life.reached IS
+    'How far in the log those batches went that left and had no receipt; null where there was none.';
 COMMENT ON COLUMN dbsync.life.told IS
     'Whether every batch tells the upstream that it is over: it went back in time, and not all that it lost of it could be sent again.';
 

@@ -1,4 +1,4 @@
-"""Sticks that lay in a drawer while the upstream was restored further back than the laptop keeps its changes."""
+"""Sticks that lay in a drawer while the upstream was restored, further back than the laptop keeps its changes, or the laptop itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from dbsync.service.streaming import Streaming
 from tests.acceptance.test_bundle_route import Field, Place, field, stick
 from tests.integration.commands import dbsync
 from tests.support.databases import ONE_MIXTURE, Database, Databases
+from tests.support.lives import dump_and_reload
+from tests.support.servers import own_cluster
 
 pytestmark = ONE_MIXTURE
 __all__ = ["field"]
@@ -163,3 +165,24 @@ def test_a_laptop_that_is_restored_to_the_life_that_is_over_goes_on_in_another(
     assert laptop.waiting() == 0
     assert server.sites() == {"a", "b", "c", "d"}
     assert laptop.sites() == {"a", "b", "d"}
+
+
+def test_of_before_a_reload_holds_nothing_that_was_compacted_since(field: Field, tmp_path: Path) -> None:
+    laptop, server, old = field.laptops[0], field.server, stick(tmp_path, "old")
+    laptop.insert("a")
+    laptop.ship()
+    laptop.insert("b")
+    laptop.database.sql("INSERT INTO erased (code) VALUES ('gone')")
+    laptop.must("bundle", "export", old)
+    with own_cluster(laptop.database.version) as cluster:
+        laptop.live_in(dump_and_reload(laptop.database, cluster, tmp_path))
+        laptop.must("bundle", "receipts", stick(tmp_path, "empty"))
+        laptop.database.sql("DELETE FROM erased")
+        for name in ("first", "second"):
+            laptop.database.sql(NAMED % name)
+        laptop.must("compact")
+        laptop.ship()
+        server.must("bundle", "import", old)
+        laptop.ship()
+    assert server.database.sql("SELECT code FROM erased") == []
+    assert server.database.value("SELECT name FROM site WHERE code = 'b'") == "second"
