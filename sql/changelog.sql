@@ -298,9 +298,11 @@ SELECT name, lineage, incarnation, system_identifier, capture_off_since, paused_
 FROM dbsync.node
 
 -- name: link
--- With whether anything that is captured here may have come from another node: most nodes have none below them.
+-- With whether anything that is captured here may have come from another node: most nodes have none below them. And with
+-- whether there are lives of which the upstream is to be told that they are over.
 SELECT cursor::text, window_end::text, window_seq, last_number, last_hash,
-       EXISTS (SELECT FROM dbsync.receipt r WHERE r.tx IS NOT NULL)
+       EXISTS (SELECT FROM dbsync.receipt r WHERE r.tx IS NOT NULL),
+       EXISTS (SELECT FROM dbsync.life e WHERE e.link = %(link)s AND e.told)
 FROM dbsync.link WHERE name = %(link)s
 
 -- name: open_link

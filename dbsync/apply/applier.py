@@ -184,9 +184,10 @@ class Applier:
         if alone:
             self._refuse_others(header)
         last, met = receipts.meet(self._connection, header)
-        known = receipts.seen(last, header, digest)
+        known = receipts.seen(last, met.over, header, digest)
         if known is not None:
             return known, False
+        receipts.end_lives(self._connection, header)
         dropped = receipts.drop_applied(self._connection, header) if met.has_others else 0
         receipt = receipts.record(self._connection, header, digest, dropped)
         dropped += self._drop_known(header)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
+from dbsync.changelog import lives
 from dbsync.changelog.ahead import MOST, Ahead
 from dbsync.changelog.order import put_in_order
 from dbsync.changelog.payload import LARGE, close, read, read_after, stored
@@ -331,6 +332,7 @@ class Reader:
             layouts=self._known([count.layout for count in counts]),
             passed=passed,
             kept=kept,
+            ended=lives.ended(self._connection, self._link) if position.has_ended_lives else (),
         )
 
     def _passed(self, cut: Cut) -> tuple[tuple[Passed, ...], tuple[int, ...]]:
