@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dbsync.schema import run_file
 
-revision = "0025"
-down_revision = "0024"
+revision = "0027"
+down_revision = "0026"
 
 
 def upgrade() -> None:
     """Add the two tables."""
-    run_file("0025_lives_over")
+    run_file("0027_lives_over")
