@@ -205,7 +205,7 @@ DELETE FROM dbsync.row_key k WHERE k.relation = {relation}
 -- name: create_function
 CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    SET jit = off SET enable_seqscan = off
+    SET jit = off SET enable_seqscan = off SET row_security = on
     SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
     SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS {body}

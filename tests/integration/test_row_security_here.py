@@ -1,0 +1,49 @@
+"""Row-level security at the source: what policies hide from capture breaks no statement and is never passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+import pytest
+
+from tests.integration.clinic_schema import held
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import Pipeline, prepared
+
+pytestmark = ONE_MIXTURE
+
+SCHEMA: LiteralString = """
+CREATE TABLE site (id int PRIMARY KEY, code text NOT NULL UNIQUE);
+CREATE TABLE subject (id serial PRIMARY KEY, name text NOT NULL UNIQUE, site_id int REFERENCES site);
+"""
+TABLES = """
+[[tables]]
+name = "*"
+truncate = "capture"
+"""
+SEEN_BY_ALL = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; CREATE POLICY seen ON {0} USING (true)"
+
+
+@pytest.fixture
+def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
+    """Give two sites and a subject that are upstream already."""
+    both = prepared(databases, pair, SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+        pipeline.source.script("INSERT INTO site VALUES (1, 'G'), (11, 'M'); INSERT INTO subject (name, site_id) VALUES ('A', 1)")
+        pipeline.agree()
+        yield pipeline
+
+
+def test_data_can_be_restored_as_pg_restore_does_it(clinic: Pipeline) -> None:
+    clinic.source.script(SEEN_BY_ALL.format("site"))
+    clinic.source.script("""
+        SET row_security = off;
+        INSERT INTO subject (name, site_id) VALUES ('B', 11);
+        UPDATE subject SET site_id = 11 WHERE name = 'A';
+        ALTER TABLE subject ADD age int;
+        UPDATE subject SET age = 5, site_id = 1
+    """)
+    clinic.upstream.sql("ALTER TABLE subject ADD age int")
+    clinic.agree()
+    assert held(clinic) == []
