@@ -146,6 +146,9 @@ END
 DECLARE
     of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
 BEGIN
+    IF {hidden} THEN
+        {refuse_hidden};
+    END IF;
     IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
         {delete};
         RETURN NULL;
@@ -159,6 +162,20 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege THEN
     {unreadable};
 END
+
+-- name: hidden
+-- Whether policies may keep rows of a table from this role, for what it does with them: r to read, w to lock.
+row_security_active({table}) AND EXISTS (
+    SELECT FROM unnest({commands}::"char"[]) AS asked(command)
+    WHERE NOT coalesce((
+        SELECT bool_or(p.shows) FILTER (WHERE p.polpermissive) AND bool_and(p.polpermissive OR p.shows)
+        FROM (SELECT p.polpermissive, coalesce(pg_get_expr(p.polqual, p.polrelid) = 'true', false) AS shows FROM pg_policy p
+              WHERE p.polrelid = {table} AND p.polcmd IN (asked.command, '*')
+                AND EXISTS (SELECT FROM unnest(p.polroles) AS r(role) WHERE r.role = 0 OR pg_has_role(r.role, 'USAGE'))) p), false))
+
+-- name: refuse_hidden
+RAISE EXCEPTION 'TRUNCATE of % is refused: row-level security hides rows from dbsync', TG_RELID::regclass
+    USING HINT = 'dbsync check says which policy shows them; or use DELETE.'
 
 -- name: ignore_truncate_body
 -- Nothing is logged; but a row that comes later may get the id of one that goes now, and is another row.

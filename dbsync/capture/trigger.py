@@ -248,8 +248,12 @@ def _truncate_body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
         "unkeyed_delete": _in_order([_execute(log_delete(unkeyed), unkeyed, of_these), *without_key]),
     }
     guard = _guard(table, catalog)
+    seen: dict[str, Sql] = {
+        "hidden": statement("capture", "hidden").format(table=sql.SQL("TG_RELID"), commands=sql.Literal("{r}")),
+        "refuse_hidden": statement("capture", "refuse_hidden"),
+    }
     body = statement("capture", "capture_truncate_body")
-    return body.format(shape=sql.Literal(shape), **guard, **branches, **_around_truncate(table)).as_string(None)
+    return body.format(shape=sql.Literal(shape), **guard, **branches, **seen, **_around_truncate(table)).as_string(None)
 
 
 def _ignore_truncate_body(table: RegisteredTable) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from tests.integration.clinic_schema import held
@@ -23,6 +24,7 @@ name = "*"
 truncate = "capture"
 """
 SEEN_BY_ALL = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; CREATE POLICY seen ON {0} USING (true)"
+SOME_HIDDEN = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; CREATE POLICY seen ON {0} USING (id < 10)"
 
 
 @pytest.fixture
@@ -47,3 +49,13 @@ def test_data_can_be_restored_as_pg_restore_does_it(clinic: Pipeline) -> None:
     clinic.upstream.sql("ALTER TABLE subject ADD age int")
     clinic.agree()
     assert held(clinic) == []
+
+
+def test_truncate_is_refused_where_rows_are_hidden_from_capture(clinic: Pipeline) -> None:
+    clinic.source.script(SOME_HIDDEN.format("site"))
+    with pytest.raises(psycopg.errors.RaiseException, match="row-level security hides rows"):
+        clinic.source.sql("TRUNCATE site CASCADE")
+    clinic.source.sql("CREATE POLICY dbsync ON site TO dbsync_capture USING (true)")
+    clinic.source.sql("TRUNCATE site CASCADE")
+    clinic.agree()
+    assert clinic.upstream.value("SELECT count(*) FROM site") == 0
