@@ -173,6 +173,12 @@ row_security_active({table}) AND EXISTS (
               WHERE p.polrelid = {table} AND p.polcmd IN (asked.command, '*')
                 AND EXISTS (SELECT FROM unnest(p.polroles) AS r(role) WHERE r.role = 0 OR pg_has_role(r.role, 'USAGE'))) p), false))
 
+-- name: hides
+SELECT {hidden}
+
+-- name: show_all
+CREATE POLICY dbsync_backfill ON {table} TO {login} USING (true)
+
 -- name: refuse_hidden
 RAISE EXCEPTION 'TRUNCATE of % is refused: row-level security hides rows from dbsync', TG_RELID::regclass
     USING HINT = 'dbsync check says which policy shows them; or use DELETE.'

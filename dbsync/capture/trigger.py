@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import assert_never
+from typing import LiteralString, assert_never
 
 from psycopg import sql
 
@@ -249,11 +249,16 @@ def _truncate_body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
     }
     guard = _guard(table, catalog)
     seen: dict[str, Sql] = {
-        "hidden": statement("capture", "hidden").format(table=sql.SQL("TG_RELID"), commands=sql.Literal("{r}")),
+        "hidden": hidden(sql.SQL("TG_RELID"), "{r}"),
         "refuse_hidden": statement("capture", "refuse_hidden"),
     }
     body = statement("capture", "capture_truncate_body")
     return body.format(shape=sql.Literal(shape), **guard, **branches, **seen, **_around_truncate(table)).as_string(None)
+
+
+def hidden(table: Sql, commands: LiteralString) -> Sql:
+    """Ask whether policies may keep rows of a table, told by its number, from who asks; ``commands`` are as in pg_policy."""
+    return statement("capture", "hidden").format(table=table, commands=sql.Literal(commands))
 
 
 def _ignore_truncate_body(table: RegisteredTable) -> str:

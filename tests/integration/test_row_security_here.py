@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import LiteralString
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from dbsync.capture.backfill import backfill
+from dbsync.errors import Refusal
+from dbsync.postgres import connect
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
@@ -59,3 +64,37 @@ def test_truncate_is_refused_where_rows_are_hidden_from_capture(clinic: Pipeline
     clinic.source.sql("TRUNCATE site CASCADE")
     clinic.agree()
     assert clinic.upstream.value("SELECT count(*) FROM site") == 0
+
+
+@pytest.fixture
+def login(clinic: Pipeline) -> Iterator[psycopg.Connection]:
+    """Give a session at the source of a login that policies hold for."""
+    role = f"ruled_{clinic.source.name}"
+    with clinic.source.connect() as session:
+        session.execute(
+            f"""
+            CREATE ROLE {role} LOGIN IN ROLE dbsync_replicator;
+            GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}""".encode()
+        )
+        try:
+            with closing(connect(make_conninfo(clinic.source.dsn, user=role), name="source")) as connection:
+                yield connection
+        finally:
+            session.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize("policy", [SOME_HIDDEN, SEEN_BY_ALL.replace("USING", "FOR SELECT USING")])
+def test_a_backfill_is_refused_where_rows_are_hidden_from_its_login(
+    clinic: Pipeline, login: psycopg.Connection, policy: LiteralString
+) -> None:
+    names = [table.name for table in clinic.registry.shipped()]
+
+    def logged() -> int:
+        return backfill(login, clinic.registry, clinic.catalog, names, lambda *_: None)
+
+    clinic.source.script(policy.format("site"))
+    with pytest.raises(Refusal) as refused:
+        logged()
+    assert "may be hidden" in refused.value.what
+    clinic.source.sql(refused.value.hint.partition(": ")[2].encode())
+    assert logged() == 3
