@@ -3,6 +3,7 @@
 -- table or one its key runs through is altered. Then the static statements may no longer fit, and the same ones are made
 -- anew from the table as it is. Statements hold no variables, so each is planned once a session.
 BEGIN
+    {detached}
     IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
         IF TG_OP = 'INSERT' THEN
             {insert};
@@ -33,6 +34,12 @@ BEGIN
     END;
     RETURN NULL;
 END
+
+-- name: detached
+-- A partition that was detached keeps its triggers, and is a table of its own: what happens to its rows happens to none of this one's.
+IF TG_RELID <> {table}::regclass AND pg_partition_root(TG_RELID) IS DISTINCT FROM {table}::regclass THEN
+        RETURN NULL;
+    END IF;
 
 -- name: execute
 -- A statement made for the table as it is now.
@@ -146,6 +153,7 @@ END
 DECLARE
     of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
 BEGIN
+    {detached}
     IF {hidden} THEN
         {refuse_hidden};
     END IF;

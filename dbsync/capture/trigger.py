@@ -206,10 +206,17 @@ def looked_up(table: RegisteredTable) -> tuple[list[TableName], list[str]]:
 
 def shape_query(table: RegisteredTable, catalog: Catalog) -> Query:
     """Compose the question whose answer :class:`Capture` keeps as ``shape``."""
-    return statement("capture", "shape").format(**_guard(table, catalog))
+    return statement("capture", "shape").format(**_shape_of(table, catalog))
 
 
 def _guard(table: RegisteredTable, catalog: Catalog) -> dict[str, Sql]:
+    said = _shape_of(table, catalog)
+    if table.table.kind != "partitioned":
+        return {**said, "detached": NOTHING}
+    return {**said, "detached": statement("capture", "detached").format(table=said["table"])}
+
+
+def _shape_of(table: RegisteredTable, catalog: Catalog) -> dict[str, Sql]:
     tables, columns = looked_up(table)
     return {
         "table": _regclass(table.name, catalog),
@@ -232,8 +239,8 @@ def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
         branches[name] = _sequence(keys, log(static), event)
         branches[f"drifted_{name}"] = _sequence(keys, _execute(log(drifted), drifted), event)
         branches[f"unkeyed_{name}"] = _execute(log(unkeyed), unkeyed)
-    guard = _guard(table, catalog)
-    return statement("capture", "function_body").format(shape=sql.Literal(shape), **guard, **branches).as_string(None)
+    body = statement("capture", "function_body")
+    return body.format(shape=sql.Literal(shape), **_guard(table, catalog), **branches).as_string(None)
 
 
 def _truncate_body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
