@@ -244,8 +244,9 @@ WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
 -- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
--- after the child tells the key before it, else the last one before the child tells the key after it. Only, an insert after
--- the child says nothing of the past: an id that was free again may have been given to another row.
+-- after the child tells the key before it, else the last one before the child tells the key after it, also where that one gave
+-- the row another id (ON UPDATE CASCADE). Only, an insert after the child says nothing of the past: an id that was free again may
+-- have been given to another row.
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
@@ -264,9 +265,13 @@ FROM (
             (SELECT s.seq, false FROM pg_temp.dbsync_sibling s
              WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_after = m.id AND s.seq < m.seq
              ORDER BY s.seq DESC LIMIT 1)
+            UNION ALL
+            (SELECT s.seq, false FROM pg_temp.dbsync_sibling s
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_before = m.id AND s.seq < m.seq
+             ORDER BY s.seq DESC LIMIT 1)
         ) near
         CROSS JOIN LATERAL (SELECT t.* FROM dbsync.change t WHERE t.xid = m.xid AND t.seq = near.seq OFFSET 0) t
-        ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later
+        ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later, near.seq DESC
         LIMIT 1
     ) found
     WHERE found.told
