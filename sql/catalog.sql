@@ -21,7 +21,7 @@ ORDER BY n.nspname, c.relname
 -- name: columns
 -- The sequence behind a column is the one its default names as a constant, else the one it owns (identity, serial).
 -- A default that calls nextval in any other way is still drawn locally: auto, with no sequence known. A column that
--- owns a sequence without drawing from it is plain.
+-- owns a sequence without drawing from it is plain. NOT NULL that is NOT VALID (PostgreSQL 18) says nothing of the rows of before.
 WITH drawn AS (
     SELECT DISTINCT ON (relation, number) relation, number, sequence
     FROM (
@@ -36,9 +36,13 @@ WITH drawn AS (
           AND p.refobjsubid > 0 AND p.deptype IN ('a', 'i')
     ) found
     ORDER BY relation, number, rank, sequence
+),
+unproven AS (
+    SELECT v.conrelid AS relation, v.conkey[1] AS number FROM pg_constraint v WHERE v.contype = 'n' AND NOT v.convalidated
 )
 SELECT a.attrelid::bigint AS relation, a.attname::text AS name, a.atttypid::bigint AS type_oid,
-       format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated,
+       format_type(a.atttypid, a.atttypmod) AS type,
+       NOT a.attnotnull OR (a.attrelid, a.attnum) IN (SELECT v.relation, v.number FROM unproven v) AS nullable, a.attgenerated <> '' AS generated,
        x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
        CASE WHEN a.attgenerated = '' THEN coalesce(e.expression, '') ELSE '' END AS "default"
 FROM pg_attribute a

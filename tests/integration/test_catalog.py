@@ -136,6 +136,17 @@ def test_a_foreign_key_onto_a_partitioned_table_counts_once(version: int, databa
     ]
 
 
+@pytest.mark.parametrize("version", [18])
+def test_a_column_may_hold_the_nulls_of_before_its_constraint_until_that_is_validated(
+    version: int, databases: Databases
+) -> None:
+    database = databases.create(version)
+    database.script("CREATE TABLE t (a int); INSERT INTO t VALUES (NULL); ALTER TABLE t ADD CONSTRAINT filled NOT NULL a NOT VALID")
+    assert column(only(database, "t"), "a").nullable
+    database.script("DELETE FROM t; ALTER TABLE t VALIDATE CONSTRAINT filled")
+    assert not column(only(database, "t"), "a").nullable
+
+
 @ONE_VERSION
 def test_generated_columns_and_row_security_are_known(version: int, databases: Databases) -> None:
     database = databases.create(version)
