@@ -246,7 +246,7 @@ WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
 -- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
 -- after the child tells the key before it, else the last one before the child tells the key after it, also where that one gave
 -- the row another id (ON UPDATE CASCADE). Only, an insert after the child says nothing of the past: an id that was free again may
--- have been given to another row.
+-- have been given to another row. A key of NULLs only would be that of no row.
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
@@ -274,7 +274,7 @@ FROM (
         ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later, near.seq DESC
         LIMIT 1
     ) found
-    WHERE found.told
+    WHERE found.told AND array_remove(found.leaves, NULL) <> '{{}}'
     OFFSET 0
 ) p
 WHERE c.xid = p.xid AND c.seq = p.seq
