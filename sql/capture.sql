@@ -422,7 +422,8 @@ WHERE (SELECT count(*)
 ORDER BY n.nspname, c.relname
 
 -- name: skipping
--- Where sessions begin with session_replication_role = replica, no trigger of ours fires: for whom, as what ends it.
+-- Where sessions begin with session_replication_role = replica, no trigger of ours fires: for whom, as what ends it. Nor does one
+-- for what a subscription writes, not even ENABLE ALWAYS: it fires those of single rows only.
 SELECT format('ALTER %s RESET session_replication_role;',
               CASE WHEN s.setrole = 0 THEN format('DATABASE %I', current_database())
                    WHEN s.setdatabase = 0 THEN format('ROLE %I', r.rolname)
@@ -434,6 +435,12 @@ WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = cu
 UNION ALL
 SELECT 'ALTER SYSTEM RESET session_replication_role; SELECT pg_reload_conf();'
 FROM pg_settings WHERE name = 'session_replication_role' AND source = 'configuration file' AND reset_val = 'replica'
+UNION ALL
+SELECT format('ALTER SUBSCRIPTION %I DISABLE;', s.subname)
+FROM pg_subscription s
+WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subenabled
+  AND EXISTS (SELECT FROM pg_subscription_rel r JOIN pg_trigger t ON t.tgrelid = r.srrelid JOIN pg_proc p ON p.oid = t.tgfoid
+              WHERE r.srsubid = s.oid AND p.pronamespace = 'dbsync'::regnamespace AND NOT t.tgisinternal)
 ORDER BY 1
 
 -- name: backfill_advance
