@@ -150,6 +150,7 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target=TableName(row.target_schema, row.target_name),
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
+        enforced=row.enforced,
         acts_on_delete=row.acts_on_delete,
     )
 
@@ -233,4 +234,5 @@ class _ForeignKeyRow:
     target_name: str
     target_columns: Sequence[str]
     deferrable: bool
+    enforced: bool
     acts_on_delete: bool

@@ -65,6 +65,8 @@ class ForeignKey:
     target: TableName
     target_columns: tuple[str, ...]
     deferrable: bool = False
+    enforced: bool = True
+    """False: PostgreSQL does not look whether the target is there."""
     acts_on_delete: bool = False
     """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.databases import ONE_MIXTURE
-from tests.support.pipeline import Pipeline
+from tests.support.databases import ONE_MIXTURE, Databases
+from tests.support.pipeline import SHIFT_SEQUENCES, Pipeline
 
 
 @ONE_MIXTURE
@@ -107,3 +107,21 @@ def test_rows_follow_the_one_they_refer_to_when_it_gets_another_id(clinic: Pipel
     clinic.agree(max_changes)
     assert clinic.upstream.sql("SELECT id, subject_id, code FROM visit ORDER BY id") == before
     assert clinic.upstream.sql("SELECT conflict FROM dbsync.quarantine") == []
+
+
+@pytest.mark.parametrize("version", [18])
+def test_a_foreign_key_that_is_not_enforced_may_point_to_a_row_that_is_gone(version: int, databases: Databases) -> None:
+    source, upstream = (databases.create(version, name=name) for name in ("source", "upstream"))
+    for database in (source, upstream):
+        database.script("""
+            CREATE TABLE person (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
+            CREATE TABLE visit (id serial PRIMARY KEY, code text NOT NULL UNIQUE, person_id int REFERENCES person NOT ENFORCED)""")
+    upstream.script(SHIFT_SEQUENCES)
+    with Pipeline(source, upstream, '[[tables]]\nname = "*"\n') as pipeline:
+        source.script("""
+            INSERT INTO person (name) VALUES ('A'), ('B');
+            INSERT INTO visit (code, person_id) VALUES ('1', 1), ('2', 2), ('3', 77), ('4', NULL)""")
+        source.script("DELETE FROM person WHERE name = 'B'; UPDATE visit SET code = code || 'x'")
+        pipeline.agree()
+        assert upstream.sql("SELECT v.code, p.name, person_id IS NULL FROM visit v LEFT JOIN person p ON p.id = person_id ORDER BY 1") == [
+            ("1x", "A", False), ("2x", None, False), ("3x", None, False), ("4x", None, True)]  # fmt: skip
