@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.databases import ONE_MIXTURE, Databases
-from tests.support.pipeline import SHIFT_SEQUENCES, Pipeline
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import SHIFT_SEQUENCES, Pipeline, prepared
 
 
 @ONE_MIXTURE
@@ -125,3 +125,27 @@ def test_a_foreign_key_that_is_not_enforced_may_point_to_a_row_that_is_gone(vers
         pipeline.agree()
         assert upstream.sql("SELECT v.code, p.name, person_id IS NULL FROM visit v LEFT JOIN person p ON p.id = person_id ORDER BY 1") == [
             ("1x", "A", False), ("2x", None, False), ("3x", None, False), ("4x", None, True)]  # fmt: skip
+
+
+NUMBERED = """
+CREATE TABLE person (id int PRIMARY KEY, number int NOT NULL UNIQUE, name text NOT NULL UNIQUE);
+CREATE TABLE badge (
+    id int PRIMARY KEY, label text NOT NULL,
+    person_no int NOT NULL REFERENCES person (number) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, UNIQUE (person_no, label));
+"""
+
+
+@ONE_MIXTURE
+def test_a_reference_onto_another_column_than_the_id_means_the_row_with_that_value(databases: Databases, pair: Pair) -> None:
+    both = prepared(databases, pair, NUMBERED)
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "person"\nkey = ["name"]\n[[tables]]\nname = "badge"\n') as pipeline:
+        pipeline.source.script("""
+            INSERT INTO badge VALUES (1, 'x', 7);
+            INSERT INTO person VALUES (1, 7, 'hers'), (7, 1, 'of another')""")
+        pipeline.agree()
+        assert pipeline.upstream.sql("SELECT name FROM badge JOIN person ON number = person_no") == [("hers",)]
+        pipeline.source.sql("INSERT INTO badge VALUES (2, 'x', 1)")
+        pipeline.source.script("DELETE FROM person WHERE id = 1; UPDATE person SET name = 'hers' WHERE id = 7")
+        pipeline.agree()
+        assert pipeline.upstream.sql("SELECT name FROM badge JOIN person ON number = person_no") == [("hers",)]
+        assert pipeline.upstream.sql("SELECT conflict FROM dbsync.quarantine") == []
