@@ -96,6 +96,16 @@ def of_targets(selection: Selection, name: TableName) -> Iterator[Finding]:
             yield _error("reference_target_key", str(name), what, "take it out of 'references'")
 
 
+def of_uuids(selection: Selection, name: TableName, pointing: Iterable[Pointer], row_ids: Collection[TableName]) -> Iterator[Finding]:
+    """Find references by other columns than the primary key to rows that are known by that, and the UUID it stands for."""
+    for pointer in pointing:
+        known_by = selection.table(pointer.target).primary_key
+        if pointer.target in row_ids and pointer.target_columns != known_by:
+            columns, there = ", ".join(pointer.columns), ", ".join(pointer.target_columns)
+            what = f"({columns}) refers to {pointer.target} ({there}), whose rows have key = \"row_id\" and are known by ({', '.join(known_by)}) only"
+            yield _error("reference_target_key", str(name), what, in_config(pointer.target, f"key = {_listed(pointer.target_columns)}"))
+
+
 def of_unregistered(selection: Selection, keys: Mapping[TableName, Collection[str]]) -> Iterator[Finding]:
     """Find tables that others refer to and that are not registered, once each."""
     referring: dict[TableName, list[str]] = {}
