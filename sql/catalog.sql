@@ -10,6 +10,7 @@ SELECT current_database()::text AS database, current_setting('server_version_num
 -- Partitions are left out: their root stands for them. An inheritance child that is no partition is a table of its own.
 SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner,
        CASE c.relkind WHEN 'p' THEN 'partitioned' ELSE 'table' END AS kind,
+       c.relkind = 'r' AND c.oid IN (SELECT inhrelid FROM pg_inherits UNION ALL SELECT inhparent FROM pg_inherits) AS inherits,
        c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'

@@ -112,6 +112,7 @@ def _table(
         uniques=tuple(_unique(key) for key in keys if not key.is_primary),
         foreign_keys=foreign_keys,
         partition_keys=partition_keys,
+        inherits=row.inherits,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )
@@ -198,6 +199,7 @@ class _TableRow:
     name: str
     owner: str
     kind: str
+    inherits: bool
     row_security: bool
     estimated_rows: int
 

@@ -149,6 +149,12 @@ def of_table(table: Table, entry: TableConfig) -> Iterator[Finding]:
         )
     if entry.mode is Mode.LOOKUP:
         return
+    if table.inherits:
+        what = (
+            "it inherits from another table, or another from it: a statement on the upper one changes rows of the lower one"
+            " too, and they are captured as the upper one's, or not at all if that is not shipped"
+        )
+        yield _warning("inheritance", str(table.name), what, "say ONLY in the application, or name the table that a row is in")
     for column in table.columns:
         reason = unsupported(column)
         if reason and column.name not in entry.exclude and not column.generated:

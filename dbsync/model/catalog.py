@@ -88,6 +88,8 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     partition_keys: tuple[ForeignKey, ...] = ()
     """Those that only a partition of it has, and that act on delete."""
+    inherits: bool = False
+    """Rows of another table are rows of it as well, or its rows are another's (INHERITS)."""
     row_security: bool = False
     estimated_rows: int = 0
 

@@ -429,3 +429,13 @@ def test_a_value_too_long_for_its_domain_is_refused_and_not_cut_off(pair: Pair) 
     insert = sql.SQL("INSERT INTO t (a) VALUES ({})").format(value_of(sql.SQL("'abcdef'::text"), there))
     with pytest.raises(psycopg.errors.StringDataRightTruncation), pair.upstream.connect() as connection:
         connection.execute(insert)
+
+
+@ONE_VERSION
+def test_tables_that_inherit_and_those_they_inherit_from_are_known(version: int, databases: Databases) -> None:
+    database = databases.create(version)
+    database.script("""
+        CREATE TABLE paper (id int); CREATE TABLE consent () INHERITS (paper); CREATE TABLE other (id int);
+        CREATE TABLE day (at date) PARTITION BY RANGE (at); CREATE TABLE day_1 PARTITION OF day DEFAULT""")
+    assert {str(name): table.inherits for name, table in read(database).tables.items()} == {
+        "consent": True, "day": False, "other": False, "paper": True}  # fmt: skip

@@ -244,6 +244,10 @@ def test_row_level_security_is_a_warning() -> None:
     assert warnings((table("t", "id uuid", row_security=True),), "t") == ["row_security"]
 
 
+def test_a_table_that_shares_rows_with_another_is_warned_of() -> None:
+    assert warnings((table("t", "id uuid", inherits=True),), "t") == ["inheritance"]
+
+
 def test_nulls_not_distinct_make_a_nullable_key_good() -> None:
     made = table("t", "id auto", "a text null", unique=[unique_key("a", nulls_not_distinct=True)])
     assert registered("t", (made,), "t").key.leaves() == ("a",)
