@@ -77,9 +77,12 @@ SELECT k.conrelid::bigint AS relation, k.conname::text AS name,
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, e.enforced, k.confdeltype IN ('c', 'n', 'd') AND e.enforced AS acts_on_delete
+       k.condeferrable AS deferrable, e.enforced, e.period, k.confdeltype IN ('c', 'n', 'd') AND e.enforced AS acts_on_delete
 FROM pg_constraint k
-CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AS enforced) e
+CROSS JOIN LATERAL (
+    SELECT coalesce((said ->> 'conenforced')::bool, true) AS enforced, coalesce((said ->> 'conperiod')::bool, false) AS period
+    FROM to_jsonb(k) said
+) e
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE k.conrelid = ANY (%(relations)s::oid[]) AND k.contype = 'f'
@@ -94,7 +97,7 @@ SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_column
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, e.enforced, e.enforced AS acts_on_delete
+       k.condeferrable AS deferrable, e.enforced, false AS period, e.enforced AS acts_on_delete
 FROM pg_constraint k
 CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AS enforced) e
 JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition

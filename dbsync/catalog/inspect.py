@@ -152,6 +152,7 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
         enforced=row.enforced,
+        period=row.period,
         acts_on_delete=row.acts_on_delete,
     )
 
@@ -237,4 +238,5 @@ class _ForeignKeyRow:
     target_columns: Sequence[str]
     deferrable: bool
     enforced: bool
+    period: bool
     acts_on_delete: bool

@@ -185,6 +185,10 @@ def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: C
                 f"'{name}' looks like the id of another row, and would travel as the number it is here",
                 in_config(table.name, f'references = {{ {name} = "..." }}   # or leave it, if it is a plain number'),
             )
+    for key in table.foreign_keys:
+        if key.period and any(reference.columns == key.columns for reference in registered.references):
+            what = f"({', '.join(key.columns)}) refers to {key.target} for a period, and may mean several of its rows: none of their keys says that"
+            yield _error("reference_target_key", str(table.name), what, in_config(key.target, f"key = {_listed(key.target_columns)}"))
     for column in table.columns:
         if column.name in local and column.name not in table.primary_key:
             what = f"'{column.name}' is unique and drawn from a sequence: the upstream draws its own"

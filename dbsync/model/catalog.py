@@ -67,6 +67,8 @@ class ForeignKey:
     deferrable: bool = False
     enforced: bool = True
     """False: PostgreSQL does not look whether the target is there."""
+    period: bool = False
+    """The last column is a period, in which the target may be several rows (PERIOD)."""
     acts_on_delete: bool = False
     """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dbsync.keys.register import register
@@ -266,3 +268,12 @@ def test_rows_known_by_a_uuid_are_referred_to_by_their_primary_key_only() -> Non
     assert (found.code, found.where) == ("reference_target_key", "badge")
     assert found.remedy == 'in dbsync.toml: [[tables]] name = "person" with key = ["number"]'
     assert errors((person, badge), "person", "badge") == []
+
+
+def test_a_reference_for_a_period_holds_its_targets_own_values() -> None:
+    held = table("employed", "id int", "valid_at int", "code text", pk="id valid_at", unique=["code valid_at"])
+    post = table("post", "no int", "who int", "during int", pk="no", fk=["who during -> employed.id valid_at"])
+    post = replace(post, foreign_keys=tuple(replace(key, period=True) for key in post.foreign_keys))
+    (found,) = errors((held, post), {"name": "employed", "key": ["code", "valid_at"]}, "post")
+    assert (found.code, found.where) == ("reference_target_key", "post")
+    assert errors((held, post), {"name": "employed", "key": ["id", "valid_at"]}, "post") == []
