@@ -114,6 +114,7 @@ def _table(
         partition_keys=partition_keys,
         statement_triggers=row.statement_triggers,
         heirs=row.heirs,
+        inherits=row.inherits,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )
@@ -154,6 +155,8 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target=TableName(row.target_schema, row.target_name),
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
+        enforced=row.enforced,
+        period=row.period,
         acts_on_delete=row.acts_on_delete,
         acts_on_update=row.acts_on_update,
     )
@@ -204,6 +207,7 @@ class _TableRow:
     kind: str
     statement_triggers: bool
     heirs: bool
+    inherits: bool
     row_security: bool
     estimated_rows: int
 
@@ -242,5 +246,7 @@ class _ForeignKeyRow:
     target_name: str
     target_columns: Sequence[str]
     deferrable: bool
+    enforced: bool
+    period: bool
     acts_on_delete: bool
     acts_on_update: bool

@@ -54,9 +54,12 @@ def of_no_node(triggers: Collection[object]) -> Iterator[Finding]:
 
 
 def of_skipped(ended_by: Sequence[str]) -> Iterator[Finding]:
-    """Find settings by which sessions write without firing triggers; each is given as what ends it."""
+    """Find settings and subscriptions by which rows are written without firing triggers; each is given as what ends it."""
     if ended_by:
-        what = "sessions begin with session_replication_role = replica: what they write fires no trigger, and is lost"
+        what = (
+            "sessions begin with session_replication_role = replica, or a subscription writes into shipped tables:"
+            " what they write fires no trigger, and is lost"
+        )
         yield error("triggers_skipped", "source", what, "\n".join(ended_by))
 
 

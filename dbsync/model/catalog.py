@@ -69,6 +69,10 @@ class ForeignKey:
     target: TableName
     target_columns: tuple[str, ...]
     deferrable: bool = False
+    enforced: bool = True
+    """False: PostgreSQL does not look whether the target is there."""
+    period: bool = False
+    """The last column is a period, in which the target may be several rows (PERIOD)."""
     acts_on_delete: bool = False
     """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
     acts_on_update: bool = False
@@ -96,6 +100,8 @@ class Table:
     """Other tables inherit from it, whose rows are its own too, and are in none of its unique indexes."""
     statement_triggers: bool = False
     """The application has triggers that run once for each INSERT or UPDATE, be it of no row."""
+    inherits: bool = False
+    """Rows of another table are rows of it as well, or its rows are another's (INHERITS)."""
     row_security: bool = False
     estimated_rows: int = 0
 

@@ -260,6 +260,34 @@ def test_a_change_log_that_is_mostly_empty_is_told(ward: Ward) -> None:
     ward.mended("log_bloated", ward.source)
 
 
+@recognises("triggers_skipped")
+def test_a_subscription_that_writes_into_shipped_tables_is_told(ward: Ward, databases: Databases) -> None:
+    elsewhere = databases.create(ward.source.version, name="elsewhere")
+    slot = f"scans_{elsewhere.name}"
+    elsewhere.script(
+        "CREATE TABLE ward_scan (id int PRIMARY KEY, code text, image bytea); CREATE PUBLICATION scans FOR ALL TABLES"
+    )
+    elsewhere.sql("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+    ward.source.sql(
+        sql.SQL(
+            "CREATE SUBSCRIPTION scans CONNECTION {} PUBLICATION scans WITH (create_slot = false, slot_name = {}, copy_data = false)"
+        ).format(elsewhere.dsn, slot)
+    )
+    try:
+        remedy = next(one.remedy for one in ward.check() if one.code == "triggers_skipped")
+        assert remedy == "ALTER SUBSCRIPTION scans DISABLE;"
+        ward.do(remedy, ward.source)
+        assert "triggers_skipped" not in {one.code for one in ward.check()}
+    finally:
+        ward.source.sql("ALTER SUBSCRIPTION scans DISABLE")
+        ward.source.sql("ALTER SUBSCRIPTION scans SET (slot_name = NONE)")
+        ward.source.sql("DROP SUBSCRIPTION scans")
+        elsewhere.sql(
+            "SELECT pg_terminate_backend(active_pid, 60000) FROM pg_replication_slots WHERE slot_name = %s", [slot]
+        )
+        elsewhere.sql("SELECT pg_drop_replication_slot(%s)", [slot])
+
+
 @recognises("row_oversize")
 def test_rows_that_hardly_fit_into_the_change_log_are_told_without_reading_them(ward: Ward) -> None:
     ward.source.script("""
