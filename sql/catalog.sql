@@ -70,16 +70,18 @@ WHERE i.indrelid = ANY (%(relations)s::oid[]) AND i.indisunique AND i.indisvalid
 ORDER BY i.indrelid, c.relname
 
 -- name: foreign_keys
--- A constraint that a partitioned target repeats for each partition counts once; one onto a partition means its root.
+-- A constraint that a partitioned target repeats for each partition counts once; one onto a partition means its root. One that is NOT
+-- ENFORCED says where a column points, and holds nothing.
 SELECT k.conrelid::bigint AS relation, k.conname::text AS name,
        n.nspname::text AS target_schema, t.relname::text AS target_name,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete,
-       k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
+       k.condeferrable OR NOT held.enforced AS deferrable, held.enforced AND k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete,
+       held.enforced AND k.confupdtype IN ('c', 'n', 'd') AS acts_on_update, held.enforced
 FROM pg_constraint k
+CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AS enforced) held
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE k.conrelid = ANY (%(relations)s::oid[]) AND k.contype = 'f'
@@ -94,13 +96,14 @@ SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_column
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, true AS acts_on_delete, k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
+       k.condeferrable AS deferrable, true AS acts_on_delete, k.confupdtype IN ('c', 'n', 'd') AS acts_on_update, true AS enforced
 FROM pg_constraint k
 JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition
 JOIN pg_class root ON root.oid = pg_partition_root(k.conrelid)
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE root.oid = ANY (%(relations)s::oid[]) AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+  AND coalesce((to_jsonb(k) ->> 'conenforced')::bool, true)
 ORDER BY root.oid, columns, target_schema, target_name, target_columns, k.conname
 
 -- name: types

@@ -156,6 +156,7 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         deferrable=row.deferrable,
         acts_on_delete=row.acts_on_delete,
         acts_on_update=row.acts_on_update,
+        enforced=row.enforced,
     )
 
 
@@ -244,3 +245,4 @@ class _ForeignKeyRow:
     deferrable: bool
     acts_on_delete: bool
     acts_on_update: bool
+    enforced: bool

@@ -73,6 +73,8 @@ class ForeignKey:
     """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
     acts_on_update: bool = False
     """The same, where the target's columns change."""
+    enforced: bool = True
+    """False for one that only says where the columns point (PostgreSQL 18: NOT ENFORCED): the row may not be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
