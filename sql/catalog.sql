@@ -84,7 +84,7 @@ SELECT k.conrelid::bigint AS relation, k.conname::text AS name,
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, e.enforced, e.period, k.confdeltype IN ('c', 'n', 'd') AND e.enforced AS acts_on_delete,
+       k.condeferrable OR NOT e.enforced AS deferrable, e.enforced, e.period, k.confdeltype IN ('c', 'n', 'd') AND e.enforced AS acts_on_delete,
        k.confupdtype IN ('c', 'n', 'd') AND e.enforced AS acts_on_update
 FROM pg_constraint k
 CROSS JOIN LATERAL (
@@ -105,15 +105,15 @@ SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_column
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, e.enforced, false AS period, e.enforced AS acts_on_delete,
-       k.confupdtype IN ('c', 'n', 'd') AND e.enforced AS acts_on_update
+       k.condeferrable AS deferrable, true AS enforced, false AS period, true AS acts_on_delete,
+       k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
 FROM pg_constraint k
 CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AS enforced) e
 JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition
 JOIN pg_class root ON root.oid = pg_partition_root(k.conrelid)
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE root.oid = ANY (%(relations)s::oid[]) AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+WHERE root.oid = ANY (%(relations)s::oid[]) AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0 AND e.enforced
 ORDER BY root.oid, columns, target_schema, target_name, target_columns, k.conname
 
 -- name: types
