@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
 from dbsync import schema
-from dbsync.apply import receipts
+from dbsync.apply import receipts, timelines
 from dbsync.apply.applier import Applier
 from dbsync.batch.codec import Limits, decode
 from dbsync.bundle import files
@@ -289,6 +289,7 @@ class Stick:
 
     def _apply_next(self, batch: Batch, *, alone: bool) -> Receipt | None:
         """Apply a batch if it is the next one of its node; None for one that is here already, or of a life that is over."""
+        batch = replace(batch, header=timelines.placed(self._asking, batch.header))
         header = batch.header
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
         over = receipts.over(self._asking, header)

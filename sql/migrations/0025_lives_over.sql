@@ -35,15 +35,19 @@ CREATE TABLE dbsync.ended (
     number       bigint NOT NULL,
     hash         bytea NOT NULL,
     at           timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    parted_from  uuid,
     PRIMARY KEY (node, incarnation, link)
 );
-COMMENT ON TABLE dbsync.ended IS 'Lives of nodes that are over, as they said: batches of them are not applied any more.';
+COMMENT ON TABLE dbsync.ended IS
+    'Up to where batches of a life of a node are not applied any more: it is over, as the node said, or it parted there from another.';
 COMMENT ON COLUMN dbsync.ended.node IS 'The node.';
 COMMENT ON COLUMN dbsync.ended.incarnation IS 'Which life of it.';
 COMMENT ON COLUMN dbsync.ended.link IS 'The link, as the node calls it.';
 COMMENT ON COLUMN dbsync.ended.number IS 'Up to which batch.';
 COMMENT ON COLUMN dbsync.ended.hash IS 'The SHA-256 of that batch; one that follows it is taken.';
-COMMENT ON COLUMN dbsync.ended.at IS 'When the node said so.';
+COMMENT ON COLUMN dbsync.ended.at IS 'Since when.';
+COMMENT ON COLUMN dbsync.ended.parted_from IS
+    'The life from which it parted: a stick brought another batch under a number that was taken; null for one that is over.';
 
 REVOKE ALL ON dbsync.life, dbsync.ended FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE ON dbsync.life, dbsync.ended TO dbsync_replicator;

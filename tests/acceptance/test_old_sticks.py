@@ -167,6 +167,37 @@ def test_a_laptop_that_is_restored_to_the_life_that_is_over_goes_on_in_another(
     assert laptop.sites() == {"a", "b", "d"}
 
 
+def test_that_has_what_a_restored_laptop_lost_is_taken_though_its_numbers_were_given_again(
+    field: Field, databases: Databases, tmp_path: Path
+) -> None:
+    """The laptop met its server before the stick did, and neither could know that there was one."""
+    laptop, server, only, late = field.laptops[0], field.server, stick(tmp_path, "only"), stick(tmp_path, "late")
+    laptop.insert("a")
+    laptop.ship()
+    saved = databases.create(laptop.database.version, name="saved", template=laptop.database.name)
+    laptop.insert("lost 1", "lost 2")
+    laptop.must("bundle", "export", only)
+    laptop.insert("lost 3", "lost 4", "lost 5")
+    laptop.must("bundle", "export", late)
+    laptop.live_in(saved)
+    for code in ("b", "c", "d"):
+        laptop.insert(code)
+        laptop.ship()
+    laptop.must("bundle", "export", only)
+    lost = {f"lost {i}" for i in range(1, 6)}
+    assert "1 batch applied" in server.must("bundle", "import", only)
+    assert "2 batches applied, 1 known" in server.must("bundle", "import", late)
+    assert server.sites() == {"a", "b", "c", "d"} | lost
+    laptop.insert("e")
+    laptop.ship()
+    assert "3 known already" in server.must("bundle", "import", late)
+    assert server.sites() == {"a", "b", "c", "d", "e"} | lost
+    assert server.database.value("SELECT count(*) FROM dbsync.conflict") == 0
+    assert "up to batch 5" in laptop.must("certificate", "--from", late)
+    laptop.must("bundle", "export", late)
+    assert list(Path(late).glob("*.dbsync")) == []
+
+
 def test_of_before_a_reload_holds_nothing_that_was_compacted_since(field: Field, tmp_path: Path) -> None:
     laptop, server, old = field.laptops[0], field.server, stick(tmp_path, "old")
     laptop.insert("a")
