@@ -42,6 +42,10 @@ CROSS JOIN LATERAL (
 ) last
 WHERE s.link = l.name AND s.place > last.place AND s.acknowledged_at IS NULL AND s.incarnation <> n.incarnation
 
+-- name: forget_questions
+-- Comparisons by stick: they are about batches of the life that ends, which may never arrive. They are asked anew.
+UPDATE dbsync.comparison SET question = NULL, paper = NULL WHERE question IS NOT NULL
+
 -- name: lives
 -- The incarnations whose acknowledged batches are on record, in their order. Few, with very many batches: the index gives the
 -- next one, and the ends of each.

@@ -71,8 +71,8 @@ def begin_life(connection: psycopg.Connection, incarnation: UUID) -> UUID:
         raise Interrupted(
             "another dbsync has begun a new life of this database", where="source", why="both found it changed"
         )
-    connection.execute(statement("lives", "number_anew"))
-    connection.execute(statement("lives", "set_aside"))
+    for name in ("number_anew", "set_aside", "forget_questions"):
+        connection.execute(statement("lives", name))
     begun: UUID = row[0]
     return begun
 
@@ -162,7 +162,7 @@ def move_in(connection: psycopg.Connection) -> int | None:
         return None
     connection.execute(statement("lives", "forget_restamps"))
     pending = connection.execute(statement("lives", "sort_out")).fetchone()
-    for name in ("note_life", "begin_anew", "forget_sent", "move_in"):
+    for name in ("note_life", "begin_anew", "forget_sent", "forget_questions", "move_in"):
         connection.execute(statement("lives", name))
     return int(pending[0]) if pending else 0
 
