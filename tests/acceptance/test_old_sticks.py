@@ -183,6 +183,7 @@ def test_that_has_what_a_restored_laptop_lost_is_taken_though_its_numbers_were_g
     for code in ("b", "c", "d"):
         laptop.insert(code)
         laptop.ship()
+    laptop.must("bundle", "export", only)
     lost = {f"lost {i}" for i in range(1, 6)}
     assert "1 batch applied" in server.must("bundle", "import", only)
     assert "2 batches applied, 1 known" in server.must("bundle", "import", late)
