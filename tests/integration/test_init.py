@@ -175,6 +175,22 @@ def test_a_source_out_of_reach_exits_69_and_writes_nothing(tmp_path: Path) -> No
 
 
 @ONE_MIXTURE
+def test_a_lookup_whose_key_runs_through_rows_without_a_natural_one_passes_check(
+    clinic_pair: Pair, tmp_path: Path
+) -> None:
+    for database in (clinic_pair.source, clinic_pair.upstream):
+        database.script("""
+            CREATE TABLE ward_event (id serial PRIMARY KEY, words text);
+            CREATE TABLE ward_fall (event_ptr_id int PRIMARY KEY REFERENCES ward_event);
+            CREATE TABLE ward_report (id serial PRIMARY KEY, code text NOT NULL UNIQUE, fall_id int REFERENCES ward_fall)""")
+    registry = init(clinic_pair, tmp_path, "--tables", "ward_report")
+    assert registry.tables[TableName.parse("ward_fall")].mode.value == "lookup"
+    for step in ("check", "install-upstream", "install-triggers", "check"):
+        done = dbsync(tmp_path, step)
+        assert done.code == 0, done.out + done.err
+
+
+@ONE_MIXTURE
 def test_a_pattern_that_selects_nothing_is_a_slip_and_writes_nothing(clinic_pair: Pair, tmp_path: Path) -> None:
     dsns = ("--source", clinic_pair.source.dsn, "--upstream", clinic_pair.upstream.dsn)
     done = dbsync(tmp_path, "init", *dsns, "--tables", "clinic_*", "--tables", "clinic_visits")
