@@ -1,6 +1,6 @@
-"""Transactions put in their order: what triggers of the application did comes behind the statement that fired them, and a key
-is taken from a row before it is given to another.
+"""Transactions put in their order, in which each row and each key could have become what it is.
 
+What triggers of the application did comes behind the statement that fired them, and a key leaves a row before another has it.
 It is done in the log, once, before a batch is cut: whoever reads the transaction afterwards finds it so.
 """
 

@@ -141,7 +141,9 @@ def test_a_column_may_hold_the_nulls_of_before_its_constraint_until_that_is_vali
     version: int, databases: Databases
 ) -> None:
     database = databases.create(version)
-    database.script("CREATE TABLE t (a int); INSERT INTO t VALUES (NULL); ALTER TABLE t ADD CONSTRAINT filled NOT NULL a NOT VALID")
+    database.script(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (NULL); ALTER TABLE t ADD CONSTRAINT filled NOT NULL a NOT VALID"
+    )
     assert column(only(database, "t"), "a").nullable
     database.script("DELETE FROM t; ALTER TABLE t VALIDATE CONSTRAINT filled")
     assert not column(only(database, "t"), "a").nullable

@@ -235,7 +235,9 @@ def test_a_change_log_that_is_mostly_empty_is_told(ward: Ward) -> None:
 def test_a_subscription_that_writes_into_shipped_tables_is_told(ward: Ward, databases: Databases) -> None:
     elsewhere = databases.create(ward.source.version, name="elsewhere")
     slot = f"scans_{elsewhere.name}"
-    elsewhere.script("CREATE TABLE ward_scan (id int PRIMARY KEY, code text, image bytea); CREATE PUBLICATION scans FOR ALL TABLES")
+    elsewhere.script(
+        "CREATE TABLE ward_scan (id int PRIMARY KEY, code text, image bytea); CREATE PUBLICATION scans FOR ALL TABLES"
+    )
     elsewhere.sql("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
     ward.source.sql(
         sql.SQL(
@@ -251,7 +253,9 @@ def test_a_subscription_that_writes_into_shipped_tables_is_told(ward: Ward, data
         ward.source.sql("ALTER SUBSCRIPTION scans DISABLE")
         ward.source.sql("ALTER SUBSCRIPTION scans SET (slot_name = NONE)")
         ward.source.sql("DROP SUBSCRIPTION scans")
-        elsewhere.sql("SELECT pg_terminate_backend(active_pid, 60000) FROM pg_replication_slots WHERE slot_name = %s", [slot])
+        elsewhere.sql(
+            "SELECT pg_terminate_backend(active_pid, 60000) FROM pg_replication_slots WHERE slot_name = %s", [slot]
+        )
         elsewhere.sql("SELECT pg_drop_replication_slot(%s)", [slot])
 
 

@@ -37,7 +37,9 @@ def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give two sites and a subject that are upstream already."""
     both = prepared(databases, pair, SCHEMA)
     with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        pipeline.source.script("INSERT INTO site VALUES (1, 'G'), (11, 'M'); INSERT INTO subject (name, site_id) VALUES ('A', 1)")
+        pipeline.source.script(
+            "INSERT INTO site VALUES (1, 'G'), (11, 'M'); INSERT INTO subject (name, site_id) VALUES ('A', 1)"
+        )
         pipeline.agree()
         yield pipeline
 
@@ -73,7 +75,7 @@ def login(clinic: Pipeline) -> Iterator[psycopg.Connection]:
     with clinic.source.connect() as session:
         session.execute(
             f"""
-            CREATE ROLE {role} LOGIN IN ROLE dbsync_replicator;
+            CREATE ROLE {role} LOGIN IN ROLE dbsync;
             GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}""".encode()
         )
         try:

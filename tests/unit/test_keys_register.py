@@ -263,7 +263,9 @@ def test_a_skipped_table_is_not_registered() -> None:
 
 def test_rows_known_by_a_uuid_are_referred_to_by_their_primary_key_only() -> None:
     person = table("person", "id auto", "number int", unique=["number"])
-    badge = table("badge", "id auto", "label text", "person_no int", unique=["label"], fk=["person_no -> person.number"])
+    badge = table(
+        "badge", "id auto", "label text", "person_no int", unique=["label"], fk=["person_no -> person.number"]
+    )
     (found,) = errors((person, badge), {"name": "person", "key": "row_id"}, "badge")
     assert (found.code, found.where) == ("reference_target_key", "badge")
     assert found.remedy == 'in dbsync.toml: [[tables]] name = "person" with key = ["number"]'
