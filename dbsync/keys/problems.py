@@ -16,6 +16,10 @@ from dbsync.model.registration import Mode, RegisteredTable
 
 IDLE = "pattern_selects_nothing"
 _SHOWN = 5
+_TARGETS = 1664
+"""How many entries PostgreSQL takes in a list of what is selected."""
+_BESIDE = 16
+"""Those that are no column's."""
 _INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
@@ -195,6 +199,20 @@ def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: C
         if column.name in local and column.name not in table.primary_key:
             what = f"'{column.name}' is unique and drawn from a sequence: the upstream draws its own"
             yield _warning("local_number", str(table.name), what, "none needed, if the number means nothing elsewhere")
+
+
+def of_width(registered: RegisteredTable) -> Iterator[Finding]:
+    """Find tables so wide that PostgreSQL refuses the statement that writes their changes upstream.
+
+    That has for each column what it is to be, what it was, what it is upstream, and whether it changed (dbsync/apply/typed.py).
+    """
+    asked = (
+        _BESIDE + 4 * len(registered.values) + sum(2 * (r.width + len(r.columns) + 1) for r in registered.references)
+    )
+    if asked > _TARGETS:
+        most = len(registered.values) - -(-(asked - _TARGETS) // 4)
+        what = f"{len(registered.values):,} columns would travel, and no more than {most:,} can be written upstream in one statement"
+        yield _error("table_too_wide", str(registered.name), what, in_config(registered.name, "exclude = [...]"))
 
 
 def of_periods(registered: RegisteredTable) -> Iterator[Finding]:

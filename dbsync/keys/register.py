@@ -168,3 +168,4 @@ def _findings(config: Config, drafts: Drafts, registry: Registry) -> Iterable[Fi
         if registered is not None and entry.mode is Mode.SHIP:
             yield from problems.of_values(registered, drafts.pointers[name], drafts.local[name])
             yield from problems.of_periods(registered)
+            yield from problems.of_width(registered)

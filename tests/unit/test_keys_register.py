@@ -279,3 +279,15 @@ def test_a_reference_for_a_period_holds_its_targets_own_values() -> None:
     (found,) = errors((held, post), {"name": "employed", "key": ["code", "valid_at"]}, "post")
     assert (found.code, found.where) == ("reference_target_key", "post")
     assert errors((held, post), {"name": "employed", "key": ["id", "valid_at"]}, "post") == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "references", "found"), [(411, 0, []), (412, 0, ["table_too_wide"]), (384, 20, ["table_too_wide"])]
+)
+def test_a_table_that_no_statement_could_write_is_refused(columns: int, references: int, found: list[str]) -> None:
+    pointing = [f"site_{n} int" for n in range(references)]
+    wide = table(
+        "crf", "id auto", "code text", *pointing, *(f"c{n} text" for n in range(columns)), unique=["code"],
+        fk=[f"site_{n} -> sites_site.id" for n in range(references)],
+    )  # fmt: skip
+    assert [finding.code for finding in errors((SITE, wide), "*")] == found
