@@ -40,11 +40,11 @@ def put_in_order(connection: psycopg.Connection, known: Known, *, for_good: bool
 
 
 def part(connection: psycopg.Connection, known: Known, several: list[int], batch: Mapping[str, int]) -> int:
-    """Part what one statement did to one table in several ways, in the caller's transaction; give the number of changes that moved.
+    """Put what took a key from a row before what gave it to another, in the caller's transaction; give the number of changes that moved.
 
-    MERGE, and WITH, do several things at once, and PostgreSQL runs the triggers of each kind at the end: inserts, then
-    updates, then deletes. So the log has a key given to a new row before the old one lost it. ``several`` are the layouts
-    to look at, ``batch`` says after which seq the batch begins and which is its last.
+    The parts of a WITH are captured when each has come to its end, which may be after the statement around it; and a
+    deferrable constraint lets two rows have one key for a while. So the log may have a key given before it was taken.
+    ``several`` are the layouts to look at, ``batch`` says after which seq the batch begins and which is its last.
     """
     connection.execute(statement("order", "turn"))
     for step in ("make_nested", "clear_nested"):

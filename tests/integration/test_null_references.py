@@ -143,6 +143,7 @@ def test_what_refers_to_a_row_whose_key_is_null_throughout_waits_and_is_not_take
         pipeline.source.script("INSERT INTO house VALUES (3, 3, 7); INSERT INTO place VALUES (3, NULL, NULL)")
         pipeline.source.sql("INSERT INTO house VALUES (4, 3, 8)")
         pipeline.source.sql("INSERT INTO door VALUES (3, 'of the unnamed', 3)")
+        pipeline.ship()
         pipeline.source.sql("DELETE FROM place WHERE id = 3")
         pipeline.ship()
         assert pipeline.upstream.sql("""

@@ -98,13 +98,16 @@ def test_an_update_of_one_reference_tells_what_the_others_are(clinic: Pipeline) 
 @ONE_MIXTURE
 @pytest.mark.parametrize("max_changes", [1, 20_000])
 def test_rows_follow_the_one_they_refer_to_when_it_gets_another_id(clinic: Pipeline, max_changes: int) -> None:
+    clinic.upstream.script("""
+        INSERT INTO subject (id, identifier) VALUES (9000, 'N');
+        INSERT INTO visit (id, subject_id, code, note) VALUES (9000, 9000, '1000', 'by others')""")
     before = clinic.upstream.sql("SELECT id, subject_id, code FROM visit ORDER BY id")
     clinic.source.script("""
         ALTER TABLE visit DROP CONSTRAINT visit_subject_id_fkey,
             ADD FOREIGN KEY (subject_id) REFERENCES subject ON UPDATE CASCADE ON DELETE CASCADE
     """)
     clinic.source.script("UPDATE subject SET id = id + 100; INSERT INTO subject (id, identifier) VALUES (1, 'N')")
-    clinic.agree(max_changes)
+    clinic.ship(max_changes)
     assert clinic.upstream.sql("SELECT id, subject_id, code FROM visit ORDER BY id") == before
     assert clinic.upstream.sql("SELECT conflict FROM dbsync.quarantine") == []
 
