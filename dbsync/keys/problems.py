@@ -16,10 +16,8 @@ from dbsync.model.registration import Mode, RegisteredTable
 
 IDLE = "pattern_selects_nothing"
 _SHOWN = 5
-_TARGETS = 1664
-"""How many entries PostgreSQL takes in a list of what is selected."""
-_BESIDE = 16
-"""Those that are no column's."""
+_WIDEST = 1_000
+"""Columns of a table that may travel: of more, PostgreSQL plans the statement that writes them upstream for minutes."""
 _INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
@@ -202,16 +200,10 @@ def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: C
 
 
 def of_width(registered: RegisteredTable) -> Iterator[Finding]:
-    """Find tables so wide that PostgreSQL refuses the statement that writes their changes upstream.
-
-    That has for each column what it is to be, what it was, what it is upstream, and whether it changed (dbsync/apply/typed.py).
-    """
-    asked = (
-        _BESIDE + 4 * len(registered.values) + sum(2 * (r.width + len(r.columns) + 1) for r in registered.references)
-    )
-    if asked > _TARGETS:
-        most = len(registered.values) - -(-(asked - _TARGETS) // 4)
-        what = f"{len(registered.values):,} columns would travel, and no more than {most:,} can be written upstream in one statement"
+    """Find tables so wide that a batch of them would hold up everything behind it."""
+    wide = len(registered.values)
+    if wide > _WIDEST:
+        what = f"{wide:,} columns would travel, and no more than {_WIDEST:,} can be compared and written upstream in one statement"
         yield _error("table_too_wide", str(registered.name), what, in_config(registered.name, "exclude = [...]"))
 
 
