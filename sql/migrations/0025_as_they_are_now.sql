@@ -21,7 +21,7 @@ END
 $$;
 COMMENT ON FUNCTION dbsync.columns_now(regclass) IS 'Names the columns of a table as they are now, whatever the transaction sees.';
 REVOKE ALL ON FUNCTION dbsync.columns_now(regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbsync.columns_now(regclass) TO dbsync_capture, dbsync_replicator;
+GRANT EXECUTE ON FUNCTION dbsync.columns_now(regclass) TO dbsync_capture, dbsync_replicator, dbsync_reader, dbsync_web;
 
 -- As it was; and never what was installed, where the transaction sees another table than there is.
 CREATE OR REPLACE FUNCTION dbsync.shape(self regclass, parents regclass[], used text[]) RETURNS text
