@@ -43,7 +43,11 @@ _WAIT = {
 }
 """What to do while a database is out of reach: the upstream, or the source."""
 
-_MEND = "mend url in [upstream], or ~/.pgpass / pg_service.conf; then: dbsync check"
+_MEND = {
+    True: "mend url in [upstream], or ~/.pgpass / pg_service.conf; then: dbsync check",
+    False: "mend source in [node], or ~/.pgpass / pg_service.conf (PGPASSFILE, PGSERVICEFILE); then: dbsync check",
+}
+"""What to do where it answers and turns us away."""
 _TURNED_AWAY = re.compile(
     r'(database|role) ".*" does not exist|authentication failed|no pg_hba\.conf entry|no password supplied'
     r'|definition of service ".*" not found',
@@ -192,7 +196,7 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
             "nothing can be written in this database",
             where=where,
             why=f"the server is a hot standby or read-only: {message}",
-            hint="connect to its primary",
+            hint="dbsync check   (says which of the two, and what to write in dbsync.toml or to paste)",
         )
     if isinstance(error, errors.UntranslatableCharacter | errors.CharacterNotInRepertoire):
         return LinkHalted(
@@ -215,8 +219,8 @@ def translate(error: psycopg.Error, where: str) -> DbsyncError:  # noqa: PLR0911
 def _hint(error: psycopg.Error, where: str, message: str) -> str:
     """Say what to do about a server in trouble; one that answers and turns us away is waited for in vain."""
     refused = error.pgconn is not None and (error.pgconn.needs_password or error.pgconn.used_password)
-    if where == "upstream" and error.sqlstate is None and (refused or _TURNED_AWAY.search(message)):
-        return _MEND
+    if error.sqlstate is None and (refused or _TURNED_AWAY.search(message)):
+        return _MEND[where == "upstream"]
     return _WAIT[where == "upstream"]
 
 

@@ -24,5 +24,6 @@ SELECT (SELECT n.capture_off_since FROM dbsync.node n), (SELECT n.paused_since F
        clock_timestamp()
 
 -- name: link
-SELECT l.state, l.state_since, l.contact_at, (SELECT coalesce(sum(q.value::bigint), 0) FROM jsonb_each_text(l.quarantined) q)::bigint
+SELECT l.state, l.state_since, l.contact_at, (SELECT coalesce(sum(q.value::bigint), 0) FROM jsonb_each_text(l.quarantined) q)::bigint,
+       {claimed}
 FROM dbsync.link l WHERE l.name = %(link)s

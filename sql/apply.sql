@@ -45,12 +45,25 @@ FROM STDIN (FORMAT binary)
 
 -- name: open_path
 -- Triggers of the upstream's application run in our session and may use names without a schema: they get the search_path that
--- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first.
+-- this database gives to everybody. What dbsync itself runs is qualified, or PostgreSQL's own, which is searched first: where it
+-- is not, see dbsync/apply/path.py.
 SET LOCAL search_path TO DEFAULT
 
 -- name: forget_plans
 -- Also those by which PostgreSQL asks foreign keys, and those of the application's own triggers.
 DISCARD PLANS
+
+-- name: path
+-- What it is, and whether anything stands before PostgreSQL's own.
+SELECT pg_catalog.current_setting('search_path'),
+       coalesce(pg_catalog.array_position(pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name)
+                OPERATOR(pg_catalog.>) pg_catalog.array_position(pg_catalog.current_schemas(true), pg_catalog.current_schema()), false)
+
+-- name: read_ours
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' OPERATOR(pg_catalog.||) %(theirs)s::pg_catalog.text, true)
+
+-- name: give_back
+CROSS JOIN (SELECT pg_catalog.set_config('search_path', {theirs}, true) OFFSET 0) given
 
 -- name: announce
 -- Whose changes these are, for the ledger, and for the triggers of an upstream that passes them on.
@@ -145,7 +158,7 @@ SELECT coalesce(
     (SELECT middle.place FROM middle))
 
 -- name: parsed
-SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END AS old_image, s.refs,
+SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, s.image AS first_image, CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END AS old_image, s.refs,
        coalesce(s.old_refs, s.refs) AS old_refs, s.lost, s.op <> 'U' AS whole, s.op = 'D' AS gone,
        s.old_refs IS NOT NULL AND true = ANY (s.lost) AS unknown
 FROM pg_temp.dbsync_stage s
@@ -155,18 +168,26 @@ WHERE s.layout = {layout} AND {range}
 -- Asked of many changes before they are sorted by their keys: most often each row was changed once.
 SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND {range} GROUP BY {key} HAVING count(*) > 1)
 
+-- name: pointed
+-- Into which tables generic references point: of the hundreds that they may, a few.
+SELECT coalesce(array_agg(DISTINCT said.name) FILTER (WHERE said.name IS NOT NULL), '{{}}')
+FROM pg_temp.dbsync_stage s CROSS JOIN LATERAL (VALUES {names}) said (name)
+WHERE s.layout = {layout} AND {range}
+
 -- name: reduced
 -- The net change of each row: its last image against the row as it was before the first. An insert or backfill among them
 -- makes it whole; a deleted or backfilled row says itself how it was.
 -- ``unknown`` says that some reference changed, and that the key of what one pointed to, before or now, could not be told.
 -- A row trigger of the application that updates the very row it fires for is logged before the statement that fired it,
 -- whose image is older: such a statement (``nested``) goes before what its triggers did.
+-- ``first_image``: how the first of its changes left it.
 -- The key is read once and has names from then on, so that PostgreSQL knows below what is sorted already.
-SELECT n.tx, n.seq, n.op, n.first_op, n.image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
+SELECT n.tx, n.seq, n.op, n.first_op, n.image, n.first_image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
        n.op = 'D' AS gone, n.unknown
 FROM (
     SELECT s.tx, s.seq, s.op, s.image, s.refs, s.lost,
            first_value(s.op) OVER w AS first_op,
+           first_value(s.image) OVER w AS first_image,
            first_value(CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END) OVER w AS first_old,
            first_value(s.old_refs) OVER w AS first_refs,
            bool_or(s.op <> 'U') OVER w AS whole,
@@ -197,7 +218,7 @@ WHERE n.is_last
 -- array_append gives an expanded array: its elements are then found at once, and a toasted one is read once.
 SELECT {columns}
 FROM (
-    SELECT n.tx, n.seq, n.first_op, n.whole, n.gone, n.unknown, n.lost, array_append(n.image, NULL) AS image,
+    SELECT n.tx, n.seq, n.first_op, n.whole, n.gone, n.unknown, n.lost, n.first_image, array_append(n.image, NULL) AS image,
            array_append(n.old_image, NULL) AS old_image, array_append(n.refs, NULL) AS refs,
            array_append(n.old_refs, NULL) AS old_refs
     FROM net n OFFSET 0
@@ -210,8 +231,18 @@ WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound}){more},
 judged AS MATERIALIZED ({judged}){writes}
-SELECT (SELECT count(*) FROM judged b WHERE {absent}) - (SELECT count(*) FROM inserted), {updated},
+SELECT (SELECT count(*) FROM judged b WHERE {absent}) - {inserted}, {updated},
        (SELECT count(*) FROM judged b WHERE b.differs AND b.held IS NULL), {troubles}
+
+-- name: wishes
+-- What a share is to do, asked where triggers run for a statement that finds no row, or for a column that stays what it was.
+WITH net AS ({net}),
+typed AS ({typed}),
+bound AS ({bound}){more},
+judged AS MATERIALIZED ({judged})
+SELECT coalesce(bool_or({absent}), false), coalesce(bool_or(b.differs AND b.held IS NULL AND NOT {other}), false),
+       array_remove({changed}, NULL)
+FROM judged b
 
 -- name: count_absent
 WITH net AS ({net}),
@@ -227,7 +258,7 @@ SELECT {columns} FROM typed y {joins}
 -- Found rows beside what the change takes them for: ``differs`` from what it wants, ``clash``: somebody else changed the same
 -- columns meanwhile, ``held``: why the change must not be written now.
 SELECT j.*, CASE WHEN j.missing > 0 THEN 'reference_missing' {held} END AS held
-FROM (SELECT b.*, {differs} AS differs, {clash} AS clash, {newer} AS newer FROM {rows} b) j
+FROM (SELECT b.*, {differs} AS differs, {clash} AS clash, {newer} AS newer FROM {rows} b) j {given_back}
 
 -- name: troubles
 -- Changes that cannot be written now, each with the reference that found nothing and the key it asked for.
@@ -245,7 +276,7 @@ final AS MATERIALIZED (
 
 -- name: insert
 INSERT INTO {table} ({columns}) {overriding}
-SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING 1
+SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING {told} AS local_id
 
 -- name: insert_fresh
 -- Rows that nobody looks for: to find that none of a hundred thousand is there takes as long as inserting them. Those whose
@@ -278,17 +309,18 @@ WHERE {same_row} AND ({changed}) AND {untouched}
 -- Only the very version that was judged: a row that somebody changed in between is looked at again.
 UPDATE {table} t SET {assignments}
 FROM judged b
-WHERE b.differs AND b.held IS NULL AND {same_row} AND t.xmin = b.version
+WHERE b.differs AND b.held IS NULL AND {wanted} AND {same_row} AND t.xmin = b.version
 RETURNING 1
 
 -- name: delete
--- It answers how many rows it deleted, had to delete, and those that are to be held.
+-- It answers how many rows it deleted, had to delete, and those that are to be held. All are judged before the first trigger runs.
 WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound}),
 judged AS MATERIALIZED ({judged}),
 deleted AS (DELETE FROM {table} t USING judged b WHERE {doomed} AND {same_row} AND t.xmin = b.version RETURNING 1){more}
-SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM judged b WHERE {doomed}), {troubles}
+SELECT (SELECT count(*) FROM deleted), wanted.n, {troubles}
+FROM (SELECT count(*) AS n FROM judged b WHERE {doomed} OFFSET 0) wanted
 
 -- name: lock
 -- Rows that others change at the same time are taken in one order by all who apply, and seen as they are by the statement
@@ -371,7 +403,7 @@ DELETE FROM dbsync.row_key k USING judged b WHERE {absent} AND k.row_key = b.{le
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, {local_id}, b.{leaf} FROM judged b WHERE {absent} AND (SELECT count(*) FROM dangling) >= 0
 ON CONFLICT (relation, local_id) DO UPDATE SET row_key = excluded.row_key
-RETURNING 1
+RETURNING local_id
 
 -- name: depart
 -- A reference that no constraint holds may point to a row that is gone for good (the history of a deleted row). Such a row

@@ -101,6 +101,33 @@ FROM (
 ) found
 WHERE a.tx = found.last_tx AND a.seq = found.last_seq
 
+-- name: put_behind_renames
+-- What a statement does to rows below one that it renames, by a trigger or by WITH, is in the log before the rename, under the key of
+-- after it. Such a change goes behind that statement's renames, unless the key was another row's, which left it in between.
+WITH told AS MATERIALIZED (
+    SELECT n.tx, n.name, n.refers, s.place, s.renames AND NOT n.refers AND NOT n.former AS comes,
+           NOT n.refers AND (n.former OR s.op = 'D') AS leaves,
+           max(s.place) FILTER (WHERE s.renames) OVER (PARTITION BY s.tx, s.layout, s.captured_at) AS through
+    FROM pg_temp.dbsync_named n JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
+    WHERE n.tx IN (SELECT r.tx FROM pg_temp.dbsync_stage r WHERE r.renames)
+),
+early AS (
+    SELECT e.tx, e.place, max(r.through) AS behind
+    FROM told e JOIN told r ON r.tx = e.tx AND r.name = e.name AND r.comes AND r.place > e.place
+    WHERE e.refers
+      AND NOT EXISTS (SELECT FROM told l WHERE l.tx = e.tx AND l.name = e.name AND l.leaves AND l.place > e.place AND l.place <= r.through)
+    GROUP BY e.tx, e.place
+),
+ranked AS (
+    SELECT s.place, s.tx, row_number() OVER (PARTITION BY s.tx ORDER BY s.place) AS old_rank,
+           row_number() OVER (PARTITION BY s.tx ORDER BY coalesce(e.behind, s.place), e.behind IS NOT NULL, s.place) AS new_rank
+    FROM pg_temp.dbsync_stage s LEFT JOIN early e ON e.tx = s.tx AND e.place = s.place
+    WHERE s.tx IN (SELECT m.tx FROM early m)
+)
+UPDATE pg_temp.dbsync_stage s SET place = o.place
+FROM ranked n JOIN ranked o ON o.tx = n.tx AND o.old_rank = n.new_rank
+WHERE s.place = n.place AND o.place <> n.place
+
 -- name: passes_through
 -- Whether a row has a key in passing, inside of its transaction.
 SELECT EXISTS (

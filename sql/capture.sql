@@ -3,6 +3,7 @@
 -- table or one its key runs through is altered. Then the static statements may no longer fit, and the same ones are made
 -- anew from the table as it is. Statements hold no variables, so each is planned once a session.
 BEGIN
+    {detached}
     IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
         IF TG_OP = 'INSERT' THEN
             {insert};
@@ -33,6 +34,12 @@ BEGIN
     END;
     RETURN NULL;
 END
+
+-- name: detached
+-- A partition that was detached keeps its triggers, and is a table of its own: what happens to its rows happens to none of this one's.
+IF TG_RELID <> {table}::regclass AND pg_partition_root(TG_RELID) IS DISTINCT FROM {table}::regclass THEN
+        RETURN NULL;
+    END IF;
 
 -- name: execute
 -- A statement made for the table as it is now.
@@ -152,6 +159,10 @@ END
 DECLARE
     of_these text := 'WITH old_rows AS (SELECT * FROM ' || {truncated} || ') ';
 BEGIN
+    {detached}
+    IF {hidden} THEN
+        {refuse_hidden};
+    END IF;
     IF dbsync.shape({table}::regclass, ARRAY[{parents}]::regclass[], {used}) = {shape} THEN
         {delete};
         RETURN NULL;
@@ -165,6 +176,26 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege THEN
     {unreadable};
 END
+
+-- name: hidden
+-- Whether policies may keep rows of a table from this role, for what it does with them: r to read, w to lock.
+row_security_active({table}) AND EXISTS (
+    SELECT FROM unnest({commands}::"char"[]) AS asked(command)
+    WHERE NOT coalesce((
+        SELECT bool_or(p.shows) FILTER (WHERE p.polpermissive) AND bool_and(p.polpermissive OR p.shows)
+        FROM (SELECT p.polpermissive, coalesce(pg_get_expr(p.polqual, p.polrelid) = 'true', false) AS shows FROM pg_policy p
+              WHERE p.polrelid = {table} AND p.polcmd IN (asked.command, '*')
+                AND EXISTS (SELECT FROM unnest(p.polroles) AS r(role) WHERE r.role = 0 OR pg_has_role(r.role, 'USAGE'))) p), false))
+
+-- name: hides
+SELECT {hidden}
+
+-- name: show_all
+CREATE POLICY dbsync_backfill ON {table} TO {login} USING (true)
+
+-- name: refuse_hidden
+RAISE EXCEPTION 'TRUNCATE of % is refused: row-level security hides rows from dbsync', TG_RELID::regclass
+    USING HINT = 'dbsync check says which policy shows them; or use DELETE.'
 
 -- name: ignore_truncate_body
 -- Nothing is logged; but a row that comes later may get the id of one that goes now, and is another row.
@@ -211,7 +242,7 @@ DELETE FROM dbsync.row_key k WHERE k.relation = {relation}
 -- name: create_function
 CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    SET jit = off SET enable_seqscan = off
+    SET jit = off SET enable_seqscan = off SET row_security = on
     SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
     SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS {body}
@@ -333,6 +364,12 @@ JOIN pg_namespace f ON f.oid = p.pronamespace
 CROSS JOIN LATERAL (SELECT left(encode(t.tgargs, 'escape'), 16) AS fingerprint) made
 WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
 
+-- name: registered
+SELECT n.nspname::text, c.relname::text, r.mode
+FROM dbsync.relation r
+CROSS JOIN pg_namespace n
+JOIN pg_class c ON c.relnamespace = n.oid AND r.relation = n.nspname || '.' || c.relname
+
 -- name: strangers
 -- Triggers that are called as dbsync's are and run something else.
 SELECT n.nspname, c.relname
@@ -397,7 +434,8 @@ WHERE (SELECT count(*)
 ORDER BY n.nspname, c.relname
 
 -- name: skipping
--- Where sessions begin with session_replication_role = replica, no trigger of ours fires: for whom, as what ends it.
+-- Where sessions begin with session_replication_role = replica, no trigger of ours fires: for whom, as what ends it. Nor does one
+-- for what a subscription writes, not even ENABLE ALWAYS: it fires those of single rows only.
 SELECT format('ALTER %s RESET session_replication_role;',
               CASE WHEN s.setrole = 0 THEN format('DATABASE %I', current_database())
                    WHEN s.setdatabase = 0 THEN format('ROLE %I', r.rolname)
@@ -409,6 +447,12 @@ WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = cu
 UNION ALL
 SELECT 'ALTER SYSTEM RESET session_replication_role; SELECT pg_reload_conf();'
 FROM pg_settings WHERE name = 'session_replication_role' AND source = 'configuration file' AND reset_val = 'replica'
+UNION ALL
+SELECT format('ALTER SUBSCRIPTION %I DISABLE;', s.subname)
+FROM pg_subscription s
+WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subenabled
+  AND EXISTS (SELECT FROM pg_subscription_rel r JOIN pg_trigger t ON t.tgrelid = r.srrelid JOIN pg_proc p ON p.oid = t.tgfoid
+              WHERE r.srsubid = s.oid AND p.pronamespace = 'dbsync'::regnamespace AND NOT t.tgisinternal)
 ORDER BY 1
 
 -- name: backfill_advance

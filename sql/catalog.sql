@@ -10,6 +10,11 @@ SELECT current_database()::text AS database, current_setting('server_version_num
 -- Partitions are left out: their root stands for them. An inheritance child that is no partition is a table of its own.
 SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner,
        CASE c.relkind WHEN 'p' THEN 'partitioned' ELSE 'table' END AS kind,
+       EXISTS (SELECT FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+               WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 1 = 0 AND t.tgtype & 20 <> 0
+                 AND f.pronamespace IS DISTINCT FROM to_regnamespace('dbsync')::oid) AS statement_triggers,
+       c.relkind = 'r' AND c.relhassubclass AS heirs,
+       c.relkind = 'r' AND c.oid IN (SELECT inhrelid FROM pg_inherits UNION ALL SELECT inhparent FROM pg_inherits) AS inherits,
        c.relrowsecurity AS row_security, greatest(c.reltuples, 0)::bigint AS estimated_rows
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -21,7 +26,7 @@ ORDER BY n.nspname, c.relname
 -- name: columns
 -- The sequence behind a column is the one its default names as a constant, else the one it owns (identity, serial).
 -- A default that calls nextval in any other way is still drawn locally: auto, with no sequence known. A column that
--- owns a sequence without drawing from it is plain.
+-- owns a sequence without drawing from it is plain. NOT NULL that is NOT VALID (PostgreSQL 18) says nothing of the rows of before.
 WITH drawn AS (
     SELECT DISTINCT ON (relation, number) relation, number, sequence
     FROM (
@@ -36,9 +41,16 @@ WITH drawn AS (
           AND p.refobjsubid > 0 AND p.deptype IN ('a', 'i')
     ) found
     ORDER BY relation, number, rank, sequence
+),
+unproven AS (
+    SELECT v.conrelid AS relation, v.conkey[1] AS number FROM pg_constraint v WHERE v.contype = 'n' AND NOT v.convalidated
 )
 SELECT a.attrelid::bigint AS relation, a.attname::text AS name, a.atttypid::bigint AS type_oid,
-       format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable, a.attgenerated <> '' AS generated,
+       format_type(a.atttypid, a.atttypmod) AS type,
+       NOT a.attnotnull OR (a.attrelid, a.attnum) IN (SELECT v.relation, v.number FROM unproven v) AS nullable, a.attgenerated <> '' AS generated,
+       a.attidentity = 'a' AS always,
+       EXISTS (SELECT FROM pg_trigger t
+               WHERE t.tgrelid = a.attrelid AND NOT t.tgisinternal AND a.attnum = ANY (t.tgattr::int2[])) AS watched,
        x.auto, CASE WHEN x.auto THEN coalesce(w.sequence::regclass::text, '') ELSE '' END AS sequence,
        CASE WHEN a.attgenerated = '' THEN coalesce(e.expression, '') ELSE '' END AS "default"
 FROM pg_attribute a
@@ -64,15 +76,21 @@ WHERE i.indrelid = ANY (%(relations)s::oid[]) AND i.indisunique AND i.indisvalid
 ORDER BY i.indrelid, c.relname
 
 -- name: foreign_keys
--- A constraint that a partitioned target repeats for each partition counts once; one onto a partition means its root.
+-- A constraint that a partitioned target repeats for each partition counts once; one onto a partition means its root. One that is
+-- NOT ENFORCED (PostgreSQL 18) says where a column points, and not that the row is there.
 SELECT k.conrelid::bigint AS relation, k.conname::text AS name,
        n.nspname::text AS target_schema, t.relname::text AS target_name,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, k.confdeltype IN ('c', 'n', 'd') AS acts_on_delete
+       k.condeferrable OR NOT e.enforced AS deferrable, e.enforced, e.period, k.confdeltype IN ('c', 'n', 'd') AND e.enforced AS acts_on_delete,
+       k.confupdtype IN ('c', 'n', 'd') AND e.enforced AS acts_on_update
 FROM pg_constraint k
+CROSS JOIN LATERAL (
+    SELECT coalesce((said ->> 'conenforced')::bool, true) AS enforced, coalesce((said ->> 'conperiod')::bool, false) AS period
+    FROM to_jsonb(k) said
+) e
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE k.conrelid = ANY (%(relations)s::oid[]) AND k.contype = 'f'
@@ -87,13 +105,15 @@ SELECT DISTINCT ON (root.oid, columns, target_schema, target_name, target_column
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (number, place)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS target_columns,
-       k.condeferrable AS deferrable, true AS acts_on_delete
+       k.condeferrable AS deferrable, true AS enforced, false AS period, true AS acts_on_delete,
+       k.confupdtype IN ('c', 'n', 'd') AS acts_on_update
 FROM pg_constraint k
+CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AS enforced) e
 JOIN pg_class own ON own.oid = k.conrelid AND own.relispartition
 JOIN pg_class root ON root.oid = pg_partition_root(k.conrelid)
 JOIN pg_class t ON t.oid = coalesce(pg_partition_root(k.confrelid), k.confrelid)
 JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE root.oid = ANY (%(relations)s::oid[]) AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+WHERE root.oid = ANY (%(relations)s::oid[]) AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0 AND e.enforced
 ORDER BY root.oid, columns, target_schema, target_name, target_columns, k.conname
 
 -- name: types

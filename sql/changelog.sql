@@ -208,9 +208,10 @@ FROM (
 CROSS JOIN LATERAL (SELECT c.layout FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) p
 
 -- name: make_siblings
--- Of transactions with references to be stitched: every change of a table pointed to, by its local id before and after.
+-- Of transactions with references to be stitched: every change of a table pointed to, by its local id before and after, or by
+-- what it holds in other columns that are referred to (``pointed_to``).
 CREATE TEMP TABLE IF NOT EXISTS dbsync_sibling (
-    xid xid8 NOT NULL, layout bigint NOT NULL, seq bigint NOT NULL,
+    xid xid8 NOT NULL, layout bigint NOT NULL, seq bigint NOT NULL, pointed_to text COLLATE "C" NOT NULL DEFAULT '',
     id_before text COLLATE "C" NOT NULL, id_after text COLLATE "C" NOT NULL
 );
 CREATE INDEX IF NOT EXISTS dbsync_sibling_before ON pg_temp.dbsync_sibling (xid, layout, id_before, seq);
@@ -231,6 +232,17 @@ FROM (
 CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
 WHERE c.layout = ANY (%(targets)s) AND c.local_id IS NOT NULL
 
+-- name: fill_siblings_by
+INSERT INTO pg_temp.dbsync_sibling (xid, layout, seq, pointed_to, id_before, id_after)
+SELECT c.xid, c.layout, c.seq, {pointed_to}, coalesce(CASE WHEN c.op = 'U' THEN {before} ELSE {after} END, ''), coalesce({after}, '')
+FROM (
+    SELECT w.xid FROM pg_temp.dbsync_window w
+    WHERE EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.unresolved IS NOT NULL AND m.unresolved <> '{{}}')
+    OFFSET 0
+) w
+CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0) c
+WHERE c.layout = {layout}
+
 -- name: untold
 -- The changes of a layout that one of their references was not told for.
 SELECT m.xid, m.seq, m.op, m.unresolved[{place}] AS id
@@ -244,8 +256,9 @@ WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
 -- under a deferred constraint. The parent's own change is in the same transaction and says the key it had: the next one
--- after the child tells the key before it, else the last one before the child tells the key after it. Only, an insert after
--- the child says nothing of the past: an id that was free again may have been given to another row.
+-- after the child tells the key before it, else the last one before the child tells the key after it, also where that one gave
+-- the row another id (ON UPDATE CASCADE). Only, an insert after the child says nothing of the past: an id that was free again may
+-- have been given to another row. A key of NULLs only would be that of no row.
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
     unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
@@ -258,18 +271,22 @@ FROM (
                t.unresolved IS NULL OR NOT {needs_refs} AS told
         FROM (
             (SELECT s.seq, true AS later FROM pg_temp.dbsync_sibling s
-             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_before = m.id AND s.seq > m.seq
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.pointed_to = {pointed_to} AND s.id_before = m.id AND s.seq > m.seq
              ORDER BY s.seq LIMIT 1)
             UNION ALL
             (SELECT s.seq, false FROM pg_temp.dbsync_sibling s
-             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.id_after = m.id AND s.seq < m.seq
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.pointed_to = {pointed_to} AND s.id_after = m.id AND s.seq < m.seq
+             ORDER BY s.seq DESC LIMIT 1)
+            UNION ALL
+            (SELECT s.seq, false FROM pg_temp.dbsync_sibling s
+             WHERE s.xid = m.xid AND s.layout = {target_layout} AND s.pointed_to = {pointed_to} AND s.id_before = m.id AND s.seq < m.seq
              ORDER BY s.seq DESC LIMIT 1)
         ) near
         CROSS JOIN LATERAL (SELECT t.* FROM dbsync.change t WHERE t.xid = m.xid AND t.seq = near.seq OFFSET 0) t
-        ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later
+        ORDER BY near.later AND (t.op <> 'I' OR NOT ({is_past} OR m.op = 'D')) DESC, near.later, near.seq DESC
         LIMIT 1
     ) found
-    WHERE found.told
+    WHERE found.told AND array_remove(found.leaves, NULL) <> '{{}}'
     OFFSET 0
 ) p
 WHERE c.xid = p.xid AND c.seq = p.seq
@@ -298,9 +315,11 @@ SELECT name, lineage, incarnation, system_identifier, capture_off_since, paused_
 FROM dbsync.node
 
 -- name: link
--- With whether anything that is captured here may have come from another node: most nodes have none below them.
+-- With whether anything that is captured here may have come from another node: most nodes have none below them. And with
+-- whether there are lives of which the upstream is to be told that they are over.
 SELECT cursor::text, window_end::text, window_seq, last_number, last_hash,
-       EXISTS (SELECT FROM dbsync.receipt r WHERE r.tx IS NOT NULL)
+       EXISTS (SELECT FROM dbsync.receipt r WHERE r.tx IS NOT NULL),
+       EXISTS (SELECT FROM dbsync.life e WHERE e.link = %(link)s AND e.told)
 FROM dbsync.link WHERE name = %(link)s
 
 -- name: open_link

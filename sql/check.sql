@@ -9,7 +9,8 @@ SET LOCAL lock_timeout = {patience}
 -- name: server
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text,
        pg_is_in_recovery() AS in_recovery, current_setting('default_transaction_read_only') = 'on' AS read_only,
-       current_database()::text AS database, current_user::text AS role, pg_backend_pid() AS backend,
+       (SELECT s.source FROM pg_settings s WHERE s.name = 'default_transaction_read_only') AS read_only_by,
+       current_database()::text AS database, current_user::text AS role, session_user::text AS login, pg_backend_pid() AS backend,
        current_setting('server_encoding') AS encoding,
        (SELECT format('%%s/%%s', s.system_identifier, d.oid) FROM pg_control_system() s, pg_database d
         WHERE d.datname = current_database()) AS identity, pg_postmaster_start_time() AS started,

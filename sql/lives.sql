@@ -2,6 +2,30 @@
 -- Once, though two services of one node may find out at the same time.
 UPDATE dbsync.node SET incarnation = gen_random_uuid() WHERE incarnation = %(incarnation)s RETURNING incarnation
 
+-- name: note_life
+-- The life that ends now, up to the last batch that left: what had a receipt is to be upstream, and what had none is cut anew.
+-- One whose hash nobody knows was never read to its end, and so is nowhere.
+INSERT INTO dbsync.life (link, incarnation, number, hash, acknowledged, reached)
+SELECT l.name, n.incarnation, coalesce(further.number, l.last_number), coalesce(further.hash, l.last_hash), l.last_number,
+       further.last_seq
+FROM dbsync.link l
+CROSS JOIN dbsync.node n
+LEFT JOIN LATERAL (
+    SELECT s.number, s.hash, s.last_seq FROM dbsync.sent s
+    WHERE s.link = l.name AND s.incarnation = n.incarnation AND s.number > l.last_number AND s.hash <> '\x'
+    ORDER BY s.number DESC LIMIT 1
+) further ON true
+WHERE coalesce(further.number, l.last_number) > 0
+ON CONFLICT (link, incarnation) DO NOTHING
+
+-- name: tell_of_lives
+-- That they are over. What the upstream lost of them and is not held any more is to be had from the rows as they are: a stick
+-- of one of them that is found later would bring what has passed.
+UPDATE dbsync.life SET told = true WHERE link = %(link)s
+
+-- name: ended
+SELECT e.incarnation, e.number, e.hash FROM dbsync.life e WHERE e.link = %(link)s AND e.told ORDER BY e.incarnation
+
 -- name: number_anew
 -- Every link's: numbers belong to the incarnation. How far each one is, stays.
 UPDATE dbsync.link SET last_number = 0, last_hash = '\x'
@@ -17,6 +41,10 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) last
 WHERE s.link = l.name AND s.place > last.place AND s.acknowledged_at IS NULL AND s.incarnation <> n.incarnation
+
+-- name: forget_questions
+-- Comparisons by stick: they are about batches of the life that ends, which may never arrive. They are asked anew.
+UPDATE dbsync.comparison SET question = NULL, paper = NULL WHERE question IS NOT NULL
 
 -- name: lives
 -- The incarnations whose acknowledged batches are on record, in their order. Few, with very many batches: the index gives the
@@ -41,6 +69,15 @@ CROSS JOIN LATERAL (
     ORDER BY s.number DESC LIMIT 1
 ) last
 ORDER BY first.place
+
+-- name: forgotten_lives
+-- Those of which no acknowledged batch is on record any more, with the last that had a receipt; but for those of which the
+-- upstream was told that they are over.
+SELECT e.incarnation, e.acknowledged FROM dbsync.life e
+WHERE e.link = %(link)s AND e.acknowledged > 0 AND NOT e.told
+  AND NOT EXISTS (SELECT FROM dbsync.sent s
+                  WHERE s.link = e.link AND s.incarnation = e.incarnation AND s.acknowledged_at IS NOT NULL)
+ORDER BY e.incarnation
 
 -- name: hash
 SELECT hash FROM dbsync.sent

@@ -6,7 +6,7 @@
 SELECT m.xid, m.seq, m.id, found.key
 FROM dbsync.relation r, ({untold}) m, LATERAL (SELECT dbsync.key_of(r.relation, m.id) AS key) found
 WHERE r.relation = {relation} AND position({by_target_column} IN r.key_query) > 0
-  AND coalesce(r.key_tree = {tree}, true) AND found.key IS NOT NULL
+  AND coalesce(r.key_tree = {tree}, true) AND array_remove(found.key, NULL) <> '{{}}'
 
 -- name: any_living
 SELECT EXISTS ({living})

@@ -141,6 +141,73 @@ JOIN pg_class c ON c.relnamespace = n.oid
 JOIN dbsync.relation r ON r.relation = n.nspname || '.' || c.relname AND r.key_query <> ''
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
 
+-- name: fill_several
+-- Every change of a batch's transactions that changed one table in several ways, and some of them by what a key is about.
+INSERT INTO pg_temp.dbsync_nested (xid, seq, depth, layout, op, run)
+SELECT s.xid, s.seq, s.depth, s.layout, s.op, max(s.seq) FILTER (WHERE s.begins) OVER (PARTITION BY s.xid ORDER BY s.seq)
+FROM (
+    SELECT c.xid, c.seq, coalesce(c.depth, 1::smallint) AS depth, c.layout, c.op,
+           (c.layout, c.op, c.captured_at, coalesce(c.depth, 1::smallint))
+           IS DISTINCT FROM lag((c.layout, c.op, c.captured_at, coalesce(c.depth, 1::smallint))) OVER statement AS begins
+    FROM (
+        SELECT w.xid FROM pg_temp.dbsync_window w
+        WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s AND w.changes > 1
+          AND EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.layout = ANY (%(layouts)s::bigint[])
+                      GROUP BY m.layout
+                      HAVING bool_or(m.op = 'I')::int + bool_or(m.op = 'D')::int + bool_or(m.renames)::int > 1)
+        OFFSET 0
+    ) w
+    CROSS JOIN LATERAL (
+        SELECT c.xid, c.seq, c.depth, c.layout, c.op, c.captured_at FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
+    ) c
+    WINDOW statement AS (PARTITION BY c.xid ORDER BY c.seq)
+) s
+
+-- name: overtaken
+-- Statements that took a key from a row, in the log behind another one that gave it to a new row: which, and before which they
+-- go. Within a statement keys are taken before they are given. One that changed a row which something in between had changed
+-- stays: it was another statement, and a key that may be doubled until the commit.
+WITH steps AS MATERIALIZED (
+    SELECT n.xid, n.layout, n.run, n.seq, c.op, c.renames, c.local_id, coalesce(c.old_local_id, c.local_id) AS former_id,
+           {key}::text AS key, CASE WHEN c.renames THEN {old_key}::text END AS old_key
+    FROM pg_temp.dbsync_nested n
+    CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = n.xid AND c.seq = n.seq OFFSET 0) c
+    WHERE n.layout = ANY (%(layouts)s::bigint[]) AND c.local_id IS NOT NULL AND c.op IN ('I', 'U', 'D')
+),
+chained AS (
+    SELECT e.run, e.id, e.gives, lag(e.run) OVER slot AS before, lag(e.id) OVER slot AS holder, lag(e.gives) OVER slot AS given
+    FROM (
+        SELECT s.xid, s.layout, s.run, s.seq, true AS gives, s.local_id AS id, s.key FROM steps s WHERE s.op = 'I' OR s.renames
+        UNION ALL
+        SELECT s.xid, s.layout, s.run, s.seq, false, s.local_id, s.key FROM steps s WHERE s.op = 'D'
+        UNION ALL
+        SELECT s.xid, s.layout, s.run, s.seq, false, s.former_id, s.old_key FROM steps s WHERE s.renames
+    ) e
+    WHERE e.key IS NOT NULL
+    WINDOW slot AS (PARTITION BY e.xid, e.layout, e.key ORDER BY e.run, e.gives, e.seq)
+),
+touched AS (
+    SELECT t.run, max(t.earlier) AS earlier
+    FROM (
+        SELECT r.run, lag(r.run) OVER (PARTITION BY r.xid, r.layout, r.id ORDER BY r.run) AS earlier
+        FROM (
+            SELECT s.xid, s.layout, s.run, s.local_id AS id FROM steps s
+            UNION
+            SELECT s.xid, s.layout, s.run, s.former_id FROM steps s
+        ) r
+    ) t
+    GROUP BY t.run
+)
+SELECT o.run, o.before
+FROM (
+    SELECT c.run, min(c.before) AS before FROM chained c
+    WHERE NOT c.gives AND c.given AND c.holder <> c.id AND c.before < c.run
+    GROUP BY c.run
+) o
+JOIN touched t ON t.run = o.run
+WHERE coalesce(t.earlier, 0) < o.before
+ORDER BY o.run
+
 -- name: move
 INSERT INTO pg_temp.dbsync_moved (run, place)
 SELECT m.run, m.place::bigint[] FROM unnest(%(runs)s::bigint[], %(places)s::text[]) AS m(run, place)

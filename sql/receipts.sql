@@ -65,7 +65,52 @@ SELECT coalesce(
      ORDER BY r.node, r.incarnation, r.link LIMIT 1),
     EXISTS (SELECT FROM dbsync.passed p WHERE p.lineage = %(lineage)s)),
     EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship'),
-    (SELECT coalesce(max(c.id), 0) FROM dbsync.conflict c)
+    (SELECT coalesce(max(c.id), 0) FROM dbsync.conflict c),
+    (SELECT o.number FROM dbsync.ended o WHERE o.node = %(node)s AND o.incarnation = %(incarnation)s AND o.link = %(link)s),
+    (SELECT o.hash FROM dbsync.ended o WHERE o.node = %(node)s AND o.incarnation = %(incarnation)s AND o.link = %(link)s)
+
+-- name: over
+SELECT o.number, o.hash FROM dbsync.ended o
+WHERE o.node = %(node)s AND o.incarnation = %(incarnation)s AND o.link = %(link)s
+
+-- name: all_over
+SELECT o.incarnation, o.link, o.number, o.at FROM dbsync.ended o
+WHERE o.node = %(node)s AND o.parted_from IS NULL
+ORDER BY o.incarnation, o.link
+
+-- name: timeline
+-- Whether another batch has this number in the life that a batch names, and that is not over; whether the batch follows what is
+-- before it there; and to which timeline that parted from this life it belongs: the one that it follows.
+SELECT own.number IS NOT NULL AND (own.changes, own.first_captured, own.last_captured)
+           <> (%(changes)s::bigint, %(first_captured)s::timestamptz, %(last_captured)s::timestamptz)
+       AND NOT EXISTS (SELECT FROM dbsync.ended o
+                       WHERE o.node = one.node AND o.incarnation = one.incarnation AND o.link = one.link AND o.number >= one.number),
+       coalesce(before.hash, '\x') = %(previous)s::bytea,
+       CASE WHEN own.number IS NULL AND coalesce(before.hash, '\x') = %(previous)s::bytea THEN NULL ELSE (
+           SELECT o.incarnation FROM dbsync.ended o
+           WHERE o.node = one.node AND o.link = one.link AND o.parted_from = one.incarnation
+             AND EXISTS (SELECT FROM dbsync.receipt r
+                         WHERE r.node = o.node AND r.incarnation = o.incarnation AND r.link = o.link
+                           AND r.number = one.number - 1 AND r.hash = %(previous)s::bytea)
+           ORDER BY o.incarnation LIMIT 1) END
+FROM (SELECT %(node)s::text, %(incarnation)s::uuid, %(link)s::text, %(number)s::bigint) one (node, incarnation, link, number)
+LEFT JOIN dbsync.receipt own
+  ON own.node = one.node AND own.incarnation = one.incarnation AND own.link = one.link AND own.number = one.number
+LEFT JOIN dbsync.receipt before
+  ON before.node = one.node AND before.incarnation = one.incarnation AND before.link = one.link AND before.number = one.number - 1
+
+-- name: part
+-- A life that begins behind a batch of another one.
+INSERT INTO dbsync.ended (node, incarnation, link, number, hash, parted_from)
+VALUES (%(node)s, %(beside)s, %(link)s, %(number)s - 1, %(previous)s, %(incarnation)s)
+ON CONFLICT (node, incarnation, link) DO NOTHING
+
+-- name: end_lives
+INSERT INTO dbsync.ended AS o (node, incarnation, link, number, hash)
+SELECT %(node)s, e.incarnation, %(link)s, e.number, e.hash
+FROM unnest(%(incarnations)s::uuid[], %(numbers)s::bigint[], %(hashes)s::bytea[]) AS e(incarnation, number, hash)
+ON CONFLICT (node, incarnation, link) DO UPDATE SET number = excluded.number, hash = excluded.hash, at = excluded.at
+WHERE excluded.number > o.number
 
 -- name: drop_applied
 -- Whole transactions, wherever this batch or the other one was cut.

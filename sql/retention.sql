@@ -183,7 +183,8 @@ WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.pid IS DISTI
 
 -- name: fill_backlog
 -- Whole transactions up to a seq below which nothing is still to come, that no link has seen and that are in no batch on
--- record. A window that a link has begun is left alone to its end.
+-- record. A window that a link has begun is left alone to its end. And so is what left in a life that is over: a stick may bring
+-- it yet, and only as it was is it known.
 INSERT INTO pg_temp.dbsync_window (xid, last_seq, changes)
 WITH floors AS MATERIALIZED (
     SELECT l.cursor AS seen FROM dbsync.link l WHERE l.cursor IS NOT NULL
@@ -199,7 +200,7 @@ FROM dbsync.change c
 WHERE c.xid >= coalesce((SELECT max(pg_snapshot_xmin(f.seen)::text::bigint)::text::xid8 FROM floors f), '0'::xid8)
   AND NOT EXISTS (SELECT FROM floors f WHERE pg_visible_in_snapshot(c.xid, f.seen))
 GROUP BY c.xid
-HAVING max(c.seq) <= %(last)s
+HAVING max(c.seq) <= %(last)s AND max(c.seq) > coalesce((SELECT max(e.reached) FROM dbsync.life e), 0)
 
 -- name: backlog_layouts
 SELECT DISTINCT ON (y.id) y.id, y.definition

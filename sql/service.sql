@@ -25,13 +25,24 @@ UPDATE dbsync.node
 SET paused_since = CASE WHEN %(on)s THEN NULL ELSE coalesce(paused_since, now()) END
 RETURNING paused_since
 
+-- name: claimed
+-- Whether somebody has the link l now: the lock that the changelog's `claim` takes, in its two halves.
+EXISTS (SELECT FROM pg_locks k CROSS JOIN (SELECT hashtextextended('dbsync link ' || l.name, 0) AS key) claim
+        WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
+          AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+          AND k.classid::bigint = (claim.key >> 32) & 4294967295 AND k.objid::bigint = claim.key & 4294967295)
+
 -- name: links
 SELECT l.name, l.state, l.state_since, l.reason, l.last_number, s.changes, s.acknowledged_at, l.contact_at,
-       l.quarantined, l.clock_off, l.above
+       l.quarantined, l.clock_off, l.above, {claimed}
 FROM dbsync.link l
 LEFT JOIN dbsync.sent s ON s.link = l.name AND s.number = l.last_number
      AND s.incarnation = (SELECT n.incarnation FROM dbsync.node n)
 ORDER BY l.name
+
+-- name: held_upstream
+-- Tables of which changes waited in quarantine upstream at the last contact.
+SELECT q.key FROM dbsync.link l CROSS JOIN jsonb_each_text(l.quarantined) q WHERE l.name = %(link)s AND q.value::bigint > 0
 
 -- name: relations
 SELECT relation, mode FROM dbsync.relation ORDER BY relation

@@ -14,9 +14,6 @@ from enum import StrEnum
 from dbsync.model.words import ago
 from dbsync.verify.words import counted
 
-SILENT = 600.0
-"""Seconds without a word of contact after which a service that streams does so no more: it leaves one every minute."""
-
 
 class Kind(StrEnum):
     """What may be the matter."""
@@ -68,6 +65,8 @@ class Situation:
     """What is in the way is that a disk or stick is full, or that no connection, memory or lock is left."""
     contact: datetime | None = None
     """When the upstream answered last."""
+    claimed: bool = True
+    """Whether somebody has the link now: who streams does."""
     pending: int = 0
     """Changes without a receipt; many are estimated."""
     lag: float | None = None
@@ -119,7 +118,7 @@ def _of_pause(found: Situation) -> Iterator[Condition]:
         kind=Kind.PAUSED,
         subject=found.link,
         severity=Severity.WARNING,
-        what=f"shipping from {found.node} to {found.link} is paused since {found.paused_since:%Y-%m-%d %H:%M}",
+        what=f"shipping from {found.node} to {found.link} is paused since {found.paused_since:%Y-%m-%d %H:%M %Z}",
         hint="dbsync resume",
     )
 
@@ -128,13 +127,12 @@ def _of_service(found: Situation) -> Iterator[Condition]:
     if found.link is None:
         return
     way = f"{found.node} -> {found.link}"
-    said = found.now - found.contact if found.contact is not None else None
     if found.state in ("stopped", "new") and found.pending:
         what = (
             f"{way} {'is stopped' if found.state == 'stopped' else 'was never started'}, and {_waiting(found.pending)}"
         )
-    elif found.state == "streaming" and said is not None and said.total_seconds() > SILENT:
-        what = f"{way} does not run: nothing was heard of it for {ago(said.total_seconds())}"
+    elif found.state == "streaming" and not found.claimed:
+        what = f"{way} does not run: it ended without a word{_heard(found)}"
     else:
         return
     yield Condition(
@@ -144,6 +142,10 @@ def _of_service(found: Situation) -> Iterator[Condition]:
         what=what,
         hint="systemctl status dbsync",
     )
+
+
+def _heard(found: Situation) -> str:
+    return f", {ago((found.now - found.contact).total_seconds())} after its last contact" if found.contact else ""
 
 
 def _of_node(found: Situation) -> Iterator[Condition]:
@@ -160,7 +162,7 @@ def _of_node(found: Situation) -> Iterator[Condition]:
             kind=Kind.CAPTURE,
             subject=found.node,
             severity=Severity.CRITICAL,
-            what=f"capture is off on {found.node} since {found.capture_off_since:%Y-%m-%d %H:%M}: changes made now are lost",
+            what=f"capture is off on {found.node} since {found.capture_off_since:%Y-%m-%d %H:%M %Z}: changes made now are lost",
             hint="dbsync capture on",
         )
     if found.blind:
@@ -237,7 +239,7 @@ def _lasts(found: Situation, limit: float) -> bool:
 
 
 def _since(found: Situation) -> str:
-    return f"{found.since:%Y-%m-%d %H:%M}" if found.since is not None else "it began"
+    return f"{found.since:%Y-%m-%d %H:%M %Z}" if found.since is not None else "it began"
 
 
 def _waiting(number: int, of: str = "") -> str:

@@ -23,11 +23,13 @@ from dbsync import traces
 from dbsync.apply import greetings, lists, passed, receipts
 from dbsync.apply.attempt import Attempt
 from dbsync.apply.load import Load, Released, no_place
+from dbsync.apply.path import SearchPath
 from dbsync.apply.plans import Plans
 from dbsync.apply.quarantine import Quarantine, has_turn
 from dbsync.apply.ripe import arrived, parked
 from dbsync.apply.skew import raw_ids, skew
 from dbsync.apply.span import Span
+from dbsync.apply.steps import join_steps
 from dbsync.apply.turns import Turns
 from dbsync.apply.writer import Writer, count_staged
 from dbsync.catalog.inspect import Inspection
@@ -73,6 +75,7 @@ class Applier:
         self.clock_off: float | None = None
         need(connection, "apply", "session")
         need(connection, "session", "promise")
+        self._path = SearchPath(connection)
         if not is_dealt(connection):
             self._make_tables("DELETE ROWS")
 
@@ -181,9 +184,10 @@ class Applier:
         if alone:
             self._refuse_others(header)
         last, met = receipts.meet(self._connection, header)
-        known = receipts.seen(last, header, digest)
+        known = receipts.seen(last, met.over, header, digest)
         if known is not None:
             return known, False
+        receipts.end_lives(self._connection, header)
         dropped = receipts.drop_applied(self._connection, header) if met.has_others else 0
         receipt = receipts.record(self._connection, header, digest, dropped)
         dropped += self._drop_known(header)
@@ -277,8 +281,9 @@ class Applier:
         ``counts`` tell what is staged, where that is known.
         """
         writer = self._writer_for(policies)
-        self._connection.execute(statement("apply", "open_path"))
+        self._path.open()
         counts = count_staged(self._connection, Span()) if counts is None else counts
+        counts = join_steps(self._connection, load, writer.catalog, counts)
         writer.again = not halts
         writer.few = self._plans.kept_for(sum(count.changes for count in counts))
         quarantine = Quarantine(self._connection, load, writer.catalog, policies, halts=halts)
@@ -297,7 +302,7 @@ class Applier:
         catalog = self._inspection.now()
         writer = self._writer
         if writer is None or writer.catalog != catalog or policies is not self._policies:
-            writer = Writer(self._connection, catalog, policies)
+            writer = Writer(self._connection, catalog, policies, self._path)
         if policies is self._policies:
             self._writer = writer
         row = self._connection.execute(statement("apply", "passes_on"), prepare=True).fetchone()

@@ -47,6 +47,7 @@ class Attempt:
         renames = any(count.renames for count in counts)
         if renames:
             self._delete_behind_renames(counts)
+            self._follow_renames(counts)
         self.writer.patient = again and renames
         try:
             self._write(whole, counts)
@@ -73,6 +74,12 @@ class Attempt:
                     holding=sql.Literal(sorted(i for i, layout in layouts.items() if layout.table in holding)),
                 )
                 self.connection.execute(query)
+
+    def _follow_renames(self, counts: Sequence[Count]) -> None:
+        """Put what a statement did below a row that it renames behind the rename, where nothing may go aside for a moment."""
+        rules = {self.policies.of(self.load.layouts[count.layout].table).on_error for count in counts}
+        if rules != {OnError.ROW}:
+            self.quarantine.put_behind_renames()
 
     def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
         """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""

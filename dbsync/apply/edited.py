@@ -26,6 +26,7 @@ def may_be_edited(share: Share, ops: AbstractSet[Op]) -> bool:
     return (
         ops == {Op.UPDATE}
         and not (share.reduce or share.renames or share.ordered or share.late or share.catch_up)
+        and not any(column.always for _, column in share.values)
         and (share.layout.keyed_by_row_id or has_unique_key(share))
         and bool(_asked(share))
     )
@@ -54,16 +55,16 @@ def edited_statement(share: Share) -> Query:
     found = [join for place, reference, _ in share.references for join in share.resolve(reference, place).joins]
     joins, same_row = share.own_row("t")
     columns = [(place, column) for place, column in share.values if column.name in (share.edited or ())]
-    changed = [column_sql("y", f"d{place}") for place, _ in columns]
+    changed = [share.differs("y", place) for place, _ in columns]
     return statement("apply", "update_edited").format(
         net=net(share),
         typed=typed(share),
         table=table_sql(share.table.name),
-        assignments=sql.SQL(", ").join(_assignment(place, column) for place, column in columns),
+        assignments=sql.SQL(", ").join(_assignment(share, place, column) for place, column in columns),
         joins=sql.SQL("\n").join([*found, *joins]),
         same_row=sql.SQL(" AND ").join(same_row),
         changed=sql.SQL(" OR ").join(changed),
-        untouched=sql.SQL(" AND ").join(_untouched(place, column) for place, column in columns),
+        untouched=sql.SQL(" AND ").join(_untouched(share, place, column) for place, column in columns),
     )
 
 
@@ -76,22 +77,22 @@ def _asked(share: Share) -> list[tuple[int, Column]]:
     ]
 
 
-def _assignment(place: int, column: Column) -> Sql:
+def _assignment(share: Share, place: int, column: Column) -> Sql:
     return sql.SQL("{name} = CASE WHEN {changed} THEN {value} ELSE {current} END").format(
         name=sql.Identifier(column.name),
-        changed=column_sql("y", f"d{place}"),
+        changed=share.differs("y", place),
         value=column_sql("y", f"v{place}"),
         current=column_sql("t", column.name),
     )
 
 
-def _untouched(place: int, column: Column) -> Sql:
+def _untouched(share: Share, place: int, column: Column) -> Sql:
     """Say that upstream holds what the source changed, as the column keeps it: rounded and padded where it does that."""
     return sql.SQL(
         "(NOT {changed} OR NOT pg_catalog.record_image_ne(ROW(({current})::{type}), ROW(({before})::{type})))"
     ).format(
-        changed=column_sql("y", f"d{place}"),
+        changed=share.differs("y", place),
         current=column_sql("t", column.name),
-        before=column_sql("y", f"b{place}"),
+        before=share.was("y", place, column),
         type=sql.SQL(column.type),  # from the catalog
     )

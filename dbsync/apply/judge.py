@@ -7,17 +7,18 @@ update_origin_differs by who wrote the row last; by values, nobody has to rememb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from psycopg import sql
 
-from dbsync.apply.resolve import coalesced, look_up, target_column
+from dbsync.apply.resolve import coalesced, look_up, same, target_column
 from dbsync.apply.share import RANGE, Share
 from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, text_sql
 from dbsync.model.batch import Op
 from dbsync.model.catalog import Column
+from dbsync.model.layout import LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnConflict, OnDelete
 from dbsync.model.registration import KeyReference
@@ -26,6 +27,8 @@ from dbsync.statements import statement
 FALSE = sql.SQL("false")
 CLOCK = sql.SQL("<<clock>>")
 """Stands for whether the source's clock can be believed."""
+GIVEN_BACK = sql.SQL("<<given back>>")
+"""Stands for what lets triggers find names as everybody does (:mod:`dbsync.apply.path`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Assignment:
     late: bool = False
     points_to: tuple[TableName, str] | None = None
     """Of a reference that must be set: the table and the column that it points to."""
+    moved: Sql | None = None
+    """What the first of several changes made of it, where a constraint upstream does the same by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +61,10 @@ class Judgement:
         share = self.share
         found: dict[str, Assignment] = {}
         for place, column in share.values:
-            if not column.generated and column.name not in share.layout.insert_only:
+            if not (column.generated or column.always or column.name in share.layout.insert_only):
                 found[column.name] = self._value(place, column)
         for place, generic, _ in () if share.deletes_only else share.generics:
-            value, changed = column_sql("b", f"f{place}_1"), self._changed(f"dl{place}")
-            found[generic.id_column] = Assignment(name=generic.id_column, changed=changed, value=value)
+            found[generic.id_column] = self._generic(place, generic)
         for place, reference, _ in () if share.deletes_only else share.references:
             if reference.target.table not in share.late:
                 found.update({a.name: a for a in self._reference(place, reference)})
@@ -75,7 +79,12 @@ class Judgement:
     def judged(self, rows: Sql) -> Sql:
         """Compose the judged rows."""
         return statement("apply", "judged").format(
-            rows=rows, differs=self._differs(), clash=self._clash(), newer=self._newer(), held=self._held()
+            rows=rows,
+            differs=self._differs(),
+            clash=self._clash(),
+            newer=self._newer(),
+            held=self._held(),
+            given_back=GIVEN_BACK,
         )
 
     def wanted(self, assignment: Assignment, current: Sql) -> Sql:
@@ -87,6 +96,13 @@ class Judgement:
         return self._typed(
             sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(wins, assignment.value, current), assignment.name
         )
+
+    def changes(self, names: Collection[str]) -> dict[str, Sql]:
+        """Say of each of some columns that a row is to get another value there."""
+        asked = [assignment for assignment in self.assignments if assignment.name in names]
+        return {
+            a.name: _other([self._typed(self._current(a), a.name)], [self.wanted(a, self._current(a))]) for a in asked
+        }
 
     @property
     def absent(self) -> Sql:
@@ -151,20 +167,19 @@ class Judgement:
         return self.share.policy.on_conflict
 
     def _value(self, place: int, column: Column) -> Assignment:
-        value = column_sql("b", f"v{place}")
+        value, changed = column_sql("b", f"v{place}"), self._changed(self.share.differs("b", place))
         before: Sql = value
         if self.share.updates:
-            before = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
-                column_sql("b", f"d{place}"), column_sql("b", f"b{place}"), value
-            )
-        return Assignment(name=column.name, changed=self._changed(f"d{place}"), value=value, before=before)
+            before = _case(self.share.differs("b", place), self.share.was("b", place, column), value)
+        moved = column_sql("b", f"a{place}") if self.share.updates and column.name in self.share.moved else None
+        return Assignment(name=column.name, changed=changed, value=value, before=before, moved=moved)
 
     def _reference(self, place: int, reference: KeyReference) -> list[Assignment]:
         values = [column_sql("b", f"f{place}_{i}") for i, _ in enumerate(reference.columns, start=1)]
         return [
             Assignment(
                 name=name,
-                changed=self._changed(f"dl{place}"),
+                changed=self._changed(column_sql("b", f"dl{place}")),
                 value=value,
                 before=self._before(place, reference, there, value),
                 known=self._known(place, reference),
@@ -173,6 +188,18 @@ class Judgement:
             )
             for name, there, value in zip(reference.columns, reference.target_columns, values, strict=True)
         ]
+
+    def _generic(self, place: int, generic: LayoutGeneric) -> Assignment:
+        """Give a generic reference; into a table of a cycle it is written in the second pass."""
+        now = self.share.points_into(self.share.catch_up, generic, place, "b")
+        if not self.share.catch_up:
+            now = sql.SQL("NOT {}").format(self.share.points_into(self.share.late, generic, place, "b"))
+        return Assignment(
+            name=generic.id_column,
+            changed=sql.SQL("({} AND {})").format(self._changed(column_sql("b", f"dl{place}")), now),
+            value=column_sql("b", f"f{place}_1"),
+            late=bool(self.share.may_be_late(self.share.catch_up, generic)),
+        )
 
     def _before(self, place: int, reference: KeyReference, column: str, value: Sql) -> Sql:
         """Look up what the reference pointed to before, only where it pointed elsewhere."""
@@ -200,13 +227,13 @@ class Judgement:
     def _old_leaves(place: int, reference: KeyReference) -> list[Sql]:
         return [column_sql("b", f"bl{place}_{i}") for i in range(1, reference.target.width + 1)]
 
-    def _changed(self, flag: str) -> Sql:
+    def _changed(self, flag: Sql) -> Sql:
         if not self.share.updates:
             return sql.SQL("true")
-        return sql.SQL("(b.whole OR {})").format(column_sql("b", flag))
+        return sql.SQL("(b.whole OR {})").format(flag)
 
     def _current(self, assignment: Assignment) -> Sql:
-        return column_sql("b", f"m{self.written.index(assignment.name) + 1}")
+        return self.share.held("b", assignment.name, self.written.index(assignment.name) + 1)
 
     def _typed(self, value: Sql, name: str) -> Sql:
         """Say a value in the very type of its column: rows are compared only where the types are the same."""
@@ -227,16 +254,21 @@ class Judgement:
         """Say that upstream holds neither what the source had nor what it has."""
         if assignment.before is None:
             return FALSE
-        current = self._exact(self._current(assignment), assignment.name)
         changed = assignment.changed
         if self.share.catch_up:
             changed = sql.SQL("({} AND {})").format(changed, self._is_settled(assignment))
         return sql.SQL("({} AND {} AND (b.first_op = 'I' OR ({} AND {})))").format(
             changed,
-            _other([current], [self._exact(assignment.value, assignment.name)]),
+            self._holds_none_of(assignment, assignment.value),
             assignment.known or sql.SQL("true"),
-            _other([current], [self._exact(assignment.before, assignment.name)]),
+            self._holds_none_of(assignment, assignment.before, assignment.moved),
         )
+
+    def _holds_none_of(self, assignment: Assignment, *values: Sql | None) -> Sql:
+        """Say that upstream holds none of some values in a column."""
+        current = self._exact(self._current(assignment), assignment.name)
+        others = [_other([current], [self._exact(v, assignment.name)]) for v in values if v is not None]
+        return sql.SQL("({})").format(sql.SQL(" AND ").join(others))
 
     def _is_settled(self, assignment: Assignment) -> Sql:
         """Say that a late reference is not what the first pass left in a row that is new: null, or an id that stands in."""
@@ -265,9 +297,7 @@ class Judgement:
         """Say that upstream holds neither what the source had nor what it deleted."""
         if assignment.before is None:
             return FALSE
-        current = self._exact(self._current(assignment), assignment.name)
-        others = [_other([current], [self._exact(v, assignment.name)]) for v in (assignment.before, assignment.value)]
-        return sql.SQL("({} AND {})").format(*others)
+        return self._holds_none_of(assignment, assignment.before, assignment.value, assignment.moved)
 
     def _newer(self) -> Sql:
         """Say whether the source's row was changed last; null where no clock can be believed."""
@@ -291,7 +321,10 @@ class Judgement:
 
     def _held(self) -> Sql:
         """Say why a row that both sides changed is left to a person."""
-        parts: list[Sql] = []
+        parts = [sql.SQL("WHEN {} THEN {}").format(moved, _kind(Conflict.REFUSED)) for moved in self._given_anew()]
+        if self.share.table.heirs:
+            several = sql.SQL("j.found AND count(*) OVER (PARTITION BY j.tx, j.seq) > 1")
+            parts.append(sql.SQL("WHEN {} THEN {}").format(several, _kind(Conflict.MULTIPLE_UNIQUE_CONFLICTS)))
         if self.share.deletes_only and self.share.policy.on_delete is OnDelete.QUARANTINE:
             parts.append(
                 sql.SQL("WHEN j.found AND j.gone AND j.first_op <> 'I' THEN {}").format(_kind(Conflict.DELETE_HELD))
@@ -306,6 +339,14 @@ class Judgement:
             if not (self.share.deletes_only or self.share.catch_up):
                 parts.append(sql.SQL("WHEN {} THEN {}").format(self._unfound("j"), _kind(Conflict.UPDATE_MISSING)))
         return sql.SQL(" ").join(parts)
+
+    def _given_anew(self) -> list[Sql]:
+        """Say that the source changed what a row here keeps for good."""
+        if self.share.deletes_only or self.share.catch_up or not self.share.updates:
+            return []
+        kept = [place for place, column in self.share.values if column.always]
+        says = sql.SQL("j.found AND NOT j.gone AND NOT j.whole AND {}")
+        return [says.format(self.share.differs("j", place)) for place in kept]
 
     def _unfound(self, alias: str = "b") -> Sql:
         """Say that an update or a delete found nothing."""
@@ -363,9 +404,10 @@ class Judgement:
     @property
     def same_row(self) -> Sql:
         """Say that ``t`` is the row that ``b`` was found to be."""
+        table = self.share.table
         return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(column_sql("t", name), column_sql("b", f"e{i}"))
-            for i, name in enumerate(self.share.table.primary_key, start=1)
+            same(column_sql("t", name), target_column(table, name), column_sql("b", f"e{i}"))
+            for i, name in enumerate(table.primary_key, start=1)
         )
 
     def _text(self, value: Sql, name: str) -> Sql:

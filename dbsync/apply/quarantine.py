@@ -79,6 +79,11 @@ class Quarantine:
         )
         self._take_aside()
 
+    def put_behind_renames(self) -> None:
+        """Put changes behind the rename that brings the key under which they refer to a row."""
+        self._name()
+        self._connection.execute(statement("aside", "put_behind_renames"))
+
     def passes_through(self, span: Span) -> bool:
         """Say whether a row of a span, which is one transaction, has a key that it only has in passing."""
         self._name()
@@ -301,6 +306,8 @@ def has_turn(connection: psycopg.Connection, lineage: UUID, patience: float) -> 
 
 
 _WORDS = {
+    Conflict.MULTIPLE_UNIQUE_CONFLICTS: "several rows upstream have its key: of the table and of those that inherit from it",
+    Conflict.REFUSED: "it changes a number that is GENERATED ALWAYS AS IDENTITY upstream",
     Conflict.INSERT_EXISTS: "a row with this key is upstream already and holds other values",
     Conflict.UPDATE_ORIGIN_DIFFERS: "the same columns were changed upstream meanwhile",
     Conflict.UPDATE_MISSING: "the row is not upstream",

@@ -10,7 +10,7 @@ import psycopg
 
 from dbsync.apply.load import Load
 from dbsync.errors import IdentityConflict
-from dbsync.model.batch import Header, Receipt
+from dbsync.model.batch import UNKNOWN, Ended, Header, Receipt
 from dbsync.statements import statement
 
 
@@ -24,6 +24,8 @@ class Surroundings:
     """Changes are captured here, for a tier above."""
     newest_conflict: int
     """Where the ledger ends before the batch."""
+    over: Ended | None
+    """The life of the batch, where its node has said that it is over."""
 
 
 def take_turns(connection: psycopg.Connection, header: Header) -> None:
@@ -42,10 +44,22 @@ def last_receipt(connection: psycopg.Connection, node: str, incarnation: UUID, l
 
 
 def newest(connection: psycopg.Connection, node: str) -> list[tuple[str, Receipt]]:
-    """Give the newest receipt of each life and link of a node, by the link's name."""
+    """Give the newest receipt of each life and link of a node, by the link's name.
+
+    And behind them of each that is over one for the last batch that is not taken any more, with a hash that no batch has:
+    a database that lives such a life still, being a copy or restored, finds out by it.
+    """
     rows = connection.execute(
         statement("receipts", "newest").format(told=statement("receipts", "told")), {"node": node}
     ).fetchall()
+    here = {(incarnation, link): number for incarnation, link, number, *_ in rows}
+    rows += [
+        (incarnation, link, number, UNKNOWN, at)
+        for incarnation, link, number, at in connection.execute(
+            statement("receipts", "all_over"), {"node": node}
+        ).fetchall()
+        if number > here.get((incarnation, link), 0)
+    ]
     return [
         (link, Receipt(node=node, incarnation=incarnation, number=number, hash=bytes(digest), applied_at=at))
         for incarnation, link, number, digest, at in rows
@@ -78,10 +92,34 @@ def _receipt(found: psycopg.Cursor[tuple[Any, ...]], node: str, incarnation: UUI
     return Receipt(node=node, incarnation=incarnation, number=row[0], hash=bytes(row[1]), applied_at=row[2])
 
 
-def seen(last: Receipt | None, header: Header, digest: bytes) -> Receipt | None:
+def over(connection: psycopg.Connection, header: Header) -> Ended | None:
+    """Say up to which batch nothing more is taken of the life of a batch; None where that goes on."""
+    row = connection.execute(statement("receipts", "over"), _identity(header)).fetchone()
+    return _over(header, *row) if row else None
+
+
+def _over(header: Header, number: int | None, digest: bytes | None) -> Ended | None:
+    if number is None or digest is None:
+        return None
+    return Ended(incarnation=header.incarnation, number=number, hash=bytes(digest))
+
+
+def end_lives(connection: psycopg.Connection, header: Header) -> None:
+    """Keep which lives of its node are over, as a batch says. What comes of them was captured before what is here."""
+    if header.ended:
+        told = {
+            "incarnations": [life.incarnation for life in header.ended],
+            "numbers": [life.number for life in header.ended],
+            "hashes": [life.hash for life in header.ended],
+        }
+        connection.execute(statement("receipts", "end_lives"), {**_identity(header), **told})
+
+
+def seen(last: Receipt | None, over: Ended | None, header: Header, digest: bytes) -> Receipt | None:
     """Give the old receipt of a batch that is here already, None for the one that is next.
 
-    Raises IdentityConflict for a batch that does not follow, or that has a known number and other content.
+    Raises IdentityConflict for a batch that does not follow, that has a known number and other content, or that is of a
+    life which is ``over``.
     """
     if last is not None and last.number >= header.number:
         if last.number == header.number and last.hash == digest:
@@ -91,8 +129,18 @@ def seen(last: Receipt | None, header: Header, digest: bytes) -> Receipt | None:
             where="upstream",
             why="two databases send as the same node and incarnation: one is a copy of the other",
         )
-    expected = 1 if last is None else last.number + 1
-    if header.number != expected or (last is not None and last.hash != header.previous_hash):
+    if over is not None and header.number <= over.number:
+        raise IdentityConflict(
+            f"batch {header.number} of {header.node} is of a life that is over",
+            where="upstream",
+            why="this upstream went back in time, and what it lost of that life came again in another one, or is to be compared",
+            hint="dbsync verify --repair   (at the node: sends what differs)",
+        )
+    before: Receipt | Ended | None = last
+    if over is not None and (last is None or last.number < over.number):
+        before = over
+    expected = 1 if before is None else before.number + 1
+    if header.number != expected or (before is not None and before.hash != header.previous_hash):
         raise IdentityConflict(
             f"batch {header.number} of {header.node} does not follow batch {expected - 1} here",
             where="upstream",
@@ -112,8 +160,10 @@ def meet(connection: psycopg.Connection, header: Header) -> tuple[Receipt | None
         around = connection.execute(statement("receipts", "surroundings"), _identity(header), prepare=True)
     row = around.fetchone()
     assert row is not None
-    has_others, passes_on, newest_conflict = row
-    met = Surroundings(has_others=has_others, passes_on=passes_on, newest_conflict=newest_conflict)
+    has_others, passes_on, newest_conflict, *ended = row
+    met = Surroundings(
+        has_others=has_others, passes_on=passes_on, newest_conflict=newest_conflict, over=_over(header, *ended)
+    )
     return _receipt(last, header.node, header.incarnation), met
 
 

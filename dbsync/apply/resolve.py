@@ -138,13 +138,17 @@ def reference_conditions(
         yield equal(alias, target_column(table, here), below.value(catalog, there))
 
 
+def same(left: Sql, column: Column, right: Sql) -> Sql:
+    """Equate two values of a column that are not null, by the equality of its type wherever that is."""
+    return sql.SQL("{} {} {}").format(left, sql.SQL(column.equals), right)  # from the catalog
+
+
 def equal(alias: str, column: Column, value: Sql) -> Sql:
     """Equate a column with a value, NULL-safely where the column may be null and still usable by an index where not."""
     left = column_sql(alias, column.name)
-    same = sql.SQL("{} {} {}").format(left, sql.SQL(column.equals), value)  # from the catalog
     if not column.nullable:
-        return same
-    return sql.SQL("({} OR ({} IS NULL AND {} IS NULL))").format(same, left, value)
+        return same(left, column, value)
+    return sql.SQL("({} OR ({} IS NULL AND {} IS NULL))").format(same(left, column, value), left, value)
 
 
 def coalesced(leaves: Sequence[Sql]) -> Sql:

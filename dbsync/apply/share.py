@@ -2,23 +2,34 @@
 
 The rows pass three shapes. The first two are made in :mod:`dbsync.apply.typed`. *net*: one per row of the source, its last
 image beside its first old one. *typed*: values and leaves read by their types' input functions, named by place (``v1`` the
-first value, ``l1_1`` the first leaf of the first reference; ``b..`` what they were before, ``d..`` that they differ, ``o..``
-the old key). *bound*: each reference resolved (``f1_1``), the row's own match upstream (``found``, ``e1`` its primary key,
-``m1`` what it holds in the first column to be written, ``version``) and ``missing``, the place of the first reference that
-finds nothing. A fourth, *judged*, is the business of :mod:`dbsync.apply.judge`.
+first value, ``l1_1`` the first leaf of the first reference; ``b..`` what they were before, ``a..`` after the first of several
+changes, ``d..`` that they differ, ``o..`` the old key). *bound*: each reference resolved (``f1_1``), the row's own match
+upstream (``found``, ``e1`` its primary key, ``m1`` what it holds in the first column to be written, ``version``) and
+``missing``, the place of the first reference that finds nothing. A fourth, *judged*, is the business of
+:mod:`dbsync.apply.judge`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from psycopg import sql
 
-from dbsync.apply.resolve import Found, coalesced, equal, look_up, reference_conditions, target_column, target_table
+from dbsync.apply.resolve import (
+    Found,
+    coalesced,
+    equal,
+    look_up,
+    reference_conditions,
+    same,
+    target_column,
+    target_table,
+)
+from dbsync.apply.wish import Wish
 from dbsync.errors import Refusal
-from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, value_of
+from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
 from dbsync.keys.postponed import may_follow
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.layout import Layout, LayoutGeneric
@@ -26,6 +37,9 @@ from dbsync.model.names import TableName
 from dbsync.model.policy import Policy
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
 from dbsync.statements import statement
+
+WIDE = 300
+"""Value columns up to which a row is told beside what it was by columns of its own: PostgreSQL lists 1,664 at most."""
 
 RANGE = sql.SQL("<<range>>")
 """Stands for the range of the stage, so that a statement is composed once and used for many."""
@@ -41,6 +55,8 @@ class Share:
     their key that is not there yet. ``ignored`` are columns that the upstream does not have. ``ordered`` says that rows are
     to be taken in the order of their keys, for others want them too.
     ``edited``, where it is known, are the columns outside the key that the changes are about: no other is read.
+    ``wish``, where it was asked for, says what there is to do, where triggers run though nothing is done.
+    ``pointed``, where it is known, are the tables that generic references point into: no other is looked into.
     """
 
     identity: int
@@ -56,7 +72,9 @@ class Share:
     patient: bool = False
     late: frozenset[TableName] = frozenset()
     catch_up: frozenset[TableName] = frozenset()
+    wish: Wish | None = None
     edited: frozenset[str] | None = None
+    pointed: frozenset[str] | None = None
 
     @cached_property
     def table(self) -> Table:
@@ -106,10 +124,46 @@ class Share:
             return []
         behind = len(self.layout.references)
         return [
-            (behind + i, generic, first)
+            (behind + i, self._narrowed(generic), first)
             for i, (generic, first) in enumerate(self.layout.generic_positions(), start=1)
             if generic.id_column not in self.ignored
         ]
+
+    def _narrowed(self, generic: LayoutGeneric) -> LayoutGeneric:
+        if self.pointed is None:
+            return generic
+        return replace(generic, targets=tuple(t for t in generic.targets if qualified(t.table) in self.pointed))
+
+    @cached_property
+    def moved(self) -> frozenset[str]:
+        """Name the columns that a constraint upstream changes together with the row that they refer to."""
+        acting = (key for key in self.table.foreign_keys if key.acts_on_update)
+        return frozenset(column for key in acting for column in key.columns)
+
+    @cached_property
+    def wide(self) -> bool:
+        """Say whether rows have so many columns that images and the found row are carried whole, and read where they are asked."""
+        return len(self.values) > WIDE
+
+    def differs(self, alias: str, place: int) -> Sql:
+        """Say that an update changed a value."""
+        if not self.wide:
+            return column_sql(alias, f"d{place}")
+        return sql.SQL("({0}.old_image[{1}] IS DISTINCT FROM {0}.image[{1}])").format(
+            sql.Identifier(alias), sql.Literal(place)
+        )
+
+    def was(self, alias: str, place: int, column: Column) -> Sql:
+        """Say what a value was before, where it was changed."""
+        if not self.wide:
+            return column_sql(alias, f"b{place}")
+        return value_of(sql.SQL("{}.old_image[{}]").format(sql.Identifier(alias), sql.Literal(place)), column)
+
+    def held(self, alias: str, name: str, i: int) -> Sql:
+        """Say what upstream holds in a column, the ``i``-th that is looked at."""
+        if not self.wide:
+            return column_sql(alias, f"m{i}")
+        return sql.SQL("({}).{}").format(column_sql(alias, "held_row"), sql.Identifier(name))
 
     def is_self(self, reference: KeyReference) -> bool:
         """Say whether a reference points into the table itself."""
@@ -131,6 +185,19 @@ class Share:
             return False
         return may_follow(reference, self.table, target_table(self.catalog, reference.target.table))
 
+    def may_be_late(self, tables: Collection[TableName], generic: LayoutGeneric) -> list[TableName]:
+        """Give those of some tables that a generic reference may point into; none where it must be set at once."""
+        if not target_column(self.table, generic.id_column).nullable:
+            return []
+        return sorted({tree.table for tree in generic.targets}.intersection(tables))
+
+    def points_into(self, tables: Collection[TableName], generic: LayoutGeneric, place: int, alias: str) -> Sql:
+        """Say that a generic reference points into one of some tables, and may be null until their rows are there."""
+        names = [sql.Literal(qualified(table)) for table in self.may_be_late(tables, generic)]
+        if not names:
+            return sql.SQL("false")
+        return sql.SQL("coalesce({} = ANY ({}), false)").format(column_sql(alias, f"gt{place}"), text_array(names))
+
     def must_be_set(self, reference: KeyReference) -> bool:
         """Say whether a reference must not be null upstream."""
         return not all(target_column(self.table, name).nullable for name in reference.columns)
@@ -144,7 +211,7 @@ class Share:
         """
         columns: list[Sql] = [sql.SQL("y.*")]
         joins: list[Sql] = []
-        pointed: list[tuple[int, Sql]] = []
+        pointed: list[tuple[int, LayoutGeneric, Sql]] = []
         for place, reference, _ in self.references:
             if without_self and self.is_self(reference):
                 continue
@@ -157,7 +224,7 @@ class Share:
             column = target_column(self.table, generic.id_column)
             columns.append(named(value_of(identity, column), f"f{place}_1"))
             joins += more
-            pointed.append((place, identity))
+            pointed.append((place, generic, identity))
         if as_new:
             missing, _ = self.missing(self._outer(without_self), sql.SQL("true"), pointed)
             columns.append(named(missing, "missing"))
@@ -168,11 +235,19 @@ class Share:
         own = ["t", "tn"] if self.renames else ["t"]
         columns.append(named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
         columns.append(named(_first(own, "xmin"), "version"))
-        columns += [named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
+        columns += self._held_values(own, written)
         columns += [named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
         outer = self.missing(self._outer(without_self), sql.SQL("{} IS NULL").format(_first(own, "tableoid")), pointed)
         columns += [named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
         return statement("apply", "bound").format(columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins))
+
+    def _held_values(self, own: Sequence[str], written: Sequence[str]) -> list[Sql]:
+        if not self.wide:
+            return [named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
+        rows = [sql.SQL("ROW({}.*)::{}").format(sql.Identifier(one), table_sql(self.table.name)) for one in own]
+        found = [column_sql(one, "tableoid") for one in own]
+        cases = [sql.SQL("WHEN {} IS NOT NULL THEN {}").format(*pair) for pair in zip(found, rows, strict=True)]
+        return [named(sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases)), "held_row")]
 
     def resolved(self, reference: KeyReference, place: int, found: Found) -> list[Sql]:
         """Name the values that a resolved reference gives its columns."""
@@ -204,7 +279,10 @@ class Share:
         )
 
     def missing(
-        self, references: list[tuple[int, KeyReference, Sql]], absent: Sql, pointed: Sequence[tuple[int, Sql]] = ()
+        self,
+        references: list[tuple[int, KeyReference, Sql]],
+        absent: Sql,
+        pointed: Sequence[tuple[int, LayoutGeneric, Sql]] = (),
     ) -> tuple[Sql, Sql]:
         """Say which of the references finds nothing though it should, and the key it asked for.
 
@@ -221,10 +299,10 @@ class Share:
                 condition = sql.SQL("({} AND {})").format(self._matters(place, absent), column_sql("y", f"lost{place}"))
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN {}").format(condition, self.asked(reference, place)))
-        for place, identity in pointed:
+        for place, generic, identity in pointed:
             target, key = column_sql("y", f"gt{place}"), column_sql("y", f"gk{place}")
-            condition = sql.SQL("({} AND {} IS NOT NULL AND {} IS NULL)").format(
-                self._matters(place, absent), key, identity
+            condition = sql.SQL("({} AND {} IS NOT NULL AND {} IS NULL AND NOT {})").format(
+                self._matters(place, absent), key, identity, self.points_into(self.late, generic, place, "y")
             )
             cases.append(sql.SQL("WHEN {} THEN {}").format(condition, sql.Literal(place)))
             asked.append(sql.SQL("WHEN {} THEN ARRAY[{}, {}]").format(condition, target, key))
@@ -301,10 +379,10 @@ class Share:
 
     def _join_own(self, alias: str, *, old: bool = False, otherwise: Sql | None = None) -> list[Sql]:
         joins, conditions = self.own_row(alias, old=old)
-        same = sql.SQL(" AND ").join([*([] if otherwise is None else [otherwise]), *conditions])
+        met = sql.SQL(" AND ").join([*([] if otherwise is None else [otherwise]), *conditions])
         return [
             *joins,
-            sql.SQL("LEFT JOIN {} {} ON {}").format(table_sql(self.table.name), sql.Identifier(alias), same),
+            sql.SQL("LEFT JOIN {} {} ON {}").format(table_sql(self.table.name), sql.Identifier(alias), met),
         ]
 
     def own_row(self, alias: str, *, old: bool = False) -> tuple[list[Sql], list[Sql]]:
@@ -317,7 +395,7 @@ class Share:
             found = look_up(self.key, [column_sql("y", "own_key")], self.catalog, f"own_{alias}_")
             joins += found.joins
             conditions += [
-                sql.SQL("{} = {}").format(column_sql(alias, column), found.value(self.catalog, column))
+                same(column_sql(alias, column), target_column(table, column), found.value(self.catalog, column))
                 for column in self.key.row_id
             ]
         for part in self.key.parts:

@@ -49,6 +49,7 @@ def typed(share: Share) -> Sql:
     for place, generic, first in share.generics:
         columns += _generic_leaves(share, generic, first, place)
     columns += [*_differences(share), *_before(share)] if share.updates else []
+    columns += [sql.SQL("n.image, n.old_image")] if share.updates and share.wide else []
     columns += _old_key(share) if share.renames else []
     return statement("apply", "typed").format(columns=sql.SQL(", ").join(columns))
 
@@ -80,7 +81,7 @@ def _differences(share: Share) -> list[Sql]:
     differ = sql.SQL("{} IS DISTINCT FROM {}")
     columns = [
         named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
-        for place, _ in share.values
+        for place, _ in (() if share.wide else share.values)
     ]
     for place, reference, first in share.references:
         old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
@@ -98,7 +99,10 @@ def _before(share: Share) -> list[Sql]:
     columns: list[Sql] = []
     for place, column in share.values:
         old, new = _element("n.old_image", place), _element("n.image", place)
-        columns.append(named(_where_other(old, new, value_of(old, column)), f"b{place}"))
+        if not share.wide:
+            columns.append(named(_where_other(old, new, value_of(old, column)), f"b{place}"))
+        if column.name in share.moved:
+            columns.append(named(value_of(_element("n.first_image", place), column), f"a{place}"))
     for place, reference, first in () if share.deletes_only else share.references:
         leaves = typed_leaves(reference.target, share.catalog, sql.SQL("n.old_refs"), first)
         old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)

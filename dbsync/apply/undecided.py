@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
 from dbsync.apply.judge import Judgement
+from dbsync.apply.pointed import narrowed
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
@@ -67,10 +69,16 @@ class Undecided:
 
     def _note(self, count: Count, catalog: Catalog, span: Span) -> None:
         """Write those of one layout and kind; what PostgreSQL cannot read any more is left to be noted without images."""
+
+        def run(query: Query) -> psycopg.Cursor[tuple[Any, ...]]:
+            text = query.as_string(self.connection)
+            return self.connection.execute(
+                text.replace(RANGE.as_string(None), span.condition().as_string(None)).encode()
+            )
+
         try:
-            query = _statement(self._share(count, catalog), count.op).as_string(self.connection)
             with self.connection.transaction():
-                self.connection.execute(query.replace(RANGE.as_string(None), span.condition().as_string(None)).encode())
+                run(_statement(narrowed(self._share(count, catalog), run), count.op))
         except Refusal:
             return
         except psycopg.Error as error:

@@ -7,7 +7,8 @@ row's UUID is to be remembered, the ids of new rows are drawn first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from psycopg import sql
 
@@ -15,7 +16,8 @@ from dbsync.apply.judge import Judgement
 from dbsync.apply.resolve import coalesced, target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.apply.typed import net, typed
-from dbsync.keys.expression import Query, Sql, column_sql, qualified, table_sql
+from dbsync.apply.wish import Wish
+from dbsync.keys.expression import Query, Sql, column_sql, local_id, qualified, table_sql, text_array
 from dbsync.model.catalog import Column
 from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
@@ -31,21 +33,48 @@ def write_statement(share: Share) -> Query:
     drawn = drawn_columns(share)
     writes: list[Sql] = []
     after: Sql = sql.SQL("")
+    known: Sql = sql.SQL("")
     if share.layout.keyed_by_row_id:
         writes.append(sql.SQL("dangling AS ({})").format(_forget_dangling(judge)))
         writes.append(sql.SQL("remembered AS ({})").format(_remember(judge, drawn)))
         after = sql.SQL("AND (SELECT count(*) FROM remembered) >= 0")
-    writes.append(sql.SQL("inserted AS ({})").format(_insert(judge, drawn, after)))
-    if judge.assignments:
-        writes.append(sql.SQL("updated AS ({})").format(_update(judge)))
+        known = sql.SQL("JOIN remembered r ON r.local_id = i.local_id")  # a trigger may have given it another id
+    counted: dict[str, Sql] = {"inserted": sql.SQL("0"), "updated": sql.SQL("0")}
+    wish = share.wish or Wish()
+    if wish.inserts:
+        writes.append(sql.SQL("inserted AS ({})").format(_insert(judge, drawn, after)))
+        counted["inserted"] = sql.SQL("(SELECT count(*) FROM inserted i {})").format(known)
+    updates = _updates(judge, wish) if judge.assignments else []
+    writes += [sql.SQL("updated{} AS ({})").format(sql.Literal(i), update) for i, update in enumerate(updates)]
+    if updates:
+        counts = [sql.SQL("(SELECT count(*) FROM updated{})").format(sql.Literal(i)) for i, _ in enumerate(updates)]
+        counted["updated"] = sql.SQL(" + ").join(counts)
     writes.append(sql.SQL("recorded AS ({})").format(judge.ledger()))
     return statement("apply", "write").format(
         **_judged(judge, drawn),
         writes=_listed(writes),
         absent=judge.absent,
-        updated=sql.SQL("(SELECT count(*) FROM updated)" if judge.assignments else "0"),
+        **counted,
         troubles=statement("apply", "troubles"),
     )
+
+
+def wish_statement(share: Share) -> Query:
+    """Compose the question what a share is to do; it answers as :class:`Wish` has it, without the watched columns."""
+    judge = Judgement(share=share)
+    changes = judge.changes(watched(share))
+    said = sql.SQL("CASE WHEN bool_or(b.differs AND b.held IS NULL AND {}) THEN {} END")
+    return statement("apply", "wishes").format(
+        **_judged(judge, drawn_columns(share)),
+        absent=judge.absent,
+        other=_any(changes.values()),
+        changed=text_array([said.format(change, sql.Literal(name)) for name, change in changes.items()]),
+    )
+
+
+def watched(share: Share) -> frozenset[str]:
+    """Name the columns that triggers wait for to be named in an update."""
+    return frozenset(column.name for column in share.table.columns if column.watched)
 
 
 def absent_statement(share: Share) -> Query:
@@ -275,7 +304,9 @@ def insert_columns(share: Share, drawn: Sequence[str] = ()) -> dict[str, Sql]:
 
 def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
     share = judge.share
+    own = local_id(share.table.name.name, share.table.primary_key) if share.layout.keyed_by_row_id else sql.Literal(1)
     return statement("apply", "insert").format(
+        told=own,
         table=table_sql(share.table.name),
         **insert_columns(share, drawn),
         absent=judge.absent,
@@ -286,13 +317,27 @@ def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
     )
 
 
-def _update(judge: Judgement) -> Sql:
+def _updates(judge: Judgement, wish: Wish) -> list[Sql]:
+    """Compose the updates of a share: of rows in which watched columns change, one of its own names those."""
+    touched = _any(judge.changes(wish.watched).values())
+    plain = _update(judge, wish.watched, sql.SQL("NOT {}").format(touched))
+    naming = _update(judge, wish.watched - wish.changed, touched)
+    return [*([plain] if wish.updates else []), *([naming] if wish.changed else [])]
+
+
+def _any(conditions: Iterable[Sql]) -> Sql:
+    return sql.SQL("({})").format(sql.SQL(" OR ").join([sql.SQL("false"), *conditions]))
+
+
+def _update(judge: Judgement, left_out: AbstractSet[str], wanted: Sql) -> Sql:
     return statement("apply", "update").format(
         table=table_sql(judge.share.table.name),
         assignments=sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(a.name), judge.wanted(a, column_sql("t", a.name)))
             for a in judge.assignments
+            if a.name not in left_out
         ),
+        wanted=wanted,
         same_row=judge.same_row,
     )
 

@@ -16,17 +16,22 @@ from dbsync.apply.fresh import fresh_statement, may_be_fresh
 from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import Step, write_order
+from dbsync.apply.path import SearchPath
+from dbsync.apply.pointed import narrowed
 from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
 from dbsync.apply.typed import repeats
+from dbsync.apply.wish import Wish
 from dbsync.apply.write import (
     absent_statement,
     delete_statement,
     depart_statements,
     doom_statement,
     lock_statement,
+    watched,
+    wish_statement,
     write_statement,
 )
 from dbsync.errors import Refusal
@@ -69,8 +74,9 @@ class Unapplicable(Exception):
 class Writer:
     """Writes spans of the stage into tables that stay as the catalog says; what it composes it keeps."""
 
-    def __init__(self, connection: psycopg.Connection, catalog: Catalog, policies: Policies) -> None:
+    def __init__(self, connection: psycopg.Connection, catalog: Catalog, policies: Policies, path: SearchPath) -> None:
         self._connection = connection
+        self._path = path
         self.catalog = catalog
         self._policies = policies
         self._composed: dict[tuple[object, ...], list[str]] = {}
@@ -107,7 +113,9 @@ class Writer:
                         raise psycopg.Rollback(savepoint)
                     if part is not parts[-1]:
                         self._check_keys()
+                self._path.give_back()
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                self._path.take_back()
         except psycopg.Error as error:
             if self._must_halt(error):
                 raise
@@ -160,7 +168,7 @@ class Writer:
 
         def share(step: Step, **kind: Any) -> Share:
             share = self._share(load.layouts[step.layout], step.layout, set(kinds[step.layout]), span, **kind)
-            return replace(share, reduce=False) if step.layout in single else share
+            return self._narrowed(replace(share, reduce=False) if step.layout in single else share, span)
 
         if self.by_origin:
             self._connection.execute(statement("apply", "origin"), {"origin": span.origin or load.node})
@@ -175,6 +183,9 @@ class Writer:
             if step.late:
                 self._run(share(step, catch_up=step.late), span, troubles)
         self._delete([self._patiently(share(step, deletes_only=True)) for step in deleting], span, troubles)
+
+    def _narrowed(self, share: Share, span: Span) -> Share:
+        return narrowed(share, lambda query: self._execute(query.as_string(self._connection), span))
 
     def _patiently(self, share: Share) -> Share:
         """Let deletes be tried once more behind all the rest, where going aside for a moment stops nothing else."""
@@ -195,7 +206,7 @@ class Writer:
 
     def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
         """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
-        if kinds.total() < MANY:
+        if kinds.total() < MANY or self._path.hides:
             return False
         if self._doubted[share.identity]:
             self._doubted[share.identity] -= 1
@@ -278,16 +289,27 @@ class Writer:
             **kind,
         )
 
+    def _wished(self, share: Share, span: Span) -> Share:
+        """Leave out what would do nothing but run triggers."""
+        names = watched(share)
+        if share.deletes_only or not (names or share.table.statement_triggers):
+            return share
+        row = self._execute(wish_statement(share).as_string(self._connection), span).fetchone()
+        assert row is not None
+        inserts, updates, changed = row
+        return replace(share, wish=Wish(inserts=inserts, updates=updates, watched=names, changed=frozenset(changed)))
+
     def _run(self, share: Share, span: Span, troubles: list[Trouble]) -> None:
         *before, last = self._statements(share)
         for departed in before:
             self._execute(departed, span)
-        row = self._execute(last, span).fetchone()
+        wished = self._wished(share, span)
+        row = self._execute(last if wished is share else self._statements(wished)[-1], span).fetchone()
         assert row is not None
         *kept_out, done, wanted, held = row
         troubles += [_trouble(share, said) for said in held or ()]
         if any(kept_out) and not troubles and self._are_absent(share, span):
-            raise Unapplicable("a trigger upstream kept the row out")
+            raise Unapplicable("a trigger upstream kept the row out, or gave it another id")
         if done != wanted and not troubles:
             raise Unapplicable(
                 "others changed the same row at the same time, or a trigger or policy upstream kept it as it was",
@@ -317,22 +339,29 @@ class Writer:
         """Give the statements of a share, composed the first time it is seen."""
         name = (
             share.identity, share.reduce, share.updates, share.renames, share.deletes_only, share.late, share.catch_up,
-            share.ordered, share.patient,
+            share.ordered, share.patient, share.wish,
         )  # fmt: skip
+        if share.pointed is not None:
+            return self._compose(share)
         if name not in self._composed:
-            before = [] if share.deletes_only else depart_statements(share)
-            before += [lock_statement(share)] if share.ordered else []
-            last = delete_statement(share) if share.deletes_only else write_statement(share)
-            self._composed[name] = [query.as_string(self._connection) for query in (*before, last)]
+            self._composed[name] = self._compose(share)
         return self._composed[name]
+
+    def _compose(self, share: Share) -> list[str]:
+        before = [] if share.deletes_only else depart_statements(share)
+        before += [lock_statement(share)] if share.ordered else []
+        last = delete_statement(share) if share.deletes_only else write_statement(share)
+        return [query.as_string(self._connection) for query in (*before, last)]
 
     def _execute(self, text: str, span: Span) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a composed statement over a span; the marks in it are our own, and what replaces them is numbers."""
-        filled = text.replace(RANGE.as_string(None), span.condition().as_string(None))
+        filled = self._path.fill(text).replace(RANGE.as_string(None), span.condition().as_string(None))
         filled = filled.replace(CLOCK.as_string(None), "true" if self.clock_trusted else "false")
         filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
         kept = self.few and span == Span()  # many in the same words are planned anew
-        return self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
+        cursor = self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
+        self._path.take_back()
+        return cursor
 
 
 def count_staged(connection: psycopg.Connection, span: Span) -> tuple[Count, ...]:

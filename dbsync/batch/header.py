@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from dbsync.errors import FormatError
-from dbsync.model.batch import Count, Header, Op, Passed
+from dbsync.model.batch import Count, Ended, Header, Op, Passed
 from dbsync.model.layout import Layout
 from dbsync.model.strict import exactly, filled, items, members_of, text, whole
 
@@ -29,10 +29,11 @@ _MEMBERS = frozenset(
         "node", "number", "passed", "previous_hash", "transactions",
     }
 )  # fmt: skip
-_RARE = frozenset({"kept"})
+_RARE = frozenset({"ended", "kept"})
 """Members that stand there only where they are not empty: who does not know them yet can read every other header."""
 _COUNT_MEMBERS = frozenset({"layout", "op", "changes", "renames"})
 _PASSED_MEMBERS = frozenset({"lineage", "transactions", "tx"})
+_ENDED_MEMBERS = frozenset({"hash", "incarnation", "number"})
 
 
 def write_header(header: Header) -> bytes:
@@ -94,6 +95,11 @@ def _dump(header: Header) -> bytes:
     }
     if header.kept:
         members["kept"] = [str(seq) for seq in header.kept]
+    if header.ended:
+        members["ended"] = [
+            {"incarnation": str(life.incarnation), "number": str(life.number), "hash": life.hash.hex()}
+            for life in header.ended
+        ]
     return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
 
@@ -118,6 +124,7 @@ def _read(value: object) -> Header:
         },
         passed=tuple(_read_passed(passed) for passed in items(members["passed"])),
         kept=tuple(_long(seq, least=0) for seq in items(members.get("kept", []))),
+        ended=tuple(_read_ended(life) for life in items(members.get("ended", []))),
     )
     _consistent(header)
     return header
@@ -126,7 +133,8 @@ def _read(value: object) -> Header:
 def _consistent(header: Header) -> None:
     told = [(count.layout, count.op) for count in header.counts]
     problems = {
-        "a hash has 32 bytes": len(header.previous_hash) not in (0, HASH_BYTES),
+        "a hash has 32 bytes": len(header.previous_hash) not in (0, HASH_BYTES)
+        or any(len(life.hash) != HASH_BYTES for life in header.ended),
         "only the first batch follows none": bool(header.previous_hash) != (header.number > 1),
         "its transactions end before they begin": header.first_seq >= header.last_seq,
         "it has no changes": not header.counts,
@@ -141,6 +149,8 @@ def _consistent(header: Header) -> None:
         "what is kept is not in order": not _ascends(header.kept),
         "what is kept is in nothing that is passed on": bool(header.kept)
         and not (header.passed and header.kept[-1] <= header.last_seq),
+        "what is over is not in order": not _ascends([life.incarnation.bytes for life in header.ended]),
+        "its own life is over": any(life.incarnation == header.incarnation for life in header.ended),
     }
     found = [problem for problem, is_so in problems.items() if is_so]
     if found:
@@ -166,6 +176,15 @@ def _read_passed(value: object) -> Passed:
         tx=_long(members["tx"], least=0),
         lineage=UUID(text(members["lineage"])),
         transactions=tuple(_read_transaction(*items(pair)) for pair in items(members["transactions"])),
+    )
+
+
+def _read_ended(value: object) -> Ended:
+    members = exactly(value, _ENDED_MEMBERS)
+    return Ended(
+        incarnation=UUID(text(members["incarnation"])),
+        number=_long(members["number"], least=1),
+        hash=bytes.fromhex(text(members["hash"])),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -94,10 +95,10 @@ def _finished(folder: Path, name: BundleName, volumes: _Volumes, keys: Keys, sea
 
 
 def _tidy(folder: Path, head: Head) -> None:
-    """Remove what this node did not finish: the stick was pulled."""
-    begun = PARTIAL.partition("{volume}")[0].format(node=head.node, life=head.incarnation.hex[:8])
+    """Remove what this node did not finish, in this life or one before: the stick was pulled."""
+    begun = re.compile(rf"\.{re.escape(head.node)}\.[0-9a-f]{{8}}-\d+\.partial")
     for entry in os.scandir(folder):
-        if entry.name.startswith(begun) and entry.name.endswith(".partial"):
+        if begun.fullmatch(entry.name):
             files.remove(folder / entry.name)
 
 

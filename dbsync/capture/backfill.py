@@ -16,7 +16,8 @@ from psycopg import sql
 
 from dbsync.capture.layouts import know_layout
 from dbsync.capture.logging_sql import BACKFILL, Form, log_insert
-from dbsync.capture.trigger import fill_row_keys
+from dbsync.capture.trigger import fill_row_keys, hidden
+from dbsync.errors import Refusal
 from dbsync.keys.expression import (
     Query,
     Sql,
@@ -88,6 +89,7 @@ def backfill(
     for group in groups(chosen):
         pending = [table for table in group if _begin(connection, table.name, again=again)]
         for table in pending:
+            _refuse_hidden(connection, table)
             if table.key.row_id:
                 connection.execute(fill_row_keys(table))  # those that came while its triggers were disabled
         if len(group) > 1 or refers_to_itself(group[0]):
@@ -109,6 +111,22 @@ def owe(table: TableName, unseen: Sequence[TableName]) -> Query:
     return statement("capture", "backfill_owed").format(
         relation=sql.Literal(qualified(table)), rows=sql.SQL(" OR ").join(rows)
     )
+
+
+def _refuse_hidden(connection: psycopg.Connection, table: RegisteredTable) -> None:
+    """Raise Refusal where policies may keep rows from this login: they would be missing upstream, and the backfill be through."""
+    hides = statement("capture", "hides").format(hidden=hidden(sql.Literal(table.table.oid), "{r,w}"))
+    row = connection.execute(hides).fetchone()
+    if row is not None and row[0]:
+        policy = statement("capture", "show_all").format(
+            table=table_sql(table.name), login=sql.Identifier(connection.info.user)
+        )
+        raise Refusal(
+            f"rows of {table.name} may be hidden from {connection.info.user}",
+            where="source",
+            why="row-level security is on for the table, and no policy shows this login all of it",
+            hint=f"as the table's owner: {policy.as_string(connection)};",
+        )
 
 
 def _whole(connection: psycopg.Connection, table: RegisteredTable, catalog: Catalog, progress: Progress) -> int:

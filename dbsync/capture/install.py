@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from dbsync.capture.again import function_name
 from dbsync.capture.backfill import hold, owe
-from dbsync.capture.layouts import know_layout
+from dbsync.capture.layouts import layout_entry
 from dbsync.capture.rights import grants_to_read
 from dbsync.capture.trigger import (
     EVENTS,
@@ -102,6 +102,12 @@ def foreign(connection: psycopg.Connection) -> set[TableName]:
     return replaced | {TableName(schema, table) for schema, table in strangers}
 
 
+def registered(connection: psycopg.Connection) -> dict[TableName, Mode]:
+    """List the tables that were installed, shipped ones and lookups, whatever became of their triggers."""
+    rows = connection.execute(statement("capture", "registered")).fetchall()
+    return {TableName(schema, table): Mode(mode) for schema, table, mode in rows}
+
+
 def states(connection: psycopg.Connection, wanted: Sequence[Capture]) -> dict[TableName, TriggerState]:
     """Say for every registered or formerly registered table what its triggers are."""
     found: dict[TableName, list[Trigger]] = {}
@@ -131,13 +137,17 @@ def partitions(connection: psycopg.Connection, table: RegisteredTable) -> list[T
 
 def register_lookups(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> None:
     """Register the tables that only resolve references, with how the keys of their rows are found."""
-    made = {"layout": None, "fingerprint": "", "bodies": Jsonb({})}
-    lookups = [table for table in registry.tables.values() if table.mode is Mode.LOOKUP]
     with connection.transaction():
         connection.execute("SET LOCAL ROLE dbsync")
         connection.cursor().executemany(
-            statement("capture", "register_relation"), [{**_relation(table, catalog), **made} for table in lookups]
+            statement("capture", "register_relation"), list(_lookup_entries(registry, catalog))
         )
+
+
+def lookups_plan(connection: psycopg.Connection, registry: Registry, catalog: Catalog) -> Iterator[str]:
+    """Give the SQL that :func:`register_lookups` runs."""
+    entries = [typed(connection, "register_relation", entry) for entry in _lookup_entries(registry, catalog)]
+    yield from _in_transaction(entries) if entries else ()
 
 
 def install(connection: psycopg.Connection, capture: Capture, *, lock_timeout: float) -> None:
@@ -169,8 +179,21 @@ def plan(connection: psycopg.Connection, capture: Capture, *, lock_timeout: floa
     yield "BEGIN"
     for step in _steps(connection, capture, lock_timeout):
         yield step.as_string(connection)
+    yield "SET LOCAL ROLE dbsync"
+    yield from (typed(connection, name, entry) for name, entry in _entries(capture))
     yield "COMMIT"
     yield from row_keys
+    if row_keys:
+        yield from _in_transaction([typed(connection, "finish", _finished(capture))])
+
+
+def typed(connection: psycopg.Connection, name: str, values: Mapping[str, object]) -> str:
+    """Write a statement of capture with its values in it, as a person would paste it."""
+    return psycopg.ClientCursor(connection).mogrify(statement("capture", name), values)
+
+
+def _in_transaction(steps: Sequence[str]) -> Iterator[str]:
+    yield from ("BEGIN", "SET LOCAL ROLE dbsync", *steps, "COMMIT")
 
 
 def uninstall(connection: psycopg.Connection, table: TableName, *, lock_timeout: float) -> None:
@@ -191,6 +214,11 @@ def uninstall_steps(connection: psycopg.Connection, table: TableName, lock_timeo
             yield drop_trigger(event, on)
     for purpose in PURPOSES:
         yield statement("capture", "drop_function").format(function=signed(table, purpose))
+
+
+def forget_plan(connection: psycopg.Connection, table: TableName) -> str:
+    """Give the SQL by which a table is registered no more."""
+    return typed(connection, "forget_relation", {"relation": qualified(table)})
 
 
 def _attempts() -> Retrying:
@@ -238,19 +266,30 @@ def _blind(connection: psycopg.Connection, members: Sequence[TableName]) -> list
 
 
 def _register(connection: psycopg.Connection, capture: Capture) -> None:
-    layout = capture.layout
     connection.execute("SET LOCAL ROLE dbsync")
-    know_layout(connection, capture.table)
-    connection.execute(
-        statement("capture", "register_relation"),
+    for name, entry in _entries(capture):
+        connection.execute(statement("capture", name), entry)
+    connection.execute("RESET ROLE")
+
+
+def _entries(capture: Capture) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Give what is entered for a table, by the statements that do it: what its changes mean, and how it is captured."""
+    yield "register_layout", layout_entry(capture.table)
+    yield (
+        "register_relation",
         {
             **_relation(capture.table, capture.catalog),
-            "layout": layout.identity,
+            "layout": capture.layout.identity,
             "fingerprint": "" if capture.table.key.row_id else capture.fingerprint,  # empty until it is finished
             "bodies": Jsonb(_bodies(capture)),
         },
     )
-    connection.execute("RESET ROLE")
+
+
+def _lookup_entries(registry: Registry, catalog: Catalog) -> Iterator[Mapping[str, object]]:
+    made = {"layout": None, "fingerprint": "", "bodies": Jsonb({})}
+    lookups = (table for table in registry.tables.values() if table.mode is Mode.LOOKUP)
+    yield from ({**_relation(table, catalog), **made} for table in lookups)
 
 
 def _relation(table: RegisteredTable, catalog: Catalog) -> dict[str, object]:
@@ -282,10 +321,13 @@ def _is_current(trigger: Trigger, capture: Capture) -> bool:
 
 
 def _finish(connection: psycopg.Connection, capture: Capture) -> None:
-    relation = qualified(capture.table.name)
     with connection.transaction():
         connection.execute("SET LOCAL ROLE dbsync")
-        connection.execute(statement("capture", "finish"), {"relation": relation, "fingerprint": capture.fingerprint})
+        connection.execute(statement("capture", "finish"), _finished(capture))
+
+
+def _finished(capture: Capture) -> Mapping[str, object]:
+    return {"relation": qualified(capture.table.name), "fingerprint": capture.fingerprint}
 
 
 def _bodies(capture: Capture) -> dict[str, str]:

@@ -63,12 +63,13 @@ class Form:
         return text_array([text_of(alias, column) for column in columns if column is not None])
 
     def compared(self, alias: str) -> Sql:
-        """Say all that makes an update an update: values and the columns behind references."""
+        """Say all that makes an update an update: values, the columns behind references, and the id that others are behind."""
         if self.drifted:
             values: Sql = sql.SQL(f"<<{alias}.columns>>")  # brings its own commas
         else:
             values = NOTHING.join(sql.SQL("{}, ").format(column_sql(alias, name)) for name in self.table.values)
-        behind = _columns(alias, referring_columns(self.table)) if self.keyed else sql.NULL
+        here = dict.fromkeys((*referring_columns(self.table), *self.table.table.primary_key))
+        behind = _columns(alias, [name for name in here if name not in self.table.values]) if self.keyed else sql.NULL
         return sql.SQL("{}{}").format(values, behind)
 
     def added(self, piece: str) -> Sql:

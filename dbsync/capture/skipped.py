@@ -1,4 +1,4 @@
-"""Sessions that write without firing triggers, for somebody has set that for a database or a role."""
+"""Who writes without firing triggers: sessions for which somebody has set that, and subscriptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dbsync.statements import statement
 
 
 def skipping(connection: psycopg.Connection) -> list[str]:
-    """Give what ends it, a statement for each such setting; none where all sessions begin as they should.
+    """Give what ends it, a statement for each; none where all sessions begin as they should.
 
     A session may set it for itself all the same, where it has the right: nothing shows that.
     """

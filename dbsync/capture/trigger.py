@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import assert_never
+from typing import LiteralString, assert_never
 
 from psycopg import sql
 
@@ -206,10 +206,17 @@ def looked_up(table: RegisteredTable) -> tuple[list[TableName], list[str]]:
 
 def shape_query(table: RegisteredTable, catalog: Catalog) -> Query:
     """Compose the question whose answer :class:`Capture` keeps as ``shape``."""
-    return statement("capture", "shape").format(**_guard(table, catalog))
+    return statement("capture", "shape").format(**_shape_of(table, catalog))
 
 
 def _guard(table: RegisteredTable, catalog: Catalog) -> dict[str, Sql]:
+    said = _shape_of(table, catalog)
+    if table.table.kind != "partitioned":
+        return {**said, "detached": NOTHING}
+    return {**said, "detached": statement("capture", "detached").format(table=said["table"])}
+
+
+def _shape_of(table: RegisteredTable, catalog: Catalog) -> dict[str, Sql]:
     tables, columns = looked_up(table)
     return {
         "table": _regclass(table.name, catalog),
@@ -232,8 +239,8 @@ def _body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
         branches[name] = _sequence(keys, log(static), event)
         branches[f"drifted_{name}"] = _sequence(keys, _execute(log(drifted), drifted), event)
         branches[f"unkeyed_{name}"] = _execute(log(unkeyed), unkeyed)
-    guard = _guard(table, catalog)
-    return statement("capture", "function_body").format(shape=sql.Literal(shape), **guard, **branches).as_string(None)
+    body = statement("capture", "function_body")
+    return body.format(shape=sql.Literal(shape), **_guard(table, catalog), **branches).as_string(None)
 
 
 def _truncate_body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
@@ -248,8 +255,17 @@ def _truncate_body(table: RegisteredTable, catalog: Catalog, shape: str) -> str:
         "unkeyed_delete": _in_order([_execute(log_delete(unkeyed), unkeyed, of_these), *without_key]),
     }
     guard = _guard(table, catalog)
+    seen: dict[str, Sql] = {
+        "hidden": hidden(sql.SQL("TG_RELID"), "{r}"),
+        "refuse_hidden": statement("capture", "refuse_hidden"),
+    }
     body = statement("capture", "capture_truncate_body")
-    return body.format(shape=sql.Literal(shape), **guard, **branches, **_around_truncate(table)).as_string(None)
+    return body.format(shape=sql.Literal(shape), **guard, **branches, **seen, **_around_truncate(table)).as_string(None)
+
+
+def hidden(table: Sql, commands: LiteralString) -> Sql:
+    """Ask whether policies may keep rows of a table, told by its number, from who asks; ``commands`` are as in pg_policy."""
+    return statement("capture", "hidden").format(table=table, commands=sql.Literal(commands))
 
 
 def _ignore_truncate_body(table: RegisteredTable) -> str:

@@ -112,6 +112,9 @@ def _table(
         uniques=tuple(_unique(key) for key in keys if not key.is_primary),
         foreign_keys=foreign_keys,
         partition_keys=partition_keys,
+        statement_triggers=row.statement_triggers,
+        heirs=row.heirs,
+        inherits=row.inherits,
         row_security=row.row_security,
         estimated_rows=row.estimated_rows,
     )
@@ -126,6 +129,8 @@ def _column(row: _ColumnRow, facts: TypeFacts) -> Column:
         auto=row.auto,
         sequence=row.sequence,
         generated=row.generated,
+        always=row.always,
+        watched=row.watched,
         default=row.default,
         out=facts.out,
         into=facts.into,
@@ -150,7 +155,10 @@ def _foreign_key(row: _ForeignKeyRow) -> ForeignKey:
         target=TableName(row.target_schema, row.target_name),
         target_columns=tuple(row.target_columns),
         deferrable=row.deferrable,
+        enforced=row.enforced,
+        period=row.period,
         acts_on_delete=row.acts_on_delete,
+        acts_on_update=row.acts_on_update,
     )
 
 
@@ -197,6 +205,9 @@ class _TableRow:
     name: str
     owner: str
     kind: str
+    statement_triggers: bool
+    heirs: bool
+    inherits: bool
     row_security: bool
     estimated_rows: int
 
@@ -209,6 +220,8 @@ class _ColumnRow:
     type: str
     nullable: bool
     generated: bool
+    always: bool
+    watched: bool
     auto: bool
     sequence: str
     default: str
@@ -233,4 +246,7 @@ class _ForeignKeyRow:
     target_name: str
     target_columns: Sequence[str]
     deferrable: bool
+    enforced: bool
+    period: bool
     acts_on_delete: bool
+    acts_on_update: bool

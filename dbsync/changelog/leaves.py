@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import LiteralString
+
 from psycopg import sql
 
 from dbsync.keys.expression import Sql
@@ -32,3 +35,17 @@ def leaves_of(tree: KeyTree, layout: Layout, *, image: Sql, refs: Sql) -> Sql:
             last = first + part.target.width - 1
             parts.append(sql.SQL("({})[{}:{}]").format(refs, sql.Literal(first), sql.Literal(last)))
     return sql.SQL(" || ").join(parts)
+
+
+def key_of(layouts: Mapping[int, Layout], *, image: LiteralString, refs: LiteralString) -> Sql:
+    """Compose a change's key, whatever its layout; null where it has none, or is not told yet."""
+    told = [
+        sql.SQL("WHEN {} THEN {}").format(
+            sql.Literal(identity), leaves_of(layout.key, layout, image=sql.SQL(image), refs=sql.SQL(refs))
+        )
+        for identity, layout in sorted(layouts.items())
+        if layout.key is not None and not layout.key.row_id and has_key(layout.key, layout)
+    ]
+    if not told:
+        return sql.SQL("NULL::text[]")
+    return sql.SQL("(CASE WHEN c.unresolved IS NULL THEN CASE c.layout {} END END)").format(sql.SQL(" ").join(told))

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 
 from dbsync.errors import Interrupted
+from dbsync.model.batch import Ended
 from dbsync.statements import statement
 
 
@@ -64,13 +65,14 @@ def begin_life(connection: psycopg.Connection, incarnation: UUID) -> UUID:
 
     To be called in a transaction. Raises Interrupted when another service has done it in the meantime.
     """
+    connection.execute(statement("lives", "note_life"))
     row = connection.execute(statement("lives", "begin_life"), {"incarnation": incarnation}).fetchone()
     if row is None:
         raise Interrupted(
             "another dbsync has begun a new life of this database", where="source", why="both found it changed"
         )
-    connection.execute(statement("lives", "number_anew"))
-    connection.execute(statement("lives", "set_aside"))
+    for name in ("number_anew", "set_aside", "forget_questions"):
+        connection.execute(statement("lives", name))
     begun: UUID = row[0]
     return begun
 
@@ -79,6 +81,11 @@ def sent_lives(connection: psycopg.Connection, link: str) -> tuple[SentLife, ...
     """Give the incarnations whose batches are on record, oldest first."""
     rows = connection.execute(statement("lives", "lives"), {"link": link}).fetchall()
     return tuple(SentLife(incarnation=incarnation, first=first, last=last) for incarnation, first, last in rows)
+
+
+def forgotten_lives(connection: psycopg.Connection, link: str) -> tuple[tuple[UUID, int], ...]:
+    """Give the incarnations before those on record, each with the last batch that had a receipt."""
+    return tuple(connection.execute(statement("lives", "forgotten_lives"), {"link": link}).fetchall())
 
 
 def sent_hash(connection: psycopg.Connection, link: str, incarnation: UUID, number: int) -> bytes | None:
@@ -116,6 +123,19 @@ def go_back(connection: psycopg.Connection, link: str, way: WayBack, *, number: 
     connection.execute(statement("lives", "send_again" if way.is_whole else "forget_behind"), behind)
 
 
+def tell_of_lives(connection: psycopg.Connection, link: str) -> None:
+    """Have the upstream told that every life before this one is over: not all that it lost of them comes again."""
+    connection.execute(statement("lives", "tell_of_lives"), {"link": link})
+
+
+def ended(connection: psycopg.Connection, link: str) -> tuple[Ended, ...]:
+    """Give the lives of which the upstream is to be told that they are over."""
+    rows = connection.execute(statement("lives", "ended"), {"link": link}).fetchall()
+    return tuple(
+        Ended(incarnation=incarnation, number=number, hash=bytes(digest)) for incarnation, number, digest in rows
+    )
+
+
 def record(connection: psycopg.Connection, event: Event) -> None:
     """Leave word of an event, in the transaction that deals with it."""
     connection.execute(
@@ -142,7 +162,7 @@ def move_in(connection: psycopg.Connection) -> int | None:
         return None
     connection.execute(statement("lives", "forget_restamps"))
     pending = connection.execute(statement("lives", "sort_out")).fetchone()
-    for name in ("begin_anew", "forget_sent", "move_in"):
+    for name in ("note_life", "begin_anew", "forget_sent", "forget_questions", "move_in"):
         connection.execute(statement("lives", name))
     return int(pending[0]) if pending else 0
 

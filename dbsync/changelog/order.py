@@ -1,5 +1,6 @@
-"""Transactions put in their order: what triggers of the application did comes behind the statement that fired them.
+"""Transactions put in their order, in which each row and each key could have become what it is.
 
+What triggers of the application did comes behind the statement that fired them, and a key leaves a row before another has it.
 It is done in the log, once, before a batch is cut: whoever reads the transaction afterwards finds it so.
 """
 
@@ -7,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 
-from dbsync.changelog.leaves import has_key, leaves_of
-from dbsync.changelog.nested import Fired, Step, places
-from dbsync.keys.expression import Sql, qualified
+from dbsync.changelog.leaves import key_of
+from dbsync.changelog.nested import Fired, Place, Step, places
+from dbsync.keys.expression import qualified
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
 from dbsync.statements import statement
@@ -37,12 +36,36 @@ def put_in_order(connection: psycopg.Connection, known: Known, *, for_good: bool
     layouts = known([row[0] for row in found])
     mixed = _name_rows(connection, [identity for identity, layout in layouts.items() if layout.keyed_by_row_id])
     at = places(_steps(connection, layouts, mixed), _fired(connection, layouts))
+    return _deal_out(connection, at, settled={"mixed": sorted(mixed), "all": for_good})
+
+
+def part(connection: psycopg.Connection, known: Known, several: list[int], batch: Mapping[str, int]) -> int:
+    """Put what took a key from a row before what gave it to another, in the caller's transaction; give the number of changes that moved.
+
+    The parts of a WITH are captured when each has come to its end, which may be after the statement around it; and a
+    deferrable constraint lets two rows have one key for a while. So the log may have a key given before it was taken.
+    ``several`` are the layouts to look at, ``batch`` says after which seq the batch begins and which is its last.
+    """
+    connection.execute(statement("order", "turn"))
+    for step in ("make_nested", "clear_nested"):
+        connection.execute(statement("order", step))
+    if not connection.execute(statement("order", "fill_several"), {**batch, "layouts": several}).rowcount:
+        return 0
+    layouts = known(several)
+    query = statement("order", "overtaken").format(
+        key=key_of(layouts, image="c.image", refs="c.refs"),
+        old_key=key_of(layouts, image="c.old_image", refs="coalesce(c.old_refs, c.refs)"),
+    )
+    at: dict[int, Place] = {}
+    for run, before in connection.execute(query, {"layouts": several}).fetchall():
+        at[run] = (*at.get(before, ()), before, -run)
+    return _deal_out(connection, at, settled={"mixed": [], "all": False}) if at else 0
+
+
+def _deal_out(connection: psycopg.Connection, at: Mapping[int, Place], *, settled: Mapping[str, object]) -> int:
     asked = {"runs": list(at), "places": ["{" + ",".join(map(str, place)) + "}" for place in at.values()]}
     connection.execute(statement("order", "move"), asked)
-    row = connection.execute(
-        statement("order", "put_in_order"),
-        {"mixed": sorted(mixed), "all": for_good},
-    ).fetchone()
+    row = connection.execute(statement("order", "put_in_order"), settled).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -61,8 +84,8 @@ def _name_rows(connection: psycopg.Connection, layouts: list[int]) -> set[str]:
 def _steps(connection: psycopg.Connection, layouts: Mapping[int, Layout], mixed: set[str]) -> Iterator[Step]:
     """Read what statements of different depths did to the same rows and keys; ``mixed`` are their transactions."""
     query = statement("order", "chains").format(
-        key=_key(layouts, image="c.image", refs="c.refs"),
-        old_key=_key(layouts, image="c.old_image", refs="coalesce(c.old_refs, c.refs)"),
+        key=key_of(layouts, image="c.image", refs="c.refs"),
+        old_key=key_of(layouts, image="c.old_image", refs="coalesce(c.old_refs, c.refs)"),
     )
     with connection.cursor("dbsync_chains") as cursor:
         cursor.itersize = AT_ONCE
@@ -82,20 +105,6 @@ def _steps(connection: psycopg.Connection, layouts: Mapping[int, Layout], mixed:
                 was=None if was is None else (was, was_refs),
                 becomes=None if becomes is None else (becomes, becomes_refs),
             )
-
-
-def _key(layouts: Mapping[int, Layout], *, image: LiteralString, refs: LiteralString) -> Sql:
-    """Compose a change's key, whatever its layout; null where it has none, or is not told yet."""
-    told = [
-        sql.SQL("WHEN {} THEN {}").format(
-            sql.Literal(identity), leaves_of(layout.key, layout, image=sql.SQL(image), refs=sql.SQL(refs))
-        )
-        for identity, layout in sorted(layouts.items())
-        if layout.key is not None and not layout.key.row_id and has_key(layout.key, layout)
-    ]
-    if not told:
-        return sql.SQL("NULL::text[]")
-    return sql.SQL("(CASE WHEN c.unresolved IS NULL THEN CASE c.layout {} END END)").format(sql.SQL(" ").join(told))
 
 
 def _fired(connection: psycopg.Connection, layouts: Mapping[int, Layout]) -> Fired:

@@ -129,7 +129,7 @@ class Outbox:
         if anew:
             self._reader.stitch()
         while (cut := filled.cut(window, place.number + 1, place.after, max_changes)) is not None:
-            yield cut
+            yield self._reader.in_order(cut)
             place = replace(place, number=cut.number, after=cut.last_seq)
         return _Place(number=place.number, start=place.end if place.after else place.start)
 

@@ -37,6 +37,8 @@ class Position:
     last_hash: bytes
     has_nodes_below: bool = False
     """Batches of other nodes were applied in transactions of this log."""
+    has_ended_lives: bool = False
+    """The upstream is to be told of lives that are over."""
 
 
 def position_of(connection: psycopg.Connection, link: str) -> Position | None:
@@ -44,7 +46,7 @@ def position_of(connection: psycopg.Connection, link: str) -> Position | None:
     row = connection.execute(statement("changelog", "link"), {"link": link}).fetchone()
     if row is None:
         return None
-    cursor, window_end, window_seq, number, last_hash, has_nodes_below = row
+    cursor, window_end, window_seq, number, last_hash, has_nodes_below, has_ended_lives = row
     return Position(
         cursor=cursor,
         window_end=window_end,
@@ -52,6 +54,7 @@ def position_of(connection: psycopg.Connection, link: str) -> Position | None:
         last_number=number,
         last_hash=bytes(last_hash),
         has_nodes_below=has_nodes_below,
+        has_ended_lives=has_ended_lives,
     )
 
 

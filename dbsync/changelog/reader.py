@@ -12,8 +12,9 @@ import psycopg
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
+from dbsync.changelog import lives
 from dbsync.changelog.ahead import MOST, Ahead
-from dbsync.changelog.order import put_in_order
+from dbsync.changelog.order import part, put_in_order
 from dbsync.changelog.payload import LARGE, close, read, read_after, stored
 from dbsync.changelog.position import Position, Recorded, position_of, under_way
 from dbsync.changelog.stitch import stitch, unstitched
@@ -134,16 +135,16 @@ class Reader:
                 window = self.filled.fill(wanted, position.window_seq)
             cut = self.filled.cut(window, position.last_number + 1, position.window_seq, max_changes)
             if cut is not None:
-                return cut
+                return self.in_order(cut)
             self._connection.execute(statement("changelog", "close_window"), {"link": self._link})
             position = self.position()
         window = self.filled.fill(Window(start=position.cursor, end=until or self.filled.snapshot()), 0)
         cut = self.filled.cut(window, position.last_number + 1, 0, max_changes)
         if cut is None:
             self._idle = window.end
-        else:
-            self.stitch()
-        return cut
+            return None
+        self.stitch()
+        return self.in_order(cut)
 
     def is_idle(self) -> bool:
         """Say that nothing was pending at the last look, and that no transaction has ended in this server since then.
@@ -174,7 +175,7 @@ class Reader:
             self.stitch()
             self.filled.window = None
             all_of_it = self.filled.cut(Window(start=position.cursor, end=end), cut.number, 0, EVERYTHING)
-            wider = all_of_it and replace(all_of_it, after_seq=position.window_seq, joint=joint)
+            wider = all_of_it and self.in_order(replace(all_of_it, after_seq=position.window_seq, joint=joint))
         return wider if wider is not None and wider.changes > cut.changes else None
 
     def batch(self, cut: Cut, *, previous_hash: bytes | None = None) -> Batch:
@@ -291,6 +292,14 @@ class Reader:
         with self._connection.transaction():
             stitch(self._connection, self._known(waiting + beside), waiting, beside)
 
+    def in_order(self, cut: Cut) -> Cut:
+        """Give a cut that is not on record yet, once what one statement did to one table in several ways is in its order."""
+        several = _in_several_ways(self._kinds(cut))
+        if several:
+            with self._connection.transaction():
+                part(self._connection, self._known, several, {"after": read_after(cut), "last": cut.last_seq})
+        return cut
+
     def _ids(self, name: str) -> list[int]:
         return [row[0] for row in self._connection.execute(statement("changelog", name)).fetchall()]
 
@@ -331,6 +340,7 @@ class Reader:
             layouts=self._known([count.layout for count in counts]),
             passed=passed,
             kept=kept,
+            ended=lives.ended(self._connection, self._link) if position.has_ended_lives else (),
         )
 
     def _passed(self, cut: Cut) -> tuple[tuple[Passed, ...], tuple[int, ...]]:
@@ -367,9 +377,17 @@ class Reader:
         after = self.filled.cut(cut.window, cut.number + 1, cut.last_seq, self._max_changes)
         if after is None or after.changes > 2 * self._max_changes:
             return None
-        kinds = self._look_at(after)
-        self._seen = (after, kinds)
+        kinds = self._kinds(self.in_order(after))
         return after if sum(row[7] for row in kinds) <= MOST else None
 
     def _is_large(self, cut: Cut) -> bool:
         return bool(max(row[6] for row in self._kinds(cut)) >= LARGE)
+
+
+def _in_several_ways(kinds: Sequence[tuple[Any, ...]]) -> list[int]:
+    """List the layouts of which rows got or lost a key in more than one way."""
+    ways: dict[int, set[str]] = {}
+    for layout, op, _, renames, *_ in kinds:
+        if op in ("I", "D") or renames:
+            ways.setdefault(layout, set()).add(op)
+    return [layout for layout, ops in ways.items() if len(ops) > 1]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
 from dbsync.changelog import living
 from dbsync.changelog.leaves import has_key, leaves_of
-from dbsync.keys.expression import Query, Sql, qualified
+from dbsync.keys.expression import Query, Sql, qualified, text_array
 from dbsync.model.layout import Layout
 from dbsync.model.registration import KeyColumn, KeyReference
 from dbsync.statements import statement
+
+Columns = tuple[str, ...]
 
 
 def unstitched(connection: psycopg.Connection) -> tuple[list[int], bool]:
@@ -34,6 +37,8 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     connection.execute(
         statement("changelog", "fill_siblings"), {"targets": [i for i in beside if layouts[i].table in targets]}
     )
+    for other, columns in sorted({found for layout in waiting for found in _pointed_to(layout, layouts, beside)}):
+        connection.execute(_by_other_columns(other, layouts[other], columns))
     statements = [s for layout in waiting for s in _statements(layout, layouts, beside)]
     while told := sum(connection.execute(s).rowcount for s in statements):
         total += told
@@ -42,6 +47,34 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
         for step in _gone(layout, layouts[layout]):
             total += connection.execute(step).rowcount
     return total
+
+
+def _pointed_to(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[tuple[int, Columns]]:
+    """Give the layouts whose rows are referred to by other columns than their id, and those columns."""
+    for reference in layouts[waiting].references:
+        for other in beside:
+            columns = _other_columns(reference, layouts[other])
+            if columns and layouts[other].table == reference.target.table:
+                yield other, columns
+
+
+def _other_columns(reference: KeyReference, target: Layout) -> Columns:
+    """Give the columns that a reference points to; none where that is the id, which stays here or is written to new rows only."""
+    travel = {name for name, _ in target.columns} - set(target.insert_only)
+    return reference.target_columns if travel >= set(reference.target_columns) else ()
+
+
+def _by_other_columns(other: int, layout: Layout, columns: Columns) -> Query:
+    def held(image: LiteralString) -> Sql:
+        values = [sql.SQL("{}[{}]").format(sql.SQL(image), sql.Literal(layout.position(name))) for name in columns]
+        return values[0] if len(values) == 1 else sql.SQL("{}::text").format(text_array(values))
+
+    return statement("changelog", "fill_siblings_by").format(
+        pointed_to=sql.Literal(",".join(columns)),
+        before=held("c.old_image"),
+        after=held("c.image"),
+        layout=sql.Literal(other),
+    )
 
 
 def _statements(waiting: int, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Query]:
@@ -103,6 +136,7 @@ def _from_change(reference: KeyReference, target: Layout, at: dict[str, Sql], ta
             reference.target, target, image=sql.SQL("t.old_image"), refs=sql.SQL("coalesce(t.old_refs, t.refs)")
         ),
         target_layout=target_layout,
+        pointed_to=sql.Literal(",".join(_other_columns(reference, target))),
         needs_refs=sql.Literal(any(not isinstance(part, KeyColumn) for part in reference.target.parts)),
         **at,
     )

@@ -45,7 +45,14 @@ class Ends:
         if self.here.catalog is None or self.there.catalog is None:
             return
         with read_only(source):
-            yield from of_lookups(source, upstream, self.registry, self.here.catalog, self.there.catalog)
+            yield from of_lookups(
+                source,
+                upstream,
+                self.registry,
+                self.here.catalog,
+                self.there.catalog,
+                installed=self.here.revision is not None and self.there.revision is not None,
+            )
 
     def _clocks(self, source: Session, upstream: Session) -> Iterator[Finding]:
         return clock.of_clocks(source, partial(clock.now, upstream), self.config.service.clock_limit)

@@ -42,26 +42,42 @@ def of_unread(tables: Sequence[TableName]) -> Iterator[Finding]:
         yield warning("capture_unread", "upstream", what, remedy)
 
 
+def of_no_node(triggers: Collection[object]) -> Iterator[Finding]:
+    """Find a database in which no node is registered: triggers that are there all the same capture nothing."""
+    if triggers:
+        what = "no node is registered in this database, and its triggers capture nothing: changes made now are lost"
+        yield error("not_installed", "source", what, "dbsync install-triggers   then: dbsync backfill --again")
+    else:
+        yield warning(
+            "not_installed", "source", "no node is registered in this database yet", "dbsync install-triggers"
+        )
+
+
 def of_skipped(ended_by: Sequence[str]) -> Iterator[Finding]:
-    """Find settings by which sessions write without firing triggers; each is given as what ends it."""
+    """Find settings and subscriptions by which rows are written without firing triggers; each is given as what ends it."""
     if ended_by:
-        what = "sessions begin with session_replication_role = replica: what they write fires no trigger, and is lost"
+        what = (
+            "sessions begin with session_replication_role = replica, or a subscription writes into shipped tables:"
+            " what they write fires no trigger, and is lost"
+        )
         yield error("triggers_skipped", "source", what, "\n".join(ended_by))
 
 
-def of_triggers(states: Mapping[TableName, str], foreign: Collection[TableName] = ()) -> Iterator[Finding]:
+def of_triggers(
+    states: Mapping[TableName, str], foreign: Collection[TableName] = (), captured: Collection[TableName] = ()
+) -> Iterator[Finding]:
     """Say the state of the triggers, one finding for each state other than installed.
 
     ``foreign`` are tables whose triggers run something that dbsync did not install: that is said, and not what it looks like.
+    ``captured`` are those whose triggers were installed: where they are missing somebody took them away.
     """
     tables: defaultdict[str, list[TableName]] = defaultdict(list)
     for name, state in sorted(states.items()):
         tables[_FOREIGN if name in foreign and state in ("missing", "outdated") else state].append(name)
     if states and set(tables) == {"installed"}:
         yield ok("triggers_installed", "source", f"triggers are installed on all {len(states):,} tables")
-    if "missing" in tables:
-        what = f"changes are not captured on {listed(tables['missing'])}: there are no triggers"
-        yield warning("trigger_missing", "source", what, "dbsync install-triggers")
+    yield from _of_missing([name for name in tables["missing"] if name in captured], lost=True)
+    yield from _of_missing([name for name in tables["missing"] if name not in captured], lost=False)
     if "disabled" in tables:
         what = f"changes are lost on {listed(tables['disabled'])}: the triggers are disabled"
         yield error("trigger_disabled", "source", what, "dbsync install-triggers   (enables them again)")
@@ -76,3 +92,13 @@ def of_triggers(states: Mapping[TableName, str], foreign: Collection[TableName] 
         what = f"there are triggers on {listed(tables['orphaned'])}, which the configuration does not ship"
         remedy = "dbsync install-triggers   (removes them), or add the tables to dbsync.toml"
         yield warning("trigger_orphaned", "source", what, remedy)
+
+
+def _of_missing(tables: Sequence[TableName], *, lost: bool) -> Iterator[Finding]:
+    """Say where there are no triggers: an error where there were some, for its changes are expected upstream."""
+    if tables and lost:
+        what = f"changes are lost on {listed(tables)}: the triggers are gone"
+        yield error("trigger_missing", "source", what, "dbsync install-triggers   then: dbsync backfill")
+    elif tables:
+        what = f"changes are not captured on {listed(tables)}: there are no triggers"
+        yield warning("trigger_missing", "source", what, "dbsync install-triggers")

@@ -121,7 +121,7 @@ def of_links(known: Sequence[KnownLink], config: Config) -> Iterator[Finding]:
             yield warning("link_unused", "source", what, _about_unused(link, label, answers=answers))
             continue
         waits = link.waits or 0.0
-        silent = link.away is not None and link.away > config.check.silent_seconds and link.state != "streaming"
+        silent = link.away is not None and link.away > config.check.silent_seconds
         if silent or waits > config.check.silent_seconds:
             since = (
                 f"the last contact was {ago(link.away)} ago" if link.away is not None else "there never was a contact"

@@ -11,7 +11,7 @@ from dbsync.check.wording import listed
 from dbsync.keys.problems import in_config
 from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Finding
-from dbsync.model.registration import Mode, RegisteredTable, Registry
+from dbsync.model.registration import KeyColumn, KeyTree, Mode, RegisteredTable, Registry
 from dbsync.verify.compare import EVERYTHING, match
 from dbsync.verify.report import Kind
 from dbsync.verify.rows import row_sql
@@ -27,14 +27,15 @@ _STEPS = "then: dbsync install-triggers, dbsync backfill"
 
 
 def of_lookups(
-    source: Session, upstream: Session, registry: Registry, here: Catalog, there: Catalog
+    source: Session, upstream: Session, registry: Registry, here: Catalog, there: Catalog, *, installed: bool
 ) -> Iterator[Finding]:
     """Find keys of lookups that are here and not upstream: what refers to such a row waits in quarantine.
 
-    Both sessions are in a transaction with dbsync's settings.
+    Both sessions are in a transaction with dbsync's settings. Before it is ``installed`` on both sides no row has a UUID by which
+    another one could be known.
     """
     lookups = [only_key(one) for _, one in sorted(registry.tables.items()) if one.mode is Mode.LOOKUP]
-    lookups = [one for one in lookups if not one.key.row_id]
+    lookups = [one for one in lookups if not one.key.row_id and (installed or not _holds_uuid(one.key))]
     read = {name for one in lookups for name in tables_of(one)}
     if not read:
         return
@@ -44,6 +45,11 @@ def of_lookups(
     )
     for registered in lookups:
         yield from _of_lookup(source, upstream, registered, views)
+
+
+def _holds_uuid(key: KeyTree) -> bool:
+    """Say whether a key runs through a row that is known by a UUID of dbsync's own."""
+    return bool(key.row_id) or any(_holds_uuid(part.target) for part in key.parts if not isinstance(part, KeyColumn))
 
 
 def only_key(registered: RegisteredTable) -> RegisteredTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,7 +29,7 @@ from dbsync.keys.register import register
 from dbsync.model.catalog import Catalog
 from dbsync.model.findings import Finding
 from dbsync.model.names import TableName
-from dbsync.model.registration import Registry
+from dbsync.model.registration import Mode, Registry
 from dbsync.statements import statement
 
 TriggerStates = Callable[[psycopg.Connection, Registry, Catalog], Mapping[TableName, str]]
@@ -188,7 +188,7 @@ class _Examination:
         def ask(session: Session) -> Iterator[Finding]:
             known, links = log.node(session), log.links(session)
             found.extend([known] if known else [])
-            yield from log.of_node(known, self.config) if known else ()
+            yield from log.of_node(known, self.config) if known else drift.of_no_node(capture.installed(session))
             yield from log.of_links(links, self.config)
             yield from log.of_size(session)
             if not there_too:
@@ -209,8 +209,9 @@ class _Examination:
             if trigger_states is not None and installed:
                 states = trigger_states(session, registry, side.catalog)
             foreign = capture.foreign(session) if installed else set()
+            known = capture.registered(session) if installed else {}
             skipped = skipping(session) if installed else []
-            closed = rights.unreadable(session, registry) if installed else []
+            closed = _known(rights.unreadable(session, registry), registry, known) if installed else []
             unusable = rights.unusable(session, registry) if installed else []
             kept_from = privileges.closed_schemas(session, rights.type_schemas(registry), to="source")
             granted = privileges.ask(session, registry.tables)
@@ -223,13 +224,18 @@ class _Examination:
             yield privileges.of_capture(closed, unusable, paste)
             told = {name for name in states if rights.looks_into(registry, name, closed)}
             states = {name: state for name, state in states.items() if name not in told or state != "outdated"}
-        yield from drift.of_triggers(states, foreign)
+        yield from drift.of_triggers(states, foreign, {name for name, mode in known.items() if mode is Mode.SHIP})
         yield from drift.of_skipped(skipped)
 
     def _health(self, side: Examined) -> None:
         assert side.server is not None
         asked = side.server
         side.glance("how the server fares", lambda session: of_health(session, side.side, asked, self.config.check))
+
+
+def _known(closed: Sequence[TableName], registry: Registry, known: Collection[TableName]) -> list[TableName]:
+    """Leave out tables that are new in the configuration: the next installation lets capture read them."""
+    return [name for name in closed if name in known or name not in registry.tables]
 
 
 def _of_unread(session: Session) -> Iterator[Finding]:

@@ -51,6 +51,10 @@ class Server:
     """Into the schema dbsync."""
     missing_roles: Sequence[str] = ()
     """Of those that an installation makes."""
+    read_only_by: str = "default"
+    """Where a session has that from, as pg_settings says it."""
+    login: str = ""
+    """The role that connected; the role of the session may be another."""
 
     @property
     def installs(self) -> bool:
@@ -75,12 +79,22 @@ def of_server(side: Side, server: Server) -> Iterator[Finding]:
     else:
         yield ok("connected", side, f"{server.database}, PostgreSQL {server.version_text}, as role {server.role}")
     if server.in_recovery:
-        yield error(
-            "hot_standby", side, "this server is a hot standby: nothing can be written", "connect to its primary"
-        )
+        remedy = "name its primary in dbsync.toml; of several, host=ONE,OTHER target_session_attrs=read-write finds it"
+        yield error("hot_standby", side, "this server is a hot standby: nothing can be written", remedy)
     elif server.read_only:
-        remedy = f"ALTER DATABASE {identifier(server.database)} SET default_transaction_read_only = off;"
-        yield error("read_only", side, "sessions are read-only here: nothing can be written", remedy)
+        yield error("read_only", side, "sessions are read-only here: nothing can be written", _to_write(server))
+
+
+def _to_write(server: Server) -> str:
+    """Say what ends that sessions are read-only, so that it can be pasted into one that is."""
+    if server.read_only_by in ("client", "command line"):
+        return "take default_transaction_read_only out of the connection string in dbsync.toml, the service file or PGOPTIONS"
+    database, role = identifier(server.database), identifier(server.login)
+    setting = {
+        "user": f"ALTER ROLE {role} RESET default_transaction_read_only",
+        "database user": f"ALTER ROLE {role} IN DATABASE {database} RESET default_transaction_read_only",
+    }.get(server.read_only_by, f"ALTER DATABASE {database} SET default_transaction_read_only = off")
+    return f"BEGIN READ WRITE; {setting}; COMMIT;"
 
 
 def of_both(source: Server, upstream: Server) -> Iterator[Finding]:

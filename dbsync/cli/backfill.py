@@ -52,6 +52,9 @@ def backfill(
         estimates = {t.name: max(t.table.estimated_rows, 0) for t in found.registry.shipped() if t.name in wanted}
         with _Progress(sum(estimates.values())) as progress, translated("source"):
             rows = run_backfill(connection, found.registry, found.catalog, wanted, progress.advance, again=again)
+    if not wanted:
+        output.line("nothing to do: dbsync.toml selects no table that is shipped")
+        return
     output.line(
         f"{rows:,} rows of {len(wanted):,} tables are in the change log" if rows else "nothing to do: all done before"
     )

@@ -27,7 +27,7 @@ def show(found: Found, *, ignore_extra: bool = False, so_far: bool = False, way:
         output.line("")
         return
     if not report.agrees(ignore_extra=ignore_extra):
-        what_next = words.remedies(report, ignore_extra=ignore_extra, pending=pending, way=way)
+        what_next = words.remedies(report, ignore_extra=ignore_extra, pending=pending, way=way, held=found.held)
         _block(what_next if repaired is None else words.repaired(repaired))
     _block(words.closing(report, ignore_extra=ignore_extra, pending=pending))
 

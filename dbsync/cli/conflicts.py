@@ -67,7 +67,7 @@ def list_(  # noqa: PLR0913 - each is an option
     if json:
         output.as_json({"total": total, "conflicts": [_json(entry) for entry in entries]})
     else:
-        _show_list(entries, total, here=here)
+        _show_list(entries, wanted, total, here=here)
 
 
 @app.command("show")
@@ -161,9 +161,10 @@ def _json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _show_list(entries: Sequence[Entry], total: int, *, here: bool) -> None:
+def _show_list(entries: Sequence[Entry], wanted: Wanted, total: int, *, here: bool) -> None:
     if not total:
-        output.line("no conflicts")
+        narrowed = wanted.patterns or wanted.node or wanted.conflict or wanted.since
+        output.line("no conflicts of that kind" if narrowed else "no conflicts")
         return
     output.table(HEADINGS, [_cells(entry) for entry in entries], right=("ID", "BATCH", "AGE"))
     if total > len(entries):

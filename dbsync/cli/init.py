@@ -7,18 +7,22 @@ import re
 import socket
 from collections.abc import Sequence
 from contextlib import closing
+from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from dbsync.catalog.inspect import inspect
+from dbsync.check.circles import of_circles
+from dbsync.check.compare import compare
 from dbsync.cli import output
 from dbsync.config.fields import ROW_ID, Route
 from dbsync.config.load import parse
 from dbsync.config.models import Config
 from dbsync.config.proposal import Proposal
-from dbsync.errors import DbsyncError, Refusal
+from dbsync.errors import DbsyncError, Refusal, UsageError
 from dbsync.keys.propose import propose
 from dbsync.keys.register import register
 from dbsync.model.catalog import Catalog
@@ -86,12 +90,14 @@ def init(  # noqa: PLR0913 - the options of a command
     node = node or _host()
     empty = parse(render(Proposal(database="", tables=()), node, source, upstream), path=to, environ=os.environ)
     catalog, there = catalogs(empty)
-    proposal = propose(catalog, there, (*(tables or ()), *(patterns or ())), naturals(django) if django else {})
+    wanted = (*(tables or ()), *(patterns or ()))
+    _refuse_idle(wanted, catalog)
+    proposal = propose(catalog, there, wanted, naturals(django) if django else {})
     text = render(proposal, node, source, upstream)
     _write(to, text, force=force)
     if to != _STDOUT:
         _make_keys(to.parent / KEYS)
-    _report(proposal, parse(text, path=to, environ=os.environ), catalog, to)
+    _report(proposal, parse(text, path=to, environ=os.environ), (catalog, there), to)
 
 
 def catalogs(settings: Config) -> tuple[Catalog, Catalog | None]:
@@ -111,6 +117,19 @@ def catalogs(settings: Config) -> tuple[Catalog, Catalog | None]:
         output.talk("The upstream has no tables yet: it needs the application's schema before anything can be shipped.")
         return catalog, None
     return catalog, there
+
+
+def _refuse_idle(patterns: Sequence[str], catalog: Catalog) -> None:
+    """Refuse a pattern that selects nothing: what it was to select would be in no file, and nobody would miss it."""
+    idle = [pattern for pattern in patterns if not any(name.matches(pattern) for name in catalog.tables)]
+    if idle:
+        close = get_close_matches(idle[0], [str(name) for name in catalog.tables], n=1)
+        raise UsageError(
+            f"no table of {catalog.database} is called {', '.join(idle)}",
+            where="--tables",
+            why="nothing was written: a slip would leave tables out",
+            hint=f"did you mean {close[0]}?" if close else "without --tables every table is taken",
+        )
 
 
 def _host() -> str:
@@ -138,15 +157,18 @@ def _make_keys(folder: Path) -> None:
         output.talk(f"This node's keys are in {folder}: keep them to yourself, and a copy of them safe.")
 
 
-def _report(proposal: Proposal, settings: Config, catalog: Catalog, to: Path) -> None:
-    """Say what was found, and what to type next."""
+def _report(proposal: Proposal, settings: Config, seen: tuple[Catalog, Catalog | None], to: Path) -> None:
+    """Say what was found, what dbsync check will refuse of it, and what to type next."""
+    catalog, there = seen
     by_uuid = sum(entry.key == ROW_ID for entry in proposal.tables)
     lookups = sum(entry.mode is Mode.LOOKUP for entry in proposal.tables)
     output.talk(
         f"{len(catalog.tables):,} tables in {catalog.database}: {len(proposal.tables) - lookups:,} to ship"
         f" ({by_uuid:,} of them by row_id), {lookups:,} lookups, {len(proposal.left_out):,} left out."
     )
-    _, findings = register(settings, catalog)
+    registry, findings = register(settings, catalog)
+    if there is not None:
+        findings = (*findings, *compare(registry, there), *of_circles(registry, there))
     _say_wrong([f"{finding.where}: {finding.what}" for finding in findings if finding.severity is Severity.ERROR])
     if to != _STDOUT:
         output.talk(f"Written to {to}. Read the keys through, then: dbsync check{_option(to)}")
@@ -158,4 +180,4 @@ def _say_wrong(wrong: Sequence[str]) -> None:
 
 
 def _option(to: Path) -> str:
-    return "" if to == Path("dbsync.toml") else f" --config {to}"
+    return "" if to == Path("dbsync.toml") else f" --config {quote(str(to))}"

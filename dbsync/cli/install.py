@@ -117,8 +117,11 @@ def uninstall_triggers(
     """Take capture from all tables. Refuses while changes wait that the upstream has not acknowledged."""
     chosen = settings(config)
     if sql or dry_run:
-        for part in installation.uninstall_sql(chosen):
-            output.line(part)
+        for part in installation.uninstall_sql(chosen, force=force, drop_schema=drop_schema):
+            if sql:
+                output.line(part)
+            elif part.startswith("\n-- "):
+                output.line(f"would remove triggers from {part.splitlines()[1][3:]}")
         return
     removed = installation.uninstall_source(chosen, force=force, drop_schema=drop_schema)
     output.line(f"triggers removed from {len(removed):,} tables" if removed else "nothing to do: no table is captured")

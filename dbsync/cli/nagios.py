@@ -26,7 +26,7 @@ def nagios(config: Path | None) -> NoReturn:
             certificates.note_own(Path(chosen.serve.certificate))
         found, wanted = whole_situation(chosen), limits(chosen)
     except (DbsyncError, OSError) as error:
-        code, text = UNKNOWN, str(error)
+        code, text = UNKNOWN, " ".join(str(error).replace("|", "/").split())
     else:
         conditions = judge_from_outside(found, wanted)
         code, text = _code(conditions), f"{_said(found, conditions)} | {' '.join(_numbers(found, wanted))}"

@@ -96,7 +96,7 @@ def list_(  # noqa: PLR0913 - each is an option
         cases = [as_json(case) for case in listing.cases]
         output.as_json({"total": listing.total, "behind": listing.behind, "cases": cases})
     else:
-        _show_list(listing, here=here)
+        _show_list(listing, wanted, here=here)
 
 
 @app.command("show")
@@ -242,9 +242,9 @@ def as_json(case: Case) -> dict[str, Any]:
     }
 
 
-def _show_list(listing: Listing, *, here: bool) -> None:
+def _show_list(listing: Listing, wanted: Wanted, *, here: bool) -> None:
     if not listing.total:
-        output.line("nothing is in quarantine")
+        output.line("nothing is in quarantine" if wanted.is_of_all else "nothing of that kind is in quarantine")
         return
     output.table(HEADINGS, [_cells(case) for case in listing.cases], right=("ID", "BATCH", "AGE", "WAITS"))
     unlisted = listing.total - len(listing.cases)

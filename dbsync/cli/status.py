@@ -91,16 +91,16 @@ def _remarks(found: Status) -> Iterator[Text]:
         side = "ahead of" if link.clock_off > 0 else "behind"
         yield Text(f"  this clock is {ago(abs(link.clock_off))} {side} the upstream's", style="yellow")
     if node.capture_off_since:
-        since = f"{node.capture_off_since:%Y-%m-%d %H:%M}"
+        since = f"{node.capture_off_since:%Y-%m-%d %H:%M %Z}"
         yield Text(f"  capture is OFF since {since}: changes made now never reach the upstream", style="bold red")
     if node.paused_since:
-        yield Text(f"  shipping is paused since {node.paused_since:%Y-%m-%d %H:%M}: dbsync resume", style="yellow")
+        yield Text(f"  shipping is paused since {node.paused_since:%Y-%m-%d %H:%M %Z}: dbsync resume", style="yellow")
 
 
 def _happened(found: Status) -> Iterator[Text]:
     """Tell what happened to this database or its upstream in the last days."""
     for event in found.events:
-        at = f"{event.at:%Y-%m-%d %H:%M}  " if event.at else ""
+        at = f"{event.at:%Y-%m-%d %H:%M %Z}  " if event.at else ""
         yield Text(f"  {at}{event.kind.value}: {event.what}", style="yellow")
         yield Text(f"    {event.hint}")
     if found.node.reloaded:

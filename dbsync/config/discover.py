@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from dbsync.config.problems import FILE_NAME
 from dbsync.errors import ConfigError
@@ -27,7 +28,28 @@ def discover(option: Path | None, environ: Mapping[str, str]) -> Path:
     for place in places:
         if _is_file(place):
             return place
-    raise ConfigError(
+    raise _none(places)
+
+
+def closed(place: Path) -> str:
+    """Say what to type about a file that may be there, and that this account may not read."""
+    return (
+        f"ls -ld {quote(str(place.parent))} {quote(str(place))}   shows who may;"
+        f" as that account: sudo -u NAME dbsync --config {quote(str(place))} ..."
+    )
+
+
+def _none(places: Sequence[Path]) -> ConfigError:
+    """Say that nothing was found; where one may not look, that is said instead: a second file would be a second node."""
+    hidden = next((place for place in places if _is_hidden(place)), None)
+    if hidden is not None:
+        return ConfigError(
+            "no configuration file was found, and one may be where this account may not look",
+            where=str(hidden),
+            why=f"{hidden.parent} may not be entered",
+            hint=closed(hidden),
+        )
+    return ConfigError(
         "there is no configuration file",
         where=FILE_NAME,
         why=f"looked for {', '.join(str(place) for place in places)}",
@@ -47,3 +69,13 @@ def _is_file(place: Path) -> bool:
         return place.is_file()
     except OSError:  # a directory that may not be entered holds no file for us
         return False
+
+
+def _is_hidden(place: Path) -> bool:
+    try:
+        place.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from dbsync.config import wording
 from dbsync.config.consistency import contradictions, upstream_fits
-from dbsync.config.discover import INIT_HINT
+from dbsync.config.discover import INIT_HINT, closed
 from dbsync.config.expand import SecretReader, expand, no_files
 from dbsync.config.locate import locate
 from dbsync.config.models import Config, NodeConfig, RelayConfig, TableConfig, UpstreamConfig
@@ -57,7 +57,7 @@ def read_text(path: Path) -> str:
         raw = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        hint = INIT_HINT if isinstance(error, FileNotFoundError) else ""
+        hint = INIT_HINT if isinstance(error, FileNotFoundError) else closed(path)
         raise ConfigError("cannot read the configuration", where=str(path), why=reason, hint=hint) from None
     try:
         return raw.decode("utf-8-sig")

@@ -137,16 +137,34 @@ def flatten(
         leaves.extend(below.leaves)
         joins.extend(below.joins)
         held.extend([] if nullable else [target, *below.held])
-        complete.extend([_is_met(part, alias, target)] if nullable and not part.soft else [])
+        if (nullable or can_be_empty(part.target, catalog)) and not part.soft:
+            complete.append(_is_met(part, alias, _there(part, target, below.leaves, catalog)))
         complete.extend(below.complete)
     return Flat(tuple(leaves), tuple(joins), tuple(held), tuple(complete))
 
 
-def _is_met(reference: KeyReference, alias: str, target: str) -> Sql:
+def _is_met(reference: KeyReference, alias: str, found: Sql) -> Sql:
     """Say that a row refers to nothing, or to a row that was found."""
     null = [sql.SQL("{} IS NULL").format(column_sql(alias, column)) for column in reference.columns]
-    found = sql.SQL("{} IS NOT NULL").format(column_sql(target, reference.target_columns[0]))
     return sql.SQL("({})").format(sql.SQL(" OR ").join([*null, found]))
+
+
+def _there(reference: KeyReference, target: str, leaves: Sequence[Sql], catalog: Catalog) -> Sql:
+    """Say that the row referred to was found, and that it has a key that is not that of no row."""
+    if can_be_empty(reference.target, catalog):
+        return sql.SQL("coalesce({}) IS NOT NULL").format(sql.SQL(", ").join(leaves))
+    return sql.SQL("{} IS NOT NULL").format(column_sql(target, reference.target_columns[0]))
+
+
+def can_be_empty(tree: KeyTree, catalog: Catalog) -> bool:
+    """Say whether all of a key may be NULL (NULLS NOT DISTINCT): one row may have that key, and no reference can name it."""
+    nullable = {column.name for column in catalog.tables[tree.table].columns if column.nullable}
+    return bool(tree.parts) and all(
+        part.column in nullable
+        if isinstance(part, KeyColumn)
+        else not nullable.isdisjoint(part.columns) or can_be_empty(part.target, catalog)
+        for part in tree.parts
+    )
 
 
 def reference_key(reference: KeyReference, alias: str, catalog: Catalog) -> Sql:
@@ -169,12 +187,15 @@ def key_behind(reference: KeyReference, values: Sequence[Sql], catalog: Catalog)
     """Say the natural key of the row that some values in a reference's columns mean, as :func:`reference_key` does.
 
     There is none while a row that it runs through is not found, also behind a nullable reference: with NULL in that row's
-    place it would be the key of another row.
+    place it would be the key of another row. Nor where all of it is NULL: that is how a reference to no row is told.
     """
     target = reference.target
     flat = flatten(target, "t", catalog)
+    key = text_array(flat.leaves)
+    if can_be_empty(target, catalog):
+        key = sql.SQL("nullif({}, {})").format(key, null_array(target.width))
     return sql.SQL("(SELECT {} FROM {} t {} WHERE {} FOR KEY SHARE OF {})").format(
-        text_array(flat.leaves),
+        key,
         table_sql(target.table),
         sql.SQL(" ").join(flat.joins),
         sql.SQL(" AND ").join([points_at(reference, "t", values, catalog), *flat.complete]),

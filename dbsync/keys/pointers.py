@@ -49,7 +49,7 @@ def pointers(selection: Selection, name: TableName) -> tuple[Pointer, ...]:
 
 def _configured(selection: Selection, name: TableName) -> Iterator[Pointer]:
     table = selection.table(name)
-    held = {key.columns for key in table.foreign_keys}
+    held = {key.columns for key in table.foreign_keys if key.enforced}
     for column, target in selection.entries[name].reference_tables.items():
         there = selection.catalog.table(target)
         if there is not None and len(there.primary_key) == 1 and table.column(column) is not None:
@@ -61,4 +61,6 @@ def _constrained(selection: Selection, name: TableName) -> Iterator[Pointer]:
     excluded = selection.entries[name].exclude
     for key in selection.table(name).foreign_keys:
         if not set(key.columns) & set(excluded):
-            yield Pointer(columns=key.columns, target=key.target, target_columns=key.target_columns)
+            yield Pointer(
+                columns=key.columns, target=key.target, target_columns=key.target_columns, soft=not key.enforced
+            )

@@ -16,6 +16,8 @@ from dbsync.model.registration import Mode, RegisteredTable
 
 IDLE = "pattern_selects_nothing"
 _SHOWN = 5
+_WIDEST = 1_000
+"""Columns of a table that may travel: of more, PostgreSQL plans the statement that writes them upstream for minutes."""
 _INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
@@ -96,6 +98,20 @@ def of_targets(selection: Selection, name: TableName) -> Iterator[Finding]:
             yield _error("reference_target_key", str(name), what, "take it out of 'references'")
 
 
+def of_uuids(
+    selection: Selection, name: TableName, pointing: Iterable[Pointer], row_ids: Collection[TableName]
+) -> Iterator[Finding]:
+    """Find references by other columns than the primary key to rows that are known by that, and the UUID it stands for."""
+    for pointer in pointing:
+        known_by = selection.table(pointer.target).primary_key
+        if pointer.target in row_ids and pointer.target_columns != known_by:
+            what = (
+                f"({', '.join(pointer.columns)}) refers to {pointer.target} by ({', '.join(pointer.target_columns)}),"
+                f' and with key = "row_id" its rows are known by ({", ".join(known_by)}) only'
+            )
+            yield _error("reference_target_key", str(name), what, _key_of(pointer.target, pointer.target_columns))
+
+
 def of_unregistered(selection: Selection, keys: Mapping[TableName, Collection[str]]) -> Iterator[Finding]:
     """Find tables that others refer to and that are not registered, once each."""
     referring: dict[TableName, list[str]] = {}
@@ -139,6 +155,14 @@ def of_table(table: Table, entry: TableConfig) -> Iterator[Finding]:
         )
     if entry.mode is Mode.LOOKUP:
         return
+    if table.inherits:
+        what = (
+            "it inherits from another table, or another from it: a statement on the upper one changes rows of the lower one"
+            " too, and they are captured as the upper one's, or not at all if that is not shipped"
+        )
+        yield _warning(
+            "inheritance", str(table.name), what, "say ONLY in the application, or name the table that a row is in"
+        )
     for column in table.columns:
         reason = unsupported(column)
         if reason and column.name not in entry.exclude and not column.generated:
@@ -173,6 +197,23 @@ def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: C
         if column.name in local and column.name not in table.primary_key:
             what = f"'{column.name}' is unique and drawn from a sequence: the upstream draws its own"
             yield _warning("local_number", str(table.name), what, "none needed, if the number means nothing elsewhere")
+
+
+def of_width(registered: RegisteredTable) -> Iterator[Finding]:
+    """Find tables so wide that a batch of them would hold up everything behind it."""
+    wide = len(registered.values)
+    if wide > _WIDEST:
+        what = f"{wide:,} columns would travel, and no more than {_WIDEST:,} can be compared and written upstream in one statement"
+        yield _error("table_too_wide", str(registered.name), what, in_config(registered.name, "exclude = [...]"))
+
+
+def of_periods(registered: RegisteredTable) -> Iterator[Finding]:
+    """Find references for a period (PERIOD) to rows whose key is not what they hold."""
+    translated = {reference.columns for reference in registered.references}
+    for key in registered.table.foreign_keys:
+        if key.period and key.columns in translated:
+            what = f"({', '.join(key.columns)}) refers to {key.target} for a period, and no key of one of its rows says that"
+            yield _error("reference_target_key", str(registered.name), what, _key_of(key.target, key.target_columns))
 
 
 def looks_like_id(table: Table, column: Column) -> bool:
@@ -314,6 +355,10 @@ def _unknown_target(catalog: Catalog, name: TableName, column: str, target: Tabl
 def in_config(name: TableName, line: str) -> str:
     """Say what to put into the table's entry."""
     return f'in dbsync.toml: [[tables]] name = "{_toml(str(name))}" with {line}'
+
+
+def _key_of(name: TableName, columns: Columns) -> str:
+    return in_config(name, f"key = {_listed(columns)}")
 
 
 def _listed(columns: Columns) -> str:

@@ -91,6 +91,8 @@ def _why_out(table: Table, upstream: Catalog | None) -> str:
         return LEFT_OUT[table.name.name]
     if upstream is not None and upstream.table(table.name) is None:
         return "the upstream has no such table: migrate it there, then add this one"
+    if upstream is not None and not upstream.tables[table.name].primary_key:
+        return "the upstream's table has no primary key, by which its rows are written: add one there, then this table"
     if not table.primary_key and choose(table).refused and not _best(None, table):
         return "it has no key at all, not even a primary key: rows cannot be told apart"
     return ""
@@ -187,7 +189,9 @@ def _closed(facts: _Facts, entries: Mapping[TableName, ProposedTable]) -> dict[T
         name = waiting.pop()
         for target in _targets(facts.catalog, closed[name]):
             if target not in closed and target in facts.catalog.tables and not _is_missing(facts, target):
-                closed[target] = _entry(facts, target, outside=True)
+                why = _why_out(facts.catalog.tables[target], facts.upstream)
+                entry = _entry(facts, target, outside=True)
+                closed[target] = replace(entry, notes=(*entry.notes, why)) if why else entry
                 waiting.append(target)
     return closed
 

@@ -156,12 +156,16 @@ def _findings(config: Config, drafts: Drafts, registry: Registry) -> Iterable[Fi
     yield from problems.of_cycles(drafts.trees.cycles, drafts.selection.entries)
     yield from problems.of_split(drafts.trees.split)
     yield from problems.of_unregistered(drafts.selection, {n: c.columns for n, c in drafts.choices.items()})
+    row_ids = {name for name, choice in drafts.choices.items() if choice.row_id}
     for name in sorted(drafts.selection.entries):
         table, entry = catalog.tables[name], drafts.selection.entries[name]
         yield from problems.of_columns(table, entry)
         yield from problems.of_key(table, entry, drafts.choices[name], drafts.local[name])
         yield from problems.of_targets(drafts.selection, name)
+        yield from problems.of_uuids(drafts.selection, name, drafts.pointers[name], row_ids)
         yield from problems.of_table(table, entry)
         registered = registry.tables.get(name)
         if registered is not None and entry.mode is Mode.SHIP:
             yield from problems.of_values(registered, drafts.pointers[name], drafts.local[name])
+            yield from problems.of_periods(registered)
+            yield from problems.of_width(registered)

@@ -73,6 +73,16 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A life of a source that is over: what its batches held up to one of them is upstream, or comes again in another life."""
+
+    incarnation: UUID
+    number: int
+    hash: bytes
+    """Of that batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """What stands before a batch's payload."""
 
@@ -97,6 +107,8 @@ class Header:
     """What its transactions pass on of other nodes, where each holds nothing else; ordered by transaction and lineage."""
     kept: tuple[int, ...] = ()
     """Changes of those transactions, by seq, that are to be applied even where all that is passed on is there."""
+    ended: tuple[Ended, ...] = ()
+    """Lives of its sender of which nothing more is to be applied up to a batch; ordered by incarnation."""
 
     @property
     def changes(self) -> int:
@@ -110,6 +122,10 @@ class Batch:
 
     header: Header
     payload: Iterable[bytes]
+
+
+UNKNOWN = bytes(32)
+"""The hash in a receipt for a batch that is not taken any more: of what was in it nothing is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

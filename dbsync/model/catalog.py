@@ -29,6 +29,10 @@ class Column:
     """The qualified, quoted sequence behind an auto column, ready for ``::regclass``."""
     generated: bool = False
     """GENERATED ALWAYS AS (expression): the database computes it, it never travels."""
+    always: bool = False
+    """GENERATED ALWAYS AS IDENTITY: what a row was given at first stays, an update may not say it."""
+    watched: bool = False
+    """A trigger runs where an update names it (``UPDATE OF``), whether it changes or not."""
     default: str = ""
     out: str = ""
     into: str = ""
@@ -65,8 +69,14 @@ class ForeignKey:
     target: TableName
     target_columns: tuple[str, ...]
     deferrable: bool = False
+    enforced: bool = True
+    """False: PostgreSQL does not look whether the target is there."""
+    period: bool = False
+    """The last column is a period, in which the target may be several rows (PERIOD)."""
     acts_on_delete: bool = False
     """CASCADE, SET NULL or SET DEFAULT: a deleted target deletes or changes the rows that refer to it."""
+    acts_on_update: bool = False
+    """The same, where the target's columns change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +96,12 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     partition_keys: tuple[ForeignKey, ...] = ()
     """Those that only a partition of it has, and that act on delete."""
+    heirs: bool = False
+    """Other tables inherit from it, whose rows are its own too, and are in none of its unique indexes."""
+    statement_triggers: bool = False
+    """The application has triggers that run once for each INSERT or UPDATE, be it of no row."""
+    inherits: bool = False
+    """Rows of another table are rows of it as well, or its rows are another's (INHERITS)."""
     row_security: bool = False
     estimated_rows: int = 0
 

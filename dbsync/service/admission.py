@@ -47,6 +47,13 @@ def admit(connection: psycopg.Connection, peer: Peer, header: Header) -> None:
             why="it was not invited as a tier",
             hint=f"dbsync nodes revoke {peer.name}   then: dbsync nodes invite {peer.name} --passes-on   (at the upstream)",
         )
+    if registry.lineage_owner(connection, header.lineage) not in (None, peer.name):
+        raise NotAdmitted(
+            f"{peer.name} brings changes of another node's database",
+            where=peer.name,
+            why="one is a copy of the other, and was given another name alone",
+            hint="docs/how-to/restore-or-clone.md   (says how a copy becomes a node of its own)",
+        )
     if not registry.owns_lineage(connection, peer.name, header.lineage):
         raise NotAdmitted(
             f"{peer.name} brings changes of another database than before",

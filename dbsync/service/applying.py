@@ -16,7 +16,7 @@ import structlog
 from dbsync import schema, tally
 from dbsync.apply.applier import Applier
 from dbsync.config.models import Config
-from dbsync.errors import DbsyncError, NotAdmitted
+from dbsync.errors import DbsyncError, NotAdmitted, PrivilegeError, Refusal, SchemaVersionError
 from dbsync.identity.keys import Keys
 from dbsync.postgres import connect, let_server_notice, translated
 from dbsync.pulse import PULSE
@@ -73,6 +73,8 @@ class Applying:
     _tend: float = 0.0
     _trouble: str = ""
     _prepared: bool = False
+    _began: bool = False
+    """A worker had all that it needs: what is missing since was taken away, and may be given back while nobody is near."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -125,11 +127,19 @@ class Applying:
                             self._tend_quarantine(hands)
                             self.stop.wait(self._pace())
             except DbsyncError as error:
-                if not (error.try_again or isinstance(error, NotAdmitted)):
+                if not self._is_worth_waiting(error):
                     raise
                 self._prepared = False  # it may be another broker, or one that has lost everything
                 self._say(error)
                 self.stop.wait(PAUSE)
+
+    def _is_worth_waiting(self, error: DbsyncError) -> bool:
+        taken_away = self._began and error.where == "upstream"
+        return (
+            error.try_again
+            or isinstance(error, NotAdmitted)
+            or (taken_away and isinstance(error, PrivilegeError | SchemaVersionError | Refusal))
+        )
 
     def _drain(self) -> None:
         with self._hands() as hands:
@@ -152,6 +162,7 @@ class Applying:
         ):
             schema.require(connection, "upstream")
             self._prepare(there)
+            self._began = True
             with translated("upstream"):
                 let_server_notice(connection, silence)
                 applier = Applier(connection, self.config.policies)

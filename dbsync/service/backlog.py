@@ -10,6 +10,7 @@ import psycopg
 
 from dbsync.changelog.purge import SAMPLE_PAGES, live, size
 from dbsync.config.models import RetentionConfig
+from dbsync.model.names import TableName
 from dbsync.statements import statement
 
 COUNTED = 200_000
@@ -78,6 +79,15 @@ def count_pending(connection: psycopg.Connection, link: str) -> int | None:
     except psycopg.Error:
         return None  # not installed yet, or not for this role: the comparison does not need it
     return sum(table.changes for table in waiting.tables.values())
+
+
+def held_upstream(connection: psycopg.Connection, link: str) -> frozenset[TableName]:
+    """Name the tables of which changes waited in quarantine upstream at the last contact."""
+    try:
+        rows = connection.execute(statement("service", "held_upstream"), {"link": link}).fetchall()
+    except psycopg.Error:
+        return frozenset()  # as above
+    return frozenset(TableName(schema, table) for schema, _, table in (row[0].partition(".") for row in rows))
 
 
 def log_status(connection: psycopg.Connection, link: str, retention: RetentionConfig) -> LogStatus:

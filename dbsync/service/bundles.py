@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
 from dbsync import schema
-from dbsync.apply import receipts
+from dbsync.apply import receipts, timelines
 from dbsync.apply.applier import Applier
 from dbsync.batch.codec import Limits, decode
 from dbsync.bundle import files
@@ -288,10 +288,12 @@ class Stick:
         )
 
     def _apply_next(self, batch: Batch, *, alone: bool) -> Receipt | None:
-        """Apply a batch if it is the next one of its node; None for one that is here already."""
+        """Apply a batch if it is the next one of its node; None for one that is here already, or of a life that is over."""
+        batch = replace(batch, header=timelines.placed(self._asking, batch.header))
         header = batch.header
         last = self._applier.last_receipt(header.node, header.incarnation, header.link)
-        reached = last.number if last else 0
+        over = receipts.over(self._asking, header)
+        reached = max(last.number if last else 0, over.number if over else 0)
         self._note(header, last)  # whatever becomes of this batch, the node is to know what is here
         if header.number > reached + 1:
             early = NotYet(

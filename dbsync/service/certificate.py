@@ -163,7 +163,7 @@ def _doubts(config: Config, source: psycopg.Connection, node: Node, found: Certi
     if blind:
         yield f"nothing is captured of {', '.join(blind)}: dbsync install-triggers, dbsync verify"
     if ended_by := skipping(source):
-        yield f"sessions write without firing triggers, and what they wrote is nowhere else: {' '.join(ended_by)} dbsync verify"
+        yield f"some write without firing triggers, and what they wrote is nowhere else: {' '.join(ended_by)} dbsync verify"
     begun = [row[0] for row in source.execute(statement("capture", "backfills_begun")).fetchall()]
     if begun:
         yield f"the backfill of {', '.join(begun)} is not through: dbsync backfill"

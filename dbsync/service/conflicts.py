@@ -211,6 +211,7 @@ class Ledger:
         try:
             if row_key is not None and undo.step is Step.INSERT:
                 self.connection.execute(row_key)
+            self.connection.execute(statement("apply", "open_path"))
             written = self.connection.execute(undo.write()).rowcount
             if row_key is not None and undo.step is Step.DELETE:
                 self.connection.execute(row_key)

@@ -21,7 +21,7 @@ from dbsync.errors import IdentityConflict, NotAdmitted
 from dbsync.identity import registry
 from dbsync.identity.certificate import read_certificate
 from dbsync.identity.keys import PublicKeys, Signed
-from dbsync.model.batch import Receipt
+from dbsync.model.batch import UNKNOWN, Receipt
 from dbsync.postgres import connect, translated
 from dbsync.service import lives
 from dbsync.service.node import Node
@@ -144,7 +144,8 @@ class _Memory:
 
     def last_receipt(self, node: str, incarnation: UUID, link: str) -> Receipt | None:
         asked = (node, incarnation, link)
-        found = (one.receipt for one in self.receipts if (one.receipt.node, one.receipt.incarnation, one.link) == asked)
+        had = (one for one in self.receipts if one.receipt.hash != UNKNOWN)
+        found = (one.receipt for one in had if (one.receipt.node, one.receipt.incarnation, one.link) == asked)
         return next(found, None)
 
 

@@ -33,6 +33,9 @@ from dbsync.verify.words import counted
 REMOVED = "not in the configuration any more: "
 """Stands above the SQL that takes a table's triggers away."""
 
+_LATER = "without the triggers, later changes would be lost, and these depend on them"
+"""Why triggers stay while changes wait."""
+
 Progress = Callable[[TableName], None]
 
 
@@ -158,6 +161,9 @@ def source_sql(config: Config, *, remove: bool = False) -> Iterator[str]:
             if since is None or since < schema.head():
                 yield schema.upgrade_sql(since)
                 schema.rehearse(connection, since)
+            own = node.registration(connection, config.node.name)
+            if own is not None:
+                yield f"{own};"
             grants = list(rights.grants(found.registry))
             for grant in grants:
                 with suppress(errors.InsufficientPrivilege), connection.transaction():
@@ -168,6 +174,7 @@ def source_sql(config: Config, *, remove: bool = False) -> Iterator[str]:
             orphans = _orphans(states)
             if not remove:
                 _refuse_slip(found.findings, orphans)
+            yield from (f"{step};" for step in capture.lookups_plan(connection, found.registry, found.catalog))
             for item in wanted:
                 if states[item.table.name] is not TriggerState.INSTALLED:
                     yield from _table_sql(connection, item, config.service.lock_timeout)
@@ -188,8 +195,7 @@ def uninstall_source(config: Config, *, force: bool, drop_schema: bool = False) 
         with translated("source"):
             has_upstream = config.above is not None
             if not force:
-                lost = "without the triggers, later changes would be lost, and these depend on them"
-                _refuse_waiting(connection, lost, has_upstream=has_upstream)
+                _refuse_waiting(connection, _LATER, has_upstream=has_upstream)
             tables = sorted({trigger.table for trigger in capture.installed(connection)})
             for table in tables:
                 capture.uninstall(connection, table, lock_timeout=config.service.lock_timeout)
@@ -227,19 +233,24 @@ def _refuse_waiting(connection: psycopg.Connection, why: str, *, has_upstream: b
         )
 
 
-def uninstall_sql(config: Config) -> Iterator[str]:
-    """Give the SQL that :func:`uninstall_source` would run."""
+def uninstall_sql(config: Config, *, force: bool, drop_schema: bool = False) -> Iterator[str]:
+    """Give the SQL that :func:`uninstall_source` would run, where it would run any."""
     with connect(config.node.source, name="source") as connection:
         schema.require(connection, "source")
         with translated("source"):
+            if not force:
+                _refuse_waiting(connection, _LATER, has_upstream=config.above is not None)
             for table in sorted({trigger.table for trigger in capture.installed(connection)}):
                 yield from _removal_sql(connection, table, str(table), config.service.lock_timeout)
+            if drop_schema:
+                yield "DROP SCHEMA dbsync CASCADE;"
 
 
 def _removal_sql(connection: psycopg.Connection, table: TableName, title: str, lock_timeout: float) -> Iterator[str]:
     yield f"\n-- {title}\nBEGIN;"
     for step in capture.uninstall_steps(connection, table, lock_timeout):
         yield f"{step.as_string(connection)};"
+    yield f"{capture.forget_plan(connection, table)};"
     yield "COMMIT;"
 
 

@@ -33,6 +33,8 @@ from dbsync.transport.base import Transport
 
 CONTACTS = 4
 """How often the two ends are brought together before it is given up: restored both, and copied, takes three."""
+MOST_REFUSED = 1
+"""Batches that are refused in a row after both ends were brought together, before it is given up."""
 PATIENCE = 2.0
 """Seconds in which the server notices that the session which had the link is over."""
 GROWTH = 8
@@ -141,9 +143,8 @@ class Link:
 
     def ship(self, stop: Callable[[], bool]) -> int:
         """Ship everything pending, until ``stop`` says so; give the number of changes shipped."""
-        shipped = 0
+        shipped = refused = 0
         wider: Cut | None = None
-        alone = True
         while not stop():
             since = traces.now()
             cut = wider or self._open or self._next_cut(self._pace.changes)
@@ -158,14 +159,24 @@ class Link:
                     raise
                 continue
             except IdentityConflict:
-                if not alone:
+                if refused > MOST_REFUSED:
                     raise
-                self.settle(Kind.COPIED)
-                wider, alone = None, False
+                if refused:
+                    self._begin_life()
+                else:
+                    self.settle(Kind.COPIED)
+                wider, refused = None, refused + 1
                 continue
-            wider, alone = None, True
+            wider, refused = None, 0
             shipped += cut.changes
         return shipped
+
+    def _begin_life(self) -> None:
+        """Begin a new life where both remember the same past, and the upstream refuses all the same what follows it.
+
+        Another database that lived this life has said that it is over: one of the two was restored, or is a copy.
+        """
+        self._go_on_as(begin(self.reader.connection, self.name, self.node.incarnation, Kind.COPIED))
 
     def tend(self) -> None:
         """Let the upstream try again what waits there, and leave word of what waits still and of what is above."""

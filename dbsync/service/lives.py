@@ -83,6 +83,8 @@ class Lost:
     number: int
     last: Receipt | None
     """What the upstream has of that incarnation."""
+    on_record: bool = True
+    """Whether anything of that incarnation is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +116,13 @@ class Lives:
         with translated("source"), self.connection.transaction():
             lives.hold_link(self.connection, self.link)
             way = self._way(lost, parted=parted)
-            whole = way is not None and lost is not None and way.is_whole and way.number == lost.number
+            first = lost.number if lost is not None and lost.on_record else 0
+            whole = way is not None and way.is_whole and way.number == first
             stays = whole and not parted and lost is not None and lost.incarnation == incarnation
             last = lost.last if stays and lost else None
             begun = incarnation if stays else lives.begin_life(self.connection, incarnation)
+            if not whole:
+                lives.tell_of_lives(self.connection, self.link)
             if way is not None:
                 number, last_hash = (last.number, last.hash) if last else (0, b"")
                 lives.go_back(self.connection, self.link, way, number=number, last_hash=last_hash)
@@ -131,9 +136,14 @@ class Lives:
         return self.upstream.last_receipt(self.node, incarnation, self.link)
 
     def _lost(self, incarnation: UUID, *, among_older: bool) -> Lost | None:
-        """Find the first acknowledged batch on record that the upstream has not."""
+        """Find the first acknowledged batch that the upstream has not."""
         with translated("source"):
+            forgotten = lives.forgotten_lives(self.connection, self.link)
             on_record = lives.sent_lives(self.connection, self.link)
+        for before, number in forgotten:
+            last = self.last(before)
+            if (last.number if last else 0) < number:
+                return Lost(incarnation=before, number=(last.number if last else 0) + 1, last=last, on_record=False)
         for life in on_record:
             if among_older and life.incarnation == incarnation:
                 continue
@@ -144,7 +154,7 @@ class Lives:
 
     def _way(self, lost: Lost | None, *, parted: bool) -> WayBack | None:
         incarnation, first = (lost.incarnation, lost.number) if lost else (None, 0)
-        if parted:
+        if parted or (lost and not lost.on_record):
             oldest = next(iter(lives.sent_lives(self.connection, self.link)), None)
             incarnation, first = (oldest.incarnation, oldest.first) if oldest else (None, 0)
         return lives.way_back(self.connection, self.link, incarnation, first) if incarnation else None

@@ -32,6 +32,15 @@ def register(connection: psycopg.Connection, name: str) -> None:
         expect(row[0], name)
 
 
+def registration(connection: psycopg.Connection, name: str) -> str | None:
+    """Give the SQL that enters this node; None where it is entered. Refuses as :func:`register` does."""
+    row = connection.execute(statement("changelog", "node")).fetchone()
+    if row is not None:
+        expect(row[0], name)
+        return None
+    return psycopg.ClientCursor(connection).mogrify(statement("service", "register_node"), {"name": name})
+
+
 def expect(found: str, configured: str) -> None:
     """Refuse a database that was installed under another name than the configuration's."""
     if found != configured:

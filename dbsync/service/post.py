@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -57,13 +57,14 @@ class Post:
         self.reread.clear()
         if self.reload is None:
             return
-        label = self.config.upstream.label
+        before = self.config
         try:
             self.config = self.reload()
             log.info("configuration_reloaded")
         except DbsyncError as error:
             log.error("configuration_refused", reason=str(error), hint="the tables stay as they were")
-        if self.config.upstream.label != label:
+        if self.config.upstream.label != before.upstream.label:
+            replace(self.word, config=lambda: before).stopped(held=True)
             self._speak_anew()
 
     def sleep(self, seconds: float) -> None:

@@ -89,6 +89,11 @@ class Wanted:
     limit: int | None = None
     """The newest so many."""
 
+    @property
+    def is_of_all(self) -> bool:
+        """Say whether whatever waits is asked for."""
+        return not (self.patterns or self.node or self.conflict) and self.state in ("waiting", None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:

@@ -11,12 +11,15 @@ import psycopg
 
 from dbsync import certificates, schema
 from dbsync.alerts.conditions import Limits, Situation
+from dbsync.capture.install import TriggerState
 from dbsync.config.models import Config
 from dbsync.errors import DbsyncError, SchemaVersionError
 from dbsync.model.program import Program
 from dbsync.postgres import connect, translated
+from dbsync.service import node as nodes
 from dbsync.service.backlog import backlog
 from dbsync.service.link import LinkState
+from dbsync.service.status import trigger_states
 from dbsync.statements import statement
 
 COUNTED = 1_000
@@ -50,20 +53,27 @@ def situation(config: Config, program: Program, no_room: Callable[[], bool]) -> 
 
 
 def whole_situation(config: Config) -> Situation:
-    """Look how a node stands in all it does. Raises what keeps it from being known."""
+    """Look how a node stands in all it does. Raises what keeps it from being known.
+
+    Who looks from outside compares triggers with the configuration: it may name tables that were never captured.
+    """
     known = Situation(node=config.node.name, now=datetime.now(UTC), certificates=certificates.known())
     with connect(config.node.source, name="source", application="dbsync status") as connection:
         schema.require(connection, "source")
         with translated("source"):
             if config.above is not None:
-                known = _of_link(connection, config.above.label, known)
+                nodes.read(connection)
+                states = trigger_states(config, connection).values()
+                blind = sum(state in (TriggerState.MISSING, TriggerState.DISABLED) for state in states)
+                known = replace(_of_link(connection, config.above.label, known), blind=blind)
             return _of_those_below(connection, known)
 
 
 def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Situation:
     node = _of_node(connection)
-    row = connection.execute(statement("alerts", "link"), {"link": link}).fetchone()
-    state, since, contact, quarantined = row or (LinkState.NEW.value, None, None, 0)
+    asked = statement("alerts", "link").format(claimed=statement("service", "claimed"))
+    row = connection.execute(asked, {"link": link}).fetchone()
+    state, since, contact, quarantined, claimed = row or (LinkState.NEW.value, None, None, 0, False)
     waiting = backlog(connection, link, COUNTED, PAGES).tables.values()
     return replace(
         known,
@@ -71,6 +81,7 @@ def _of_link(connection: psycopg.Connection, link: str, known: Situation) -> Sit
         state=state,
         since=since,
         contact=contact,
+        claimed=claimed,
         pending=sum(table.changes for table in waiting),
         lag=max(((node.now - table.oldest).total_seconds() for table in waiting), default=None),
         quarantined=quarantined,

@@ -26,6 +26,9 @@ from dbsync.service.backlog import LogStatus, backlog, log_status
 from dbsync.service.node import Node
 from dbsync.statements import statement
 
+STREAMING, STOPPED = "streaming", "stopped"
+"""Two of a link's states, without all that has to do with shipping."""
+CUT_OFF = "it ended without a word, as when it is killed or the power fails: dbsync run   goes on where it was"
 EVENT_DAYS = 7
 """How long status tells of an event."""
 
@@ -159,12 +162,15 @@ def read(connection: psycopg.Connection, config: Config, states: Mapping[TableNa
 
 def _link(connection: psycopg.Connection, label: str) -> tuple[LinkStatus, dict[str, int]]:
     """Give the link, and the changes that waited upstream at the last contact, by table."""
-    rows = [row for row in connection.execute(statement("service", "links")).fetchall() if row[0] == label]
+    asked = statement("service", "links").format(claimed=statement("service", "claimed"))
+    rows = [row for row in connection.execute(asked).fetchall() if row[0] == label]
     if not rows:
         return LinkStatus(
             name=label, state="new", since=None, reason=None, last_batch=0, last_changes=None, last_at=None
         ), {}
-    name, state, since, reason, number, changes, acknowledged, _contact, held, off, above = rows[0]
+    name, state, since, reason, number, changes, acknowledged, contact, held, off, above, claimed = rows[0]
+    if state == STREAMING and not claimed:  # who streams has the link
+        state, since, reason = STOPPED, contact, CUT_OFF
     return LinkStatus(
         name=name,
         state=state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -13,9 +13,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay
 from dbsync.config.fields import Route
 from dbsync.config.models import Config
 from dbsync.errors import Refusal, Unreachable, UsageError
+from dbsync.model.names import TableName
 from dbsync.postgres import connect
 from dbsync.service import routes
-from dbsync.service.backlog import count_pending
+from dbsync.service.backlog import count_pending, held_upstream
 from dbsync.service.chosen import selected, shipped
 from dbsync.service.resend import repairing
 from dbsync.transport.exchange import Exchange
@@ -41,6 +42,8 @@ class Found:
     """Changes not shipped yet; None if unknown."""
     repaired: int | None
     """Rows in the change log once more; None where nothing was to be repaired."""
+    held: Collection[TableName] = ()
+    """Tables of which changes waited in quarantine upstream at the last contact."""
 
 
 def compare(config: Config, patterns: Sequence[str], options: Options, *, repair: bool) -> Found:
@@ -57,9 +60,10 @@ def compare(config: Config, patterns: Sequence[str], options: Options, *, repair
     ):
         registry = shipped(config, source)
         pending = count_pending(source, config.upstream.label)
+        held = held_upstream(source, config.upstream.label)
         chosen = selected(registry, patterns)
         report = compare_tables(registry, source, there, chosen, options=replace(options, repair=mend))
-    return Found(report=report, pending=pending, repaired=mend.rows.total() if mend else None)
+    return Found(report=report, pending=pending, repaired=mend.rows.total() if mend else None, held=held)
 
 
 @contextmanager

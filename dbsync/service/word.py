@@ -46,10 +46,10 @@ class Word:
         self._record(state, reason, held=held)
         return True
 
-    def stopped(self) -> None:
+    def stopped(self, *, held: bool = False) -> None:
         """Leave word that nothing goes on any more, and of what was the matter when it ended."""
         if not isinstance(self.trouble, LinkTaken):
-            self._record(LinkState.STOPPED, str(self.trouble) if self.trouble else self.reason, held=False)
+            self._record(LinkState.STOPPED, str(self.trouble) if self.trouble else self.reason, held=held)
 
     def leave(self, error: DbsyncError, state: LinkState) -> None:
         """Leave word of what is in the way for whoever asks for the status."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from dbsync.model.names import TableName
@@ -70,19 +70,44 @@ def remarks(report: Report) -> Iterator[str]:
         yield from (f"{table.table}: {note}" for note in table.notes)
 
 
-def remedies(report: Report, *, ignore_extra: bool = False, pending: int | None = None, way: str = "") -> Iterator[str]:
-    """Say what to type next, once for each kind of difference; ``way`` is the option that led to the upstream, if one did."""
+def remedies(
+    report: Report,
+    *,
+    ignore_extra: bool = False,
+    pending: int | None = None,
+    way: str = "",
+    held: Collection[TableName] = (),
+) -> Iterator[str]:
+    """Say what to type next, once for each kind of difference; ``way`` is the option that led to the upstream, if one did.
+
+    Of the tables in ``held`` changes wait in quarantine upstream: sent again, a row would wait behind its own case.
+    """
     if pending:
         yield "Try    dbsync run --once   ships what waits; then compare again"
     if any(table.problem or table.missing_columns for table in report.tables):
         yield "Try    dbsync check   says what the two sides lack"
     behind = [t.table for t in report.tables if t.missing or t.different]
-    if behind:
-        words = ["dbsync verify", way, "--repair", *(_word(name) for name in behind if len(behind) <= _NAMED)]
-        yield f"Try    {' '.join(word for word in words if word)}   sends these rows again"
+    yield from _aside([name for name in behind if name in held])
+    yield from _again(way, [name for name in behind if name not in held], alone=not set(behind) & set(held))
     if report.extra and not ignore_extra:
         yield "Extra  Rows of other nodes? Compare with --ignore-extra."
         yield "       Deleted at the source while capture was off? Delete them upstream too."
+
+
+def _aside(tables: Sequence[TableName]) -> Iterator[str]:
+    if tables:
+        yield (
+            f"Try    {' '.join(['dbsync quarantine list', *map(_word, tables)])}   changes wait there (at the upstream: --here);"
+            " decide on these first, and compare again"
+        )
+
+
+def _again(way: str, tables: Sequence[TableName], *, alone: bool) -> Iterator[str]:
+    """Say how rows are sent again; where not all tables are meant, each is named."""
+    if not tables or not (alone or len(tables) <= _NAMED):
+        return
+    words = ["dbsync verify", way, "--repair", *(_word(name) for name in tables if len(tables) <= _NAMED)]
+    yield f"Try    {' '.join(word for word in words if word)}   sends these rows again"
 
 
 def repaired(rows: int) -> Iterator[str]:

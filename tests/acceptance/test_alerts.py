@@ -13,7 +13,7 @@ import pytest
 from dbsync.alerts.hooks import HookFailed, run, trial
 from dbsync.config.load import load_relay
 from dbsync.relay.middleman import opened
-from tests.acceptance.places import Place, parts, place
+from tests.acceptance.places import EXTRA, TABLES, Place, parts, place
 from tests.integration.commands import dbsync
 from tests.support.databases import Database, Databases
 from tests.support.listening import Handler, listening_with
@@ -262,3 +262,26 @@ def test_nagios_asks_a_server_that_passes_nothing_on(databases: Databases, tmp_p
     here.must("install-upstream", "--here")
     done = here.run("status", "--nagios")
     assert (done.code, done.out) == (0, "DBSYNC OK: community: nothing waits in quarantine | waiting_here=0;0;;0\n")
+
+
+def test_nagios_does_not_call_well_what_captures_nothing(databases: Databases, tmp_path: Path) -> None:
+    """A server in the middle into which others bring their changes, and whose own were forgotten."""
+    here = place(tmp_path, databases.create(15, name="source"), databases.create(18, name="upstream"))
+    here.must("install-upstream", "--here")
+    done = here.run("status", "--nagios")
+    assert (done.code, "no node is registered here" in done.out) == (3, True), done.out
+    here.install()
+    assert here.run("status", "--nagios").code == 0
+    here.configure(TABLES + EXTRA)
+    done = here.run("status", "--nagios")
+    assert (done.code, "triggers are missing or disabled on 1 table" in done.out) == (2, True), done.out
+
+
+def test_nagios_gets_one_line_of_a_database_that_is_away(databases: Databases, tmp_path: Path) -> None:
+    with own_cluster(18) as cluster:
+        cluster.create_database("clinic")
+        here = place(tmp_path, Database(cluster=cluster, name="clinic"), databases.create(18, name="upstream"))
+        here.install()
+        cluster.stop()
+        done = here.run("status", "--nagios")
+    assert (done.code, done.out.count("\n"), done.out.count("|")) == (3, 1, 0), done.out

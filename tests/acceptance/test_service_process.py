@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import LiteralString
@@ -127,7 +128,25 @@ def test_an_upstream_that_gets_another_name_is_told_of_by_that(here: Place) -> N
         here.see("subject", 2)
         until(lambda: here.status()["link"]["state"] == "streaming", "it is told as new")
         assert here.status()["link"]["name"] == "commune"
+        assert here.source.value("SELECT state FROM dbsync.link WHERE name = 'community'") == "stopped"
         assert service.terminate() == 0
+
+
+def test_a_service_that_was_killed_is_not_told_as_streaming(here: Place) -> None:
+    with here.service() as service:
+        insert(here, "S-0")
+        here.see("subject", 1)
+        until(lambda: here.status()["link"]["state"] == "streaming", "not streaming")
+        service.kill()
+    insert(here, "S-1")
+    until(lambda: here.status()["link"]["state"] == "stopped", "what is dead streams")
+    shown = here.must("status").out
+    assert "it ended without a word" in shown
+    assert "1 change waits safely in the source" in shown
+    watched = here.run("status", "--nagios")
+    assert (watched.code, "does not run: it ended without a word" in watched.out) == (1, True), watched.out
+    here.must("run", "--once")
+    assert "it ended without a word" not in here.must("status").out
 
 
 def test_upstream_away_is_said_once_and_what_waited_drains_on_its_return(lonely: Place) -> None:
@@ -261,7 +280,7 @@ def test_capture_switched_off_loses_what_is_written_and_status_says_since_when(h
     assert here.must("capture", "off").out.startswith("capture is OFF since ")
     insert(here, "S-1")
     assert here.status()["node"]["capture_off_since"] is not None
-    assert "capture is OFF since" in here.must("status").out
+    assert re.search(r"capture is OFF since [-0-9: ]+ UTC: ", here.must("status").out)
     assert here.must("capture", "on").out == "capture is on\n"
     insert(here, "S-2")
     found = here.status()

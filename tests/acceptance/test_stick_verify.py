@@ -14,6 +14,7 @@ import pytest
 
 from dbsync.bundle import files, sealed
 from dbsync.bundle.names import read_sealed_name
+from dbsync.changelog import lives
 from dbsync.errors import DbsyncError
 from dbsync.identity.keys import Keys
 from dbsync.service.comparison import Store
@@ -228,6 +229,20 @@ def test_a_question_that_comes_before_its_batches_waits(remote: Remote) -> None:
     assert (early.code, "a comparison of field-01 has to wait" in early.out) == (1, True)
     server.must("bundle", "import", str(bundle))
     visit(remote)
+    assert laptop.type("verify").code == 0
+
+
+def test_a_question_of_a_life_that_is_over_is_asked_anew(remote: Remote) -> None:
+    """What it was about was on a stick that was lost, and goes under other numbers now."""
+    laptop = remote.laptop
+    laptop.insert("five")
+    assert verify(remote)[0] == 75
+    for path in remote.stick.iterdir():
+        path.unlink()
+    with laptop.database.connect() as connection, connection.transaction():
+        lives.begin_life(connection, laptop.database.value("SELECT incarnation FROM dbsync.node"))
+    assert verify(remote)[0] == 75
+    assert (len(visit(remote)["answered"]), remote.server.sites()) == (1, {"one", "two", "three", "four", "five"})
     assert laptop.type("verify").code == 0
 
 

@@ -274,6 +274,31 @@ class TestAnUpstreamThatWentBackInTime:
             here.must("verify")
             assert subjects(upstream) == subjects(here.source)
 
+    def test_to_a_life_of_the_laptop_that_is_not_on_record_any_more_says_what_to_type(self, tmp_path: Path) -> None:
+        with own(18, "upstream") as upstream, own(15, "clinic") as source:
+            here = laptop(tmp_path, source, upstream)
+            add(source, "a")
+            ship(here)
+            older = back_up(upstream.cluster)
+            add(source, "b")
+            ship(here)
+            laptops = back_up(source.cluster)
+            add(source, "of the lost time")
+            ship(here)
+            restore(source.cluster, laptops)
+            add(source, "c")
+            ship(here)
+            source.sql("DELETE FROM dbsync.sent s USING dbsync.node n WHERE s.incarnation <> n.incarnation")
+            restore(upstream.cluster, older)
+            ship(here)
+            assert kinds(here) == ["restored", "upstream_restored"]
+            assert "dbsync verify --repair" in told(here), "b is not there, and nothing sends it again"
+            assert here.run("verify", "--repair").code == 1
+            ship(here)
+            here.must("verify")
+            assert subjects(upstream) == subjects(source)
+            assert kinds(here) == ["restored", "upstream_restored"]
+
     def test_and_a_laptop_that_did_too_come_together(self, tmp_path: Path) -> None:
         with own(18, "upstream") as upstream, own(15, "clinic") as source:
             here = laptop(tmp_path, source, upstream)

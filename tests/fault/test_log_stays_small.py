@@ -107,7 +107,7 @@ def test_the_log_stays_small_at_full_rate(pair: Pair, tmp_path: Path) -> None:
                 assert service.runs, service.log.read_text()
         changes = written(pair.source)
         until(lambda: shipped(pair.source) == changes, "the service did not catch up", 120)
-        until(lambda: pair.source.value("SELECT count(*) FROM dbsync.change") == 0, "acknowledged changes stayed", 30)
+        until(lambda: pair.source.value("SELECT count(*) FROM dbsync.change") == 0, "acknowledged changes stayed", 120)
         assert service.terminate() == 0
     _report(changes, sizes)
     assert pair.source.sql('SELECT code, value, remark FROM reading ORDER BY code COLLATE "C"') == pair.upstream.sql(

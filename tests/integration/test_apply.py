@@ -144,6 +144,20 @@ def test_a_worker_that_neither_works_nor_dies_loses_its_turn(
         one.connection.execute("SELECT")
 
 
+def test_a_schema_that_is_missing_for_a_moment_is_waited_for(programme: Brokered) -> None:
+    with ServiceProcess(programme.server, command=("apply", "--workers", "1")) as service:
+        programme.insert(MUCH, ["1"])
+        programme.leave(MUCH)
+        until(lambda: _count(programme, MUCH) == 1, "it takes in nothing")
+        programme.upstream.sql("ALTER SCHEMA dbsync RENAME TO away")
+        service.wait_for("apply_waits")
+        programme.upstream.sql("ALTER SCHEMA away RENAME TO dbsync")
+        programme.insert(MUCH, ["2"])
+        programme.leave(MUCH)
+        until(lambda: _count(programme, MUCH) == 2, "it does not go on")
+        assert service.terminate() == 0
+
+
 def test_a_worker_that_is_killed_in_the_middle_of_a_batch_costs_nothing_and_others_go_on(programme: Brokered) -> None:
     """The first site of one node stops the batch that brings it until we let go of a lock."""
     programme.upstream.sql("""

@@ -136,6 +136,19 @@ def test_a_foreign_key_onto_a_partitioned_table_counts_once(version: int, databa
     ]
 
 
+@pytest.mark.parametrize("version", [18])
+def test_a_column_may_hold_the_nulls_of_before_its_constraint_until_that_is_validated(
+    version: int, databases: Databases
+) -> None:
+    database = databases.create(version)
+    database.script(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (NULL); ALTER TABLE t ADD CONSTRAINT filled NOT NULL a NOT VALID"
+    )
+    assert column(only(database, "t"), "a").nullable
+    database.script("DELETE FROM t; ALTER TABLE t VALIDATE CONSTRAINT filled")
+    assert not column(only(database, "t"), "a").nullable
+
+
 @ONE_VERSION
 def test_generated_columns_and_row_security_are_known(version: int, databases: Databases) -> None:
     database = databases.create(version)
@@ -418,3 +431,13 @@ def test_a_value_too_long_for_its_domain_is_refused_and_not_cut_off(pair: Pair) 
     insert = sql.SQL("INSERT INTO t (a) VALUES ({})").format(value_of(sql.SQL("'abcdef'::text"), there))
     with pytest.raises(psycopg.errors.StringDataRightTruncation), pair.upstream.connect() as connection:
         connection.execute(insert)
+
+
+@ONE_VERSION
+def test_tables_that_inherit_and_those_they_inherit_from_are_known(version: int, databases: Databases) -> None:
+    database = databases.create(version)
+    database.script("""
+        CREATE TABLE paper (id int); CREATE TABLE consent () INHERITS (paper); CREATE TABLE other (id int);
+        CREATE TABLE day (at date) PARTITION BY RANGE (at); CREATE TABLE day_1 PARTITION OF day DEFAULT""")
+    assert {str(name): table.inherits for name, table in read(database).tables.items()} == {
+        "consent": True, "day": False, "other": False, "paper": True}  # fmt: skip

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -27,7 +28,7 @@ from tests.support.databases import ONE_MIXTURE, Database, Pair
 from tests.support.pgbouncer import pgbouncer
 from tests.support.servers import own_cluster
 from tests.support.standby import promote, standby_of
-from tests.support.ward import recognises
+from tests.support.ward import psql, recognises
 
 REVISION = schema.head()
 SCHEMA = """
@@ -225,7 +226,28 @@ def test_a_read_only_database_is_an_error(both: Pair) -> None:
     )
     found = check(both.source.dsn, both.upstream.dsn)
     assert codes(found) == ["read_only"]
-    assert found[0].remedy == f'ALTER DATABASE "{both.source.name}" SET default_transaction_read_only = off;'
+    psql(both.source, found[0].remedy)
+    assert check(both.source.dsn, both.upstream.dsn) == []
+
+
+@recognises("read_only")
+@ONE_MIXTURE
+@pytest.mark.parametrize("of", ["ALTER ROLE {1} SET", "ALTER ROLE {1} IN DATABASE {0} SET"], ids=["role", "both"])
+def test_a_role_whose_sessions_are_read_only_is_told_what_ends_that(
+    both: Pair, roles: tuple[str, str], of: LiteralString
+) -> None:
+    setting = sql.SQL(of).format(sql.Identifier(both.source.name), sql.Identifier(roles[0]))
+    both.source.sql(setting + sql.SQL(" default_transaction_read_only = on"))
+    as_role = reachable_as(both.source.dsn, roles[0])
+    (found,) = [one for one in check(as_role, both.upstream.dsn) if one.code == "read_only"]
+    psql(both.source, found.remedy)
+    assert "read_only" not in codes(check(as_role, both.upstream.dsn))
+
+
+@ONE_MIXTURE
+def test_a_connection_string_that_makes_sessions_read_only_is_named(both: Pair) -> None:
+    (found,) = check(f"{both.source.dsn} options='-c default_transaction_read_only=on'", both.upstream.dsn)
+    assert (found.code, "connection string" in found.remedy) == ("read_only", True)
 
 
 def test_a_side_out_of_reach_is_a_finding_and_the_other_is_checked_all_the_same(both: Pair) -> None:

@@ -91,7 +91,9 @@ def number(who: Person) -> str:
 
 
 def test_no_conflict_is_said(pipeline: Pipeline, tmp_path: Path) -> None:
-    assert dba(pipeline, tmp_path).must("conflicts", "list").out == "no conflicts\n"
+    who = dba(pipeline, tmp_path)
+    assert who.must("conflicts", "list").out == "no conflicts\n"
+    assert who.must("conflicts", "list", "--since", "1h").out == "no conflicts of that kind\n"
 
 
 def test_the_ledger_lists_and_filters_what_was_decided(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -415,3 +417,21 @@ def test_what_waits_in_quarantine_is_not_undone_but_decided(databases: Databases
         with pytest.raises(Refusal) as error:
             who.type("conflicts", "undo", number(who))
         assert error.value.hint == "dbsync quarantine list"
+
+
+def test_an_undo_meets_the_triggers_of_the_application_as_its_own_statements_do(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline.upstream.script("""
+        CREATE TABLE trail (said text);
+        CREATE FUNCTION trail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO trail VALUES (new.identifier);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER trail AFTER UPDATE ON subject FOR EACH ROW EXECUTE FUNCTION trail();
+        CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON subject DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION trail()""")
+    both_changed(pipeline)
+    who = dba(pipeline, tmp_path)
+    who.must("conflicts", "undo", number(who))
+    assert pipeline.upstream.value("SELECT count(*) FROM trail") == 6

@@ -11,7 +11,7 @@ from psycopg import errors, sql
 
 from dbsync.identity.keys import Keys
 from dbsync.model.findings import Severity
-from tests.integration.commands import reachable_as
+from tests.integration.commands import dbsync, reachable_as
 from tests.integration.test_least_rights import login
 from tests.integration.test_lives_migration import released
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
@@ -108,6 +108,35 @@ def test_a_fault_is_recognised_and_its_remedy_mends_it(ward: Ward, fault: Inject
     database = ward.source if fault.side == "source" else ward.upstream
     database.script(fault.sql)
     ward.mended(fault.code, database)
+
+
+@recognises("not_installed")
+def test_triggers_in_a_database_where_no_node_is_registered_capture_nothing(ward: Ward) -> None:
+    ward.source.sql("DELETE FROM dbsync.node")
+    before = ward.source.value("SELECT count(*) FROM dbsync.change")
+    ward.source.sql("INSERT INTO ward_subject (code) VALUES ('S-9')")
+    assert ward.source.value("SELECT count(*) FROM dbsync.change") == before
+    (found,) = [one for one in ward.check() if one.code == "not_installed"]
+    assert found.severity is Severity.ERROR
+    ward.do(found.remedy, ward.source)
+    ward.source.sql("INSERT INTO ward_subject (code) VALUES ('S-10')")
+    assert ward.source.value("SELECT count(*) FROM dbsync.change") == before + 1
+    assert "not_installed" not in [one.code for one in ward.check()]
+
+
+@recognises("trigger_missing")
+def test_triggers_that_somebody_took_away_are_an_error_and_those_of_a_table_that_is_new_are_none(ward: Ward) -> None:
+    ward.tables += '\n[[tables]]\nname = "auth_user"\n'
+    ward.configure()
+    assert [one.severity for one in ward.check() if one.code == "trigger_missing"] == [Severity.WARNING]
+    ward.must("check")
+    ward.source.script("DROP TRIGGER dbsync_update ON ward_subject; DROP TRIGGER dbsync_insert ON ward_visit")
+    missing = {one.severity: one for one in ward.check() if one.code == "trigger_missing"}
+    assert list(missing) == [Severity.ERROR, Severity.WARNING]
+    assert "ward_subject, ward_visit" in missing[Severity.ERROR].what
+    assert dbsync(ward.folder, "check").code == 1
+    ward.do(missing[Severity.ERROR].remedy, ward.source)
+    ward.must("check")
 
 
 @recognises("lookup_missing_upstream")
@@ -229,6 +258,34 @@ def test_a_change_log_that_is_mostly_empty_is_told(ward: Ward) -> None:
     """)
     assert "estimated" in ward.only("log_bloated").what
     ward.mended("log_bloated", ward.source)
+
+
+@recognises("triggers_skipped")
+def test_a_subscription_that_writes_into_shipped_tables_is_told(ward: Ward, databases: Databases) -> None:
+    elsewhere = databases.create(ward.source.version, name="elsewhere")
+    slot = f"scans_{elsewhere.name}"
+    elsewhere.script(
+        "CREATE TABLE ward_scan (id int PRIMARY KEY, code text, image bytea); CREATE PUBLICATION scans FOR ALL TABLES"
+    )
+    elsewhere.sql("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+    ward.source.sql(
+        sql.SQL(
+            "CREATE SUBSCRIPTION scans CONNECTION {} PUBLICATION scans WITH (create_slot = false, slot_name = {}, copy_data = false)"
+        ).format(elsewhere.dsn, slot)
+    )
+    try:
+        remedy = next(one.remedy for one in ward.check() if one.code == "triggers_skipped")
+        assert remedy == "ALTER SUBSCRIPTION scans DISABLE;"
+        ward.do(remedy, ward.source)
+        assert "triggers_skipped" not in {one.code for one in ward.check()}
+    finally:
+        ward.source.sql("ALTER SUBSCRIPTION scans DISABLE")
+        ward.source.sql("ALTER SUBSCRIPTION scans SET (slot_name = NONE)")
+        ward.source.sql("DROP SUBSCRIPTION scans")
+        elsewhere.sql(
+            "SELECT pg_terminate_backend(active_pid, 60000) FROM pg_replication_slots WHERE slot_name = %s", [slot]
+        )
+        elsewhere.sql("SELECT pg_drop_replication_slot(%s)", [slot])
 
 
 @recognises("row_oversize")

@@ -27,7 +27,11 @@ CREATE TABLE stamp (id serial PRIMARY KEY, code text NOT NULL UNIQUE,
     content_type_id int NOT NULL REFERENCES django_content_type, object_id int NOT NULL);
 CREATE TABLE lab_remark (id serial PRIMARY KEY, code text NOT NULL UNIQUE,
     content_type_id int REFERENCES django_content_type, object_id int);
-INSERT INTO django_content_type VALUES (1, 'sites', 'site'), (2, 'lab', 'box'), (3, 'other', 'thing'), (4, 'lab', 'remark');
+CREATE TABLE lab_sheet (id serial PRIMARY KEY, code text NOT NULL UNIQUE, note text,
+    content_type_id int REFERENCES django_content_type, object_id int);
+CREATE TABLE lab_case (id serial PRIMARY KEY, code text NOT NULL UNIQUE, sheet_id int REFERENCES lab_sheet DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO django_content_type VALUES (1, 'sites', 'site'), (2, 'lab', 'box'), (3, 'other', 'thing'), (4, 'lab', 'remark'),
+    (5, 'lab', 'case');
 INSERT INTO sites_region VALUES (1, 'north');
 """
 GENERIC = 'generic = [{ type = "content_type_id", id = "object_id" }]'
@@ -47,6 +51,11 @@ key = "row_id"
 [[tables]]
 name = "lab_remark"
 {GENERIC}
+[[tables]]
+name = "lab_sheet"
+{GENERIC}
+[[tables]]
+name = "lab_case"
 [[tables]]
 name = "mark"
 {GENERIC}
@@ -136,6 +145,68 @@ def test_remarks_on_remarks_arrive_together(clinic: Pipeline) -> None:
     ]
 
 
+SHEETS = """
+    SELECT c.code, s.code, o.code FROM lab_case c LEFT JOIN lab_sheet s ON s.id = c.sheet_id
+    LEFT JOIN lab_case o ON s.content_type_id = 5 AND o.id = s.object_id ORDER BY 1
+"""
+
+
+@pytest.mark.parametrize("sheet", ["may be null", "must be set"])
+@pytest.mark.parametrize("case", ["may be null", "must be set"])
+def test_rows_that_need_each_other_by_a_foreign_key_and_by_one_arrive_together(
+    clinic: Pipeline, sheet: str, case: str
+) -> None:
+    for side in (clinic.source, clinic.upstream):
+        if sheet == "must be set":
+            side.sql("ALTER TABLE lab_sheet ALTER object_id SET NOT NULL")
+        if case == "must be set":
+            side.sql("ALTER TABLE lab_case ALTER sheet_id SET NOT NULL")
+    clinic.reinstall(TABLES)
+    clinic.restart()
+    clinic.upstream.script("SELECT setval('lab_sheet_id_seq', 500); SELECT setval('lab_case_id_seq', 700)")
+    clinic.source.script("""
+        INSERT INTO lab_case (code, sheet_id) VALUES ('a', 1), ('b', 2);
+        INSERT INTO lab_sheet (code, content_type_id, object_id) VALUES ('x', 5, 1), ('y', 5, 2)""")
+    clinic.agree()
+    assert (clinic.upstream.sql(SHEETS), held(clinic)) == ([("a", "x", "a"), ("b", "y", "b")], [])
+    clinic.source.script("""
+        UPDATE lab_sheet SET object_id = 3 - object_id, note = 'swapped';
+        INSERT INTO lab_case (code, sheet_id) VALUES ('c', 3);
+        INSERT INTO lab_sheet (code, content_type_id, object_id) VALUES ('z', 5, 3);
+        UPDATE lab_case SET sheet_id = 3 WHERE code = 'b'""")
+    clinic.agree()
+    assert held(clinic) == []
+    assert clinic.upstream.sql(SHEETS) == [("a", "x", "b"), ("b", "z", "c"), ("c", "z", "c")]
+    assert clinic.upstream.sql("SELECT conflict FROM dbsync.conflict") == []
+
+
+@pytest.mark.parametrize("rule", ["source", "upstream", "quarantine"])
+def test_a_case_its_sheet_and_the_way_back_arrive_as_an_application_makes_them(clinic: Pipeline, rule: str) -> None:
+    clinic.reinstall(TABLES.replace('name = "lab_', f'on_conflict = "{rule}"\nname = "lab_'))
+    clinic.restart()
+    clinic.upstream.script("SELECT setval('lab_sheet_id_seq', 500); SELECT setval('lab_case_id_seq', 700)")
+    clinic.source.script("""
+        INSERT INTO lab_case (code) VALUES ('a');
+        INSERT INTO lab_sheet (code, content_type_id, object_id) VALUES ('x', 5, 1);
+        UPDATE lab_case SET sheet_id = 1""")
+    clinic.agree()
+    assert (clinic.upstream.sql(SHEETS), held(clinic)) == ([("a", "x", "a")], [])
+    assert clinic.upstream.sql("SELECT conflict FROM dbsync.conflict") == []
+
+
+def test_a_sheet_whose_case_is_refused_waits_for_it(clinic: Pipeline) -> None:
+    clinic.upstream.sql("ALTER TABLE lab_case ADD CONSTRAINT no_a CHECK (code <> 'a')")
+    clinic.source.script("""
+        INSERT INTO lab_case (code) VALUES ('a'), ('b');
+        INSERT INTO lab_sheet (code, content_type_id, object_id) VALUES ('x', 5, 1), ('y', 5, 2);
+        UPDATE lab_case SET sheet_id = id""")
+    clinic.ship()
+    assert clinic.upstream.sql("SELECT code FROM lab_sheet") == [("y",)]
+    clinic.upstream.sql("ALTER TABLE lab_case DROP CONSTRAINT no_a")
+    clinic.applier.release()
+    assert (clinic.upstream.sql(SHEETS), held(clinic)) == ([("a", "x", "a"), ("b", "y", "b")], [])
+
+
 def test_an_installation_of_before_finds_rows_of_lookups_after_the_next_install_triggers(
     clinic: Pipeline, tmp_path: Path
 ) -> None:
@@ -167,3 +238,42 @@ def test_one_to_a_table_that_was_shipped_before_and_is_a_lookup_now_means_the_sa
     clinic.ship()
     assert held(clinic) == []
     assert clinic.upstream.sql(MARKS) == [("a", "x")]
+
+
+MANY = 60
+
+
+def test_one_that_may_point_into_very_many_tables_arrives(databases: Databases, pair: Pair) -> None:
+    names = [f"k{place}" for place in range(30)]
+    columns = ", ".join(f"{name} int NOT NULL DEFAULT 0" for name in names)
+    tables = [
+        f"CREATE TABLE many_t{n} (id serial PRIMARY KEY, {columns}, UNIQUE ({', '.join(names)}))" for n in range(MANY)
+    ]
+    both = prepared(
+        databases,
+        pair,
+        f"""
+        CREATE TABLE django_content_type (id int PRIMARY KEY, app_label text NOT NULL, model text NOT NULL, UNIQUE (app_label, model));
+        INSERT INTO django_content_type SELECT n, 'many', 't' || n FROM generate_series(0, {MANY - 1}) n;
+        {"; ".join(tables)};
+        CREATE TABLE mark (id serial PRIMARY KEY, code text NOT NULL UNIQUE, note text,
+            content_type_id int REFERENCES django_content_type, object_id int);""",
+    )
+    rule = f'[[tables]]\nname = "mark"\non_conflict = "quarantine"\n{GENERIC}\n[[tables]]\nname = "many_*"\n'
+    with Pipeline(
+        both.source, both.upstream, f'[[tables]]\nname = "django_content_type"\nmode = "lookup"\n{rule}'
+    ) as clinic:
+        clinic.source.script("""
+            INSERT INTO many_t7 (k1) VALUES (5); INSERT INTO many_t8 (k2) VALUES (6);
+            INSERT INTO mark (code, content_type_id, object_id) VALUES ('a', 7, 1), ('b', 8, 1), ('c', NULL, NULL)""")
+        clinic.agree()
+        clinic.source.script(
+            "UPDATE mark SET content_type_id = 7, note = 'x' WHERE code = 'b'; DELETE FROM mark WHERE code = 'a'"
+        )
+        clinic.agree()
+        assert held(clinic) == []
+        clinic.upstream.sql("UPDATE mark SET note = 'y' WHERE code = 'b'")
+        clinic.source.sql("UPDATE mark SET note = 'z' WHERE code = 'b'")
+        clinic.ship()
+        assert [conflict for conflict, _ in held(clinic)] == ["update_origin_differs"]
+        assert clinic.upstream.sql("SELECT columns FROM dbsync.conflict") == [(["note"],)]

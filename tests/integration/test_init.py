@@ -93,6 +93,30 @@ def test_patterns_choose_tables_and_what_they_refer_to(clinic_pair: Pair, tmp_pa
 
 
 @ONE_MIXTURE
+def test_tables_that_check_would_refuse_are_left_out_and_what_is_left_to_decide_is_said(
+    clinic_pair: Pair, tmp_path: Path
+) -> None:
+    for database in (clinic_pair.source, clinic_pair.upstream):
+        database.script("""
+            CREATE TABLE lab_range (code text NOT NULL UNIQUE, low numeric);
+            CREATE TABLE lab_unit (code text NOT NULL UNIQUE);
+            CREATE TABLE lab_result (
+                id serial PRIMARY KEY, number int NOT NULL UNIQUE, unit text REFERENCES lab_unit (code))""")
+    registry = init(clinic_pair, tmp_path)
+    assert TableName.parse("lab_range") not in registry.tables
+    assert registry.tables[TableName.parse("lab_unit")].mode.value == "lookup"
+    text = (tmp_path / "dbsync.toml").read_text()
+    assert text.count("no primary key, by which its rows are written") == 2
+    assert dbsync(tmp_path, "check").code == 0
+    clinic_pair.upstream.script("ALTER TABLE lab_result DROP CONSTRAINT lab_result_number_key")
+    said = dbsync(
+        tmp_path, "init", "--force", "--source", clinic_pair.source.dsn, "--upstream", clinic_pair.upstream.dsn
+    )
+    assert "To be decided by you: lab_result: the key (number) has no unique index upstream" in said.err
+    assert dbsync(tmp_path, "check").code == 1
+
+
+@ONE_MIXTURE
 def test_init_overwrites_nothing_unless_told(clinic_pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "dbsync.toml").write_text("# mine\n")
     dsns = ("--source", clinic_pair.source.dsn, "--upstream", clinic_pair.upstream.dsn)
@@ -147,6 +171,34 @@ def test_a_source_out_of_reach_exits_69_and_writes_nothing(tmp_path: Path) -> No
     done = dbsync(tmp_path, "init", "--source", "host=/nonexistent", "--upstream", NOWHERE)
     assert done.code == 69
     assert "source" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@ONE_MIXTURE
+def test_a_lookup_whose_key_runs_through_rows_without_a_natural_one_passes_check(
+    clinic_pair: Pair, tmp_path: Path
+) -> None:
+    for database in (clinic_pair.source, clinic_pair.upstream):
+        database.script("""
+            CREATE TABLE ward_event (id serial PRIMARY KEY, words text);
+            CREATE TABLE ward_fall (event_ptr_id int PRIMARY KEY REFERENCES ward_event);
+            CREATE TABLE ward_report (id serial PRIMARY KEY, code text NOT NULL UNIQUE, fall_id int REFERENCES ward_fall)""")
+    registry = init(clinic_pair, tmp_path, "--tables", "ward_report")
+    assert registry.tables[TableName.parse("ward_fall")].mode.value == "lookup"
+    for step in ("check", "install-upstream", "install-triggers", "check"):
+        done = dbsync(tmp_path, step)
+        assert done.code == 0, done.out + done.err
+
+
+@ONE_MIXTURE
+def test_a_pattern_that_selects_nothing_is_a_slip_and_writes_nothing(clinic_pair: Pair, tmp_path: Path) -> None:
+    dsns = ("--source", clinic_pair.source.dsn, "--upstream", clinic_pair.upstream.dsn)
+    done = dbsync(tmp_path, "init", *dsns, "--tables", "clinic_*", "--tables", "clinic_visits")
+    assert (done.code, "is called clinic_visits" in done.err, "did you mean clinic_visit?" in done.err) == (
+        2,
+        True,
+        True,
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -59,7 +59,7 @@ def test_a_row_that_a_trigger_keeps_out_waits_and_the_others_flow(
     clinic.source.sql("INSERT INTO " + table + " (name) SELECT 's' || g FROM generate_series(1, %s) g", [others])
     clinic.ship()
     assert clinic.upstream.value("SELECT count(*) FROM " + table) == others - 1
-    assert waiting(clinic) == [("I", "refused", "a trigger upstream kept the row out")]
+    assert waiting(clinic) == [("I", "refused", "a trigger upstream kept the row out, or gave it another id")]
     clinic.upstream.sql(LET_IN)
     clinic.applier.release()
     clinic.agree()
@@ -82,3 +82,23 @@ def test_a_row_that_a_trigger_puts_into_another_table_below_is_there(clinic: Pip
         ("s1", "visit"),
         ("s2", "visit_old"),
     ]
+
+
+def test_a_row_that_is_known_by_its_id_and_gets_another_one_from_a_trigger_waits(clinic: Pipeline) -> None:
+    clinic.upstream.script("""
+        CREATE FUNCTION number() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            NEW.id := nextval('note_id_seq');
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER number BEFORE INSERT ON note FOR EACH ROW EXECUTE FUNCTION number();
+        CREATE TRIGGER number BEFORE INSERT ON visit FOR EACH ROW EXECUTE FUNCTION number()""")
+    clinic.source.script("INSERT INTO note (name) VALUES ('a'); INSERT INTO visit (name) VALUES ('v')")
+    clinic.ship()
+    clinic.source.script("UPDATE note SET name = 'b'; UPDATE visit SET age = 5")
+    clinic.ship()
+    assert clinic.upstream.value("SELECT count(*) FROM note") == 0
+    assert [conflict for _, conflict, _ in waiting(clinic)] == ["refused", "waits"]
+    clinic.upstream.sql("DROP TRIGGER number ON note")
+    clinic.applier.release()
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT name FROM note") == [("b",)]

@@ -85,7 +85,7 @@ def test_a_link_with_receipts_is_deleted_by_no_remedy(here: Place) -> None:
 
 @pytest.mark.parametrize("wrong", ["user=nobody", "dbname=comunity", "service=nothing"])
 def test_who_is_turned_away_is_told_to_mend_it_and_not_to_wait(here: Place, wrong: str) -> None:
-    for where, hint in (("upstream", MEND), ("source", "start the server, or mend the connection string")):
+    for where, hint in (("upstream", MEND), ("source", "mend source in [node]")):
         with pytest.raises(Unreachable) as refused:
             connect(f"{here.upstream.dsn} {wrong}", name=where)
         assert refused.value.hint.startswith(hint)

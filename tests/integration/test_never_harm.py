@@ -163,3 +163,26 @@ def test_a_row_that_is_made_while_its_parent_is_deleted_is_not_taken_along(clini
         shipping.join(30)
     assert ("theirs",) in clinic.upstream.sql("SELECT code FROM visit")
     assert "still_referenced" in [row[3] for row in waiting(clinic)]
+
+
+def test_of_a_row_and_one_of_its_key_in_a_table_that_inherits_neither_is_taken_for_the_other(
+    databases: Databases, pair: Pair
+) -> None:
+    both = prepared(
+        databases,
+        pair,
+        """
+        CREATE TABLE paper (id serial PRIMARY KEY, code text NOT NULL UNIQUE, note text);
+        CREATE TABLE signed (PRIMARY KEY (id), UNIQUE (code), day date) INHERITS (paper)""",
+    )
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "*"\n') as pipeline:
+        pipeline.source.script("""
+            INSERT INTO paper (code) VALUES ('a'), ('b'), ('c'); INSERT INTO signed (code, day) VALUES ('a', '2020-01-01'), ('d', NULL)""")
+        pipeline.ship()
+        pipeline.source.sql("UPDATE ONLY paper SET note = 'x'")
+        pipeline.source.sql("DELETE FROM ONLY paper WHERE code IN ('a', 'b')")
+        pipeline.source.sql("DELETE FROM paper WHERE code = 'd'")
+        pipeline.ship()
+        assert pipeline.upstream.sql("SELECT code, note FROM signed") == [("a", None)]
+        assert pipeline.upstream.sql("SELECT code, note FROM ONLY paper ORDER BY 1") == [("a", None), ("c", "x")]
+        assert pipeline.upstream.value("SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'") == 2

@@ -120,3 +120,32 @@ def test_a_row_whose_key_loses_its_reference_with_the_row_it_refers_to_is_rename
         pipeline.agree(max_changes)
         assert pipeline.upstream.sql("SELECT conflict FROM dbsync.quarantine") == []
         assert pipeline.upstream.sql("SELECT conflict FROM dbsync.conflict") == []
+
+
+UNNAMED = """
+CREATE TABLE place (id int PRIMARY KEY, town text, street text, UNIQUE NULLS NOT DISTINCT (town, street));
+CREATE TABLE house (
+    id int PRIMARY KEY, place_id int REFERENCES place ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, no int NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (place_id, no));
+CREATE TABLE door (id int PRIMARY KEY, code text NOT NULL UNIQUE, house_id int REFERENCES house ON DELETE SET NULL);
+"""
+
+
+def test_what_refers_to_a_row_whose_key_is_null_throughout_waits_and_is_not_taken_for_what_refers_to_no_row(
+    databases: Databases, pair: Pair
+) -> None:
+    both = prepared(databases, pair, UNNAMED)
+    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "*"\n') as pipeline:
+        pipeline.source.script("""
+            INSERT INTO place VALUES (2, 'T', NULL); INSERT INTO house VALUES (1, NULL, 7), (2, 2, 7);
+            INSERT INTO door VALUES (1, 'of no place', 1), (2, 'of T', 2)""")
+        pipeline.agree()
+        pipeline.source.script("INSERT INTO house VALUES (3, 3, 7); INSERT INTO place VALUES (3, NULL, NULL)")
+        pipeline.source.sql("INSERT INTO house VALUES (4, 3, 8)")
+        pipeline.source.sql("INSERT INTO door VALUES (3, 'of the unnamed', 3)")
+        pipeline.ship()
+        pipeline.source.sql("DELETE FROM place WHERE id = 3")
+        pipeline.ship()
+        assert pipeline.upstream.sql("""
+            SELECT h.no, p.town, d.code FROM house h LEFT JOIN place p ON p.id = h.place_id LEFT JOIN door d ON d.house_id = h.id
+            ORDER BY 2""") == [(7, "T", "of T"), (7, None, "of no place")]

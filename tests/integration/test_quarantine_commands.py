@@ -128,6 +128,7 @@ class TestList:
             (("--state", "all"), 1),
         ):
             assert dba.must("quarantine", "list", *words, "--json").json["total"] == count, words
+        assert dba.must("quarantine", "list", "subject").out == "nothing of that kind is in quarantine\n"
 
     def test_the_newest_are_listed_last_and_the_older_ones_counted(self, pipeline: Pipeline, dba: Person) -> None:
         pipeline.upstream.sql(DOUBTFUL)

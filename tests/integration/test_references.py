@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.databases import ONE_MIXTURE
-from tests.support.pipeline import Pipeline
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import Pipeline, prepared
 
 
 @ONE_MIXTURE
@@ -93,3 +93,66 @@ def test_an_update_of_one_reference_tells_what_the_others_are(clinic: Pipeline) 
     clinic.source.sql("UPDATE note SET subject_id = 2")
     assert clinic.source.sql("SELECT DISTINCT unresolved FROM dbsync.change WHERE op = 'U'") == [(None,)]
     clinic.agree()
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+def test_rows_follow_the_one_they_refer_to_when_it_gets_another_id(clinic: Pipeline, max_changes: int) -> None:
+    clinic.upstream.script("""
+        INSERT INTO subject (id, identifier) VALUES (9000, 'N');
+        INSERT INTO visit (id, subject_id, code, note) VALUES (9000, 9000, '1000', 'by others')""")
+    before = clinic.upstream.sql("SELECT id, subject_id, code FROM visit ORDER BY id")
+    clinic.source.script("""
+        ALTER TABLE visit DROP CONSTRAINT visit_subject_id_fkey,
+            ADD FOREIGN KEY (subject_id) REFERENCES subject ON UPDATE CASCADE ON DELETE CASCADE
+    """)
+    clinic.source.script("UPDATE subject SET id = id + 100; INSERT INTO subject (id, identifier) VALUES (1, 'N')")
+    clinic.ship(max_changes)
+    assert clinic.upstream.sql("SELECT id, subject_id, code FROM visit ORDER BY id") == before
+    assert clinic.upstream.sql("SELECT conflict FROM dbsync.quarantine") == []
+
+
+@pytest.mark.parametrize("version", [18])
+def test_a_foreign_key_that_is_not_enforced_may_point_to_a_row_that_is_gone(version: int, databases: Databases) -> None:
+    source, upstream = (databases.create(version, name=name) for name in ("source", "upstream"))
+    for database in (source, upstream):
+        database.script("""
+            CREATE TABLE person (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
+            CREATE TABLE visit (id serial PRIMARY KEY, code text NOT NULL UNIQUE, person_id int REFERENCES person NOT ENFORCED)""")
+    upstream.sql("SELECT setval('person_id_seq', 7001)")
+    with Pipeline(source, upstream, '[[tables]]\nname = "*"\n') as pipeline:
+        source.script("""
+            INSERT INTO person (name) VALUES ('A'), ('B');
+            INSERT INTO visit (code, person_id) VALUES ('1', 1), ('2', 2), ('3', 77), ('4', NULL)""")
+        source.script("DELETE FROM person WHERE name = 'B'; UPDATE visit SET code = code || 'x'")
+        pipeline.agree()
+        assert upstream.sql("SELECT v.code, p.name, person_id IS NULL FROM visit v LEFT JOIN person p ON p.id = person_id ORDER BY 1") == [
+            ("1x", "A", False), ("2x", None, False), ("3x", None, False), ("4x", None, True)]  # fmt: skip
+
+
+NUMBERED = """
+CREATE TABLE person (id int PRIMARY KEY, number int NOT NULL UNIQUE, name text NOT NULL UNIQUE);
+CREATE TABLE badge (
+    id int PRIMARY KEY, label text NOT NULL,
+    person_no int NOT NULL REFERENCES person (number) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, UNIQUE (person_no, label));
+"""
+
+
+@ONE_MIXTURE
+def test_a_reference_onto_another_column_than_the_id_means_the_row_with_that_value(
+    databases: Databases, pair: Pair
+) -> None:
+    both = prepared(databases, pair, NUMBERED)
+    with Pipeline(
+        both.source, both.upstream, '[[tables]]\nname = "person"\nkey = ["name"]\n[[tables]]\nname = "badge"\n'
+    ) as pipeline:
+        pipeline.source.script("""
+            INSERT INTO badge VALUES (1, 'x', 7);
+            INSERT INTO person VALUES (1, 7, 'hers'), (7, 1, 'of another')""")
+        pipeline.agree()
+        assert pipeline.upstream.sql("SELECT name FROM badge JOIN person ON number = person_no") == [("hers",)]
+        pipeline.source.sql("INSERT INTO badge VALUES (2, 'x', 1)")
+        pipeline.source.script("DELETE FROM person WHERE id = 1; UPDATE person SET name = 'hers' WHERE id = 7")
+        pipeline.agree()
+        assert pipeline.upstream.sql("SELECT name FROM badge JOIN person ON number = person_no") == [("hers",)]
+        assert pipeline.upstream.sql("SELECT conflict FROM dbsync.quarantine") == []

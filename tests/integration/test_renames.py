@@ -140,11 +140,22 @@ WITHIN = {
 }
 
 
+RULES = ["row", "transaction", "stop"]
+
+
+def ruled(clinic: Pipeline, rule: str) -> None:
+    """Say what is to be done with a change that cannot be applied."""
+    clinic.reinstall(TABLES.replace('name = "*"', f'name = "*"\non_error = "{rule}"'))
+    clinic.restart()
+
+
 @ONE_MIXTURE
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("way", WITHIN)
 def test_a_row_deleted_within_the_statement_that_renames_what_is_above_it_is_deleted(
-    clinic: Pipeline, way: str
+    clinic: Pipeline, way: str, rule: str
 ) -> None:
+    ruled(clinic, rule)
     clinic.source.script(WITHIN[way])
     clinic.agree()
     assert clinic.upstream.value("SELECT count(*) FROM crf") == 2
@@ -153,7 +164,11 @@ def test_a_row_deleted_within_the_statement_that_renames_what_is_above_it_is_del
 
 
 @ONE_MIXTURE
-def test_a_row_changed_within_the_statement_that_renames_what_is_above_it_is_changed(clinic: Pipeline) -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_a_row_changed_within_the_statement_that_renames_what_is_above_it_is_changed(
+    clinic: Pipeline, rule: str
+) -> None:
+    ruled(clinic, rule)
     clinic.source.sql("""
         WITH changed AS (UPDATE crf SET answer = 'other' WHERE visit_id = 1 RETURNING 1)
         UPDATE subject SET identifier = 'A-2' WHERE identifier = 'A' AND 1 = (SELECT count(*) FROM changed)
@@ -163,10 +178,9 @@ def test_a_row_changed_within_the_statement_that_renames_what_is_above_it_is_cha
 
 
 @ONE_MIXTURE
-@pytest.mark.parametrize("rule", ["row", "transaction", "stop"])
+@pytest.mark.parametrize("rule", RULES)
 def test_a_delete_below_a_row_that_is_gone_upstream_keeps_nothing_waiting(clinic: Pipeline, rule: str) -> None:
-    clinic.reinstall(TABLES.replace('name = "*"', f'name = "*"\non_error = "{rule}"'))
-    clinic.restart()
+    ruled(clinic, rule)
     clinic.upstream.sql("DELETE FROM subject WHERE identifier = 'A'")
     clinic.source.script(
         "DELETE FROM crf WHERE visit_id = 1; UPDATE subject SET identifier = 'B-2' WHERE identifier = 'B'"
@@ -175,3 +189,32 @@ def test_a_delete_below_a_row_that_is_gone_upstream_keeps_nothing_waiting(clinic
     assert clinic.upstream.value("SELECT count(*) FROM subject WHERE identifier = 'B-2'") == 1
     assert clinic.upstream.sql("SELECT conflict FROM dbsync.conflict") == [("delete_missing",)]
     assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("rule", RULES)
+def test_what_was_deleted_and_made_anew_within_a_rename_is_the_new_row(clinic: Pipeline, rule: str) -> None:
+    ruled(clinic, rule)
+    clinic.source.script("""
+        CREATE FUNCTION anew() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            DELETE FROM crf c USING visit v WHERE v.id = c.visit_id AND v.subject_id = new.id AND v.code = '1000';
+            INSERT INTO crf (visit_id, answer) SELECT v.id, 'anew' FROM visit v WHERE v.subject_id = new.id AND v.code = '1000';
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER anew AFTER UPDATE OF identifier ON subject FOR EACH ROW EXECUTE FUNCTION anew();
+        UPDATE subject SET identifier = identifier || '-2' WHERE identifier IN ('A', 'B')""")
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT answer, count(*) FROM crf GROUP BY 1 ORDER BY 1") == [("anew", 2), ("no", 1)]
+    assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("rule", RULES)
+def test_a_delete_stays_with_the_row_that_had_the_key_then(clinic: Pipeline, rule: str) -> None:
+    ruled(clinic, rule)
+    clinic.source.script("""
+        DELETE FROM crf WHERE visit_id = 3;
+        UPDATE subject SET identifier = 'B-2' WHERE identifier = 'B';
+        UPDATE subject SET identifier = 'B' WHERE identifier = 'A'""")
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT answer FROM crf ORDER BY 1") == [("no",), ("yes",)]

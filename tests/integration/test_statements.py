@@ -207,6 +207,20 @@ def test_a_delete_cascades_into_partitions(clinic: Pipeline) -> None:
 
 
 @ONE_MIXTURE
+def test_what_happens_to_a_partition_once_it_is_detached_happens_to_no_row_upstream(clinic: Pipeline) -> None:
+    clinic.source.sql("INSERT INTO specimen (kind, barcode) VALUES ('blood', '1'), ('blood', '2')")
+    clinic.agree()
+    clinic.source.script("""
+        ALTER TABLE specimen DETACH PARTITION specimen_blood;
+        CREATE TABLE specimen_drawn PARTITION OF specimen FOR VALUES IN ('blood');
+        INSERT INTO specimen SELECT * FROM specimen_blood;
+        UPDATE specimen_blood SET barcode = 'old ' || barcode; DELETE FROM specimen_blood
+    """)
+    clinic.agree()
+    assert clinic.upstream.sql("SELECT barcode FROM specimen ORDER BY 1") == [("1",), ("2",)]
+
+
+@ONE_MIXTURE
 def test_a_cascade_over_many_rows_is_not_slow(clinic: Pipeline) -> None:
     clinic.source.script("""
         INSERT INTO subject (identifier) SELECT 'bulk ' || g FROM generate_series(1, 5000) g;

@@ -61,6 +61,30 @@ def mailing(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
         yield pipeline
 
 
+@ONE_MIXTURE
+def test_rows_whose_id_is_of_such_a_type_arrive_and_are_changed(databases: Databases, pair: Pair) -> None:
+    both = prepared(
+        databases,
+        pair,
+        """
+        CREATE SCHEMA extensions;
+        CREATE EXTENSION ltree SCHEMA extensions;
+        CREATE TABLE area (path extensions.ltree PRIMARY KEY, name text, inside extensions.ltree REFERENCES area);
+        CREATE TABLE note (path extensions.ltree PRIMARY KEY, said text)""",
+    )
+    tables = TABLES + '[[tables]]\nname = "note"\nkey = "row_id"\n'
+    with Pipeline(both.source, both.upstream, tables) as pipeline:
+        pipeline.source.script("""
+            INSERT INTO area VALUES ('a', 'x', NULL), ('a.b', 'y', 'a'), ('c', 'z', NULL);
+            INSERT INTO note VALUES ('a', 'x'), ('a.b', 'y')""")
+        pipeline.agree()
+        pipeline.source.script("""
+            UPDATE area SET path = 'd' WHERE name = 'z'; UPDATE area SET name = 'u';
+            DELETE FROM area WHERE inside IS NOT NULL; UPDATE note SET said = 'u'; DELETE FROM note WHERE path::text = 'a.b'""")
+        pipeline.agree()
+        assert held(pipeline) == []
+
+
 def test_an_application_goes_on_and_all_arrives(mailing: Pipeline) -> None:
     write(mailing.source, "a")
     mailing.agree()

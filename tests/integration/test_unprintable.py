@@ -17,6 +17,7 @@ from dbsync.identity.keys import Signed
 from tests.acceptance.places import Place, place
 from tests.integration.people import Person
 from tests.support.databases import ONE_MIXTURE, Pair
+from tests.support.service import PATIENCE, until
 
 pytestmark = [ONE_MIXTURE, pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")]
 
@@ -77,6 +78,31 @@ def test_a_full_disk_under_stderr_keeps_nothing_from_being_done(here: Place) -> 
     assert shell(here, "dbsync install-triggers 2>/dev/full").returncode == 0
     assert {table["trigger"] for table in here.status()["tables"]} == {"installed"}
     assert shell(here, "dbsync backfill nothing 2>/dev/full").returncode == 2
+
+
+def test_a_full_disk_under_its_log_keeps_a_service_from_nothing(here: Place) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBSYNC", "PG"))}
+    command = [sys.executable, "-c", "from dbsync.cli.main import run; run()", "run"]
+    root = str(Path(__file__).parents[2])
+    with Path("/dev/full").open("w") as full:
+        service = subprocess.Popen(
+            command,
+            cwd=here.folder,
+            env={**kept, "PYTHONPATH": root},
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=full,
+        )
+    try:
+        until(
+            lambda: service.poll() is not None or here.upstream.value("SELECT count(*) FROM subject") == 1,
+            "nothing came",
+        )
+        service.terminate()
+        assert service.wait(PATIENCE) == 0
+    finally:
+        service.kill()
+    assert here.upstream.value("SELECT count(*) FROM subject") == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin2"])

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from dbsync.cli.verify import verify
 from dbsync.errors import Refusal, UsageError
+from tests.acceptance.places import parts, place
 from tests.support.databases import ONE_MIXTURE, Pair
 
 pytestmark = ONE_MIXTURE
@@ -104,3 +105,46 @@ def test_one_row_that_differs_is_found_among_many_that_are_ignored(config: Path,
     assert "--ignore-extra" not in result.stdout
     found = json.loads(run(config, "--ignore-extra", "--json").stdout)
     assert [row["key"] for row in found["differences"]] == [["S-2"]]
+
+
+def test_where_no_table_is_selected_nothing_agrees(config: Path) -> None:
+    config.write_text(config.read_text().replace('name = "*"', 'name = "visits_*"'))
+    with pytest.raises(Refusal) as error:
+        run(config)
+    assert "selects no table" in error.value.why
+
+
+def test_a_table_that_is_captured_and_that_a_misspelt_pattern_leaves_out_is_no_agreement(
+    pair: Pair, tmp_path: Path
+) -> None:
+    here = place(tmp_path, pair.source, pair.upstream, tables='[[tables]]\nname = "subj*"\n[[tables]]\nname = "vis*"\n')
+    here.install()
+    here.source.sql("INSERT INTO subject (identifier) VALUES ('S-1')")
+    here.source.sql("INSERT INTO visit (subject_id, code) VALUES (1, 1000)")
+    here.must("run", "--once")
+    here.must("verify")
+    here.upstream.sql("DELETE FROM visit")
+    here.configure('[[tables]]\nname = "subj*"\n[[tables]]\nname = "visti*"\n')
+    done = here.run("verify")
+    assert (done.code, parts(done)["where"]) == (1, "visit"), done.out
+    assert "visti*" in parts(done)["why"]
+
+
+def test_a_row_that_waits_in_quarantine_is_not_to_be_sent_again(pair: Pair, tmp_path: Path) -> None:
+    here = place(tmp_path, pair.source, pair.upstream)
+    here.install()
+    here.upstream.sql("ALTER TABLE subject ADD CONSTRAINT two_letters CHECK (length(initials) = 2)")
+    here.source.script("INSERT INTO subject (identifier, initials) VALUES ('A', 'ABC'), ('B', 'AB')")
+    here.source.sql("INSERT INTO visit (subject_id, code) VALUES (2, 1000)")
+    here.must("run", "--once")
+    here.upstream.sql("DELETE FROM visit")
+    advice = [line.removeprefix("Try    ") for line in here.run("verify").out.splitlines() if line.startswith("Try")]
+    assert [line.partition("   ")[0] for line in advice] == [
+        "dbsync quarantine list subject",
+        "dbsync verify --repair visit",
+    ]
+    for line in advice:
+        here.run(*line.partition("   ")[0].split()[1:])
+    here.must("run", "--once")
+    assert here.upstream.value("SELECT count(*) FROM visit") == 1
+    assert here.upstream.value("SELECT count(*) FROM dbsync.quarantine") == 1, "nothing more waits behind the case"

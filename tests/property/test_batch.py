@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dbsync.batch.codec import MAGIC, Limits, decode, encode
 from dbsync.batch.header import read_header, write_header
 from dbsync.errors import FormatError
-from dbsync.model.batch import Batch, Count, Header, Op, Passed
+from dbsync.model.batch import Batch, Count, Ended, Header, Op, Passed
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.names import TableName
 from dbsync.model.registration import KeyColumn, KeyReference, KeyTree
@@ -123,7 +123,18 @@ def headers(draw: st.DrawFn) -> Header:
         layouts=known,
         passed=told_of,
         kept=draw(st.lists(st.integers(0, last), max_size=3, unique=True).map(sorted).map(tuple)) if told_of else (),
+        ended=draw(ended),
     )
+
+
+ended = st.lists(
+    st.builds(
+        Ended, incarnation=st.uuids(), number=st.integers(1, 2**63 - 1), hash=st.binary(min_size=32, max_size=32)
+    ),
+    max_size=3,
+    unique_by=lambda life: life.incarnation,
+).map(lambda lives: tuple(sorted(lives, key=lambda life: life.incarnation.bytes)))
+"""Beside a life that is drawn as well, which is another one but once in 2**122."""
 
 
 def passed(first: int, last: int) -> st.SearchStrategy[tuple[Passed, ...]]:
@@ -275,6 +286,26 @@ def test_what_is_kept_stands_in_order_or_not_at_all(kept: object) -> None:
     assert decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))[0] == replace(HEADER, kept=(3, 17))
     with pytest.raises(FormatError, match="nothing that is passed on"):
         decoded(resealed(orjson.dumps(members | {"passed": []}, option=orjson.OPT_SORT_KEYS)))
+
+
+OVER = {"incarnation": "b1ffcd00-0d1c-4af9-8c7e-7cc0ce491b22", "number": "7", "hash": "ab" * 32}
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        None, [], {}, OVER, [OVER, OVER], [OVER | {"number": "0"}], [OVER | {"number": 7}], [OVER | {"hash": "ab"}],
+        [OVER | {"more": 0}], [OVER | {"incarnation": str(HEADER.incarnation)}],
+        [OVER | {"incarnation": "c1ffcd00-0d1c-4af9-8c7e-7cc0ce491b22"}, OVER],
+    ],
+)  # fmt: skip
+def test_lives_that_are_over_stand_in_order_or_not_at_all(ended: object) -> None:
+    members = orjson.loads(write_header(HEADER)) | {"ended": ended}
+    with pytest.raises(FormatError):
+        decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))
+    members |= {"ended": [OVER]}
+    told = Ended(incarnation=UUID(OVER["incarnation"]), number=7, hash=b"\xab" * 32)
+    assert decoded(resealed(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)))[0] == replace(HEADER, ended=(told,))
 
 
 BARE = {"table": ["public", "site"], "row_id": [], "parts": ["code"]}

@@ -35,6 +35,7 @@ def table(
     unique: Sequence[str | UniqueKey] = (),
     fk: Sequence[str] = (),
     row_security: bool = False,
+    inherits: bool = False,
 ) -> Table:
     """Make a table; ``unique=["code", "site_id day"]``, ``fk=["site_id -> sites_site.id"]``."""
     return Table(
@@ -46,6 +47,7 @@ def table(
         uniques=tuple(key if isinstance(key, UniqueKey) else unique_key(key) for key in unique),
         foreign_keys=tuple(foreign_key(words) for words in fk),
         row_security=row_security,
+        inherits=inherits,
     )
 
 

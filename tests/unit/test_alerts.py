@@ -66,9 +66,14 @@ def test_the_worst_comes_first() -> None:
 
 def test_from_outside_a_service_that_does_not_run_is_seen() -> None:
     stopped = replace(WELL, state="stopped", pending=1)
-    silent = replace(WELL, contact=ago(minutes=11))
+    silent = replace(WELL, claimed=False)
     assert [one.kind for found in (stopped, silent) for one in judge_from_outside(found, LIMITS)] == [Kind.STOPPED] * 2
     assert judge_from_outside(replace(stopped, pending=0), LIMITS) == ()
+
+
+def test_from_outside_a_service_that_has_had_nothing_to_ship_for_long_runs_all_the_same() -> None:
+    """Over a broker an upstream is heard of when it has acknowledged something."""
+    assert judge_from_outside(replace(WELL, contact=ago(days=2)), LIMITS) == ()
 
 
 def test_from_outside_a_pause_is_seen_and_nobody_is_called_for_it() -> None:

@@ -66,6 +66,14 @@ def test_what_was_written_is_read_whole_or_in_volumes(tmp_path: Path, limit: int
     assert opened(only(tmp_path)) == plain()
 
 
+def test_what_a_node_did_not_finish_in_a_life_before_leaves_its_stick(tmp_path: Path) -> None:
+    own, others = (tmp_path / name for name in (".field-07.3f2a9c1d-1.partial", ".field-07.b.3f2a9c1d-1.partial"))
+    for path in (own, others):
+        path.touch()
+    written(tmp_path)
+    assert (own.exists(), others.exists()) == (False, True)
+
+
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.binary(max_size=300), max_size=4), max_size=4))
 def test_any_batches_come_out_of_the_stream_as_they_went_in(batches: list[list[bytes]]) -> None:

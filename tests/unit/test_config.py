@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -267,6 +268,29 @@ def test_no_file_anywhere_is_answered_with_the_places_and_the_command(
         discover(None, {"HOME": os.fspath(tmp_path)})
     assert "dbsync init --source" in caught.value.hint
     assert "etc.toml" in caught.value.why
+
+
+def test_a_file_that_this_account_may_not_look_for_is_no_reason_to_write_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Debian package keeps /etc/dbsync to root and its own group."""
+    place = tmp_path / "kept to others" / "dbsync.toml"
+
+    really = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == place:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dbsync.config.discover.SYSTEM_WIDE", place)
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(ConfigError, match="may not look") as caught:
+        discover(None, {})
+    assert caught.value.where == str(place)
+    assert caught.value.hint.startswith(f"ls -ld '{place.parent}' '{place}'   shows who may")
+    assert "init" not in caught.value.hint
 
 
 def test_a_password_in_the_file_is_allowed_with_a_warning() -> None:

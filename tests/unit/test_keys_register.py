@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dbsync.keys.register import register
@@ -244,6 +246,10 @@ def test_row_level_security_is_a_warning() -> None:
     assert warnings((table("t", "id uuid", row_security=True),), "t") == ["row_security"]
 
 
+def test_a_table_that_shares_rows_with_another_is_warned_of() -> None:
+    assert warnings((table("t", "id uuid", inherits=True),), "t") == ["inheritance"]
+
+
 def test_nulls_not_distinct_make_a_nullable_key_good() -> None:
     made = table("t", "id auto", "a text null", unique=[unique_key("a", nulls_not_distinct=True)])
     assert registered("t", (made,), "t").key.leaves() == ("a",)
@@ -253,3 +259,35 @@ def test_a_skipped_table_is_not_registered() -> None:
     registry, findings = register(config("sites_*", {"name": "sites_site", "skip": True}), catalog(SITE))
     assert registry.tables == {}
     assert [finding.severity for finding in findings] == []
+
+
+def test_rows_known_by_a_uuid_are_referred_to_by_their_primary_key_only() -> None:
+    person = table("person", "id auto", "number int", unique=["number"])
+    badge = table(
+        "badge", "id auto", "label text", "person_no int", unique=["label"], fk=["person_no -> person.number"]
+    )
+    (found,) = errors((person, badge), {"name": "person", "key": "row_id"}, "badge")
+    assert (found.code, found.where) == ("reference_target_key", "badge")
+    assert found.remedy == 'in dbsync.toml: [[tables]] name = "person" with key = ["number"]'
+    assert errors((person, badge), "person", "badge") == []
+
+
+def test_a_reference_for_a_period_holds_its_targets_own_values() -> None:
+    held = table("employed", "id int", "valid_at int", "code text", pk="id valid_at", unique=["code valid_at"])
+    post = table("post", "no int", "who int", "during int", pk="no", fk=["who during -> employed.id valid_at"])
+    post = replace(post, foreign_keys=tuple(replace(key, period=True) for key in post.foreign_keys))
+    (found,) = errors((held, post), {"name": "employed", "key": ["code", "valid_at"]}, "post")
+    assert (found.code, found.where) == ("reference_target_key", "post")
+    assert errors((held, post), {"name": "employed", "key": ["id", "valid_at"]}, "post") == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "references", "found"), [(999, 0, []), (1000, 0, ["table_too_wide"]), (999, 20, [])]
+)
+def test_a_table_that_no_statement_could_write_is_refused(columns: int, references: int, found: list[str]) -> None:
+    pointing = [f"site_{n} int" for n in range(references)]
+    wide = table(
+        "crf", "id auto", "code text", *pointing, *(f"c{n} text" for n in range(columns)), unique=["code"],
+        fk=[f"site_{n} -> sites_site.id" for n in range(references)],
+    )  # fmt: skip
+    assert [finding.code for finding in errors((SITE, wide), "*")] == found

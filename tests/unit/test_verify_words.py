@@ -35,6 +35,16 @@ def test_only_extras_lead_to_the_flag_for_shared_upstreams() -> None:
     assert not any("--repair" in line for line in remedies(report))
 
 
+def test_where_changes_wait_in_quarantine_others_alone_are_sent_again() -> None:
+    names = [TableName("public", f"t{number}") for number in range(5)]
+    report = Report(tables=tuple(TableReport(table=name, source_rows=1, missing=1) for name in names))
+    first, second = remedies(report, held={*names[:3]})
+    assert first.startswith("Try    dbsync quarantine list t0 t1 t2   ")
+    assert second == "Try    dbsync verify --repair t3 t4   sends these rows again"
+    (alone,) = remedies(report, held={names[0]})
+    assert "quarantine" in alone, "more than fit into a command are sent when that is decided"
+
+
 def test_extra_rows_that_are_ignored_are_not_counted_among_those_that_differ() -> None:
     tables = (
         TableReport(table=VISIT, source_rows=3, upstream_rows=108_010, extra=108_007, different=1),
