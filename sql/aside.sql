@@ -335,11 +335,43 @@ FROM dbsync.quarantine q
 WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND (q.id = ANY (%(cases)s) OR q.behind = ANY (%(cases)s))
 ORDER BY q.arrival, q.tx, q.seq
 
+-- name: came_and_went
+-- What is to be tried, by batches in the order in which they came: where the triggers here tell a tier above, and rows of some table
+-- came with one batch and rows of it went with a later one. Else nothing.
+WITH heads AS MATERIALIZED (
+    SELECT DISTINCT coalesce(q.behind, q.id) AS id FROM dbsync.quarantine q
+    WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND (%(cases)s::bigint[] IS NULL OR q.id = ANY (%(cases)s))
+),
+tried AS MATERIALIZED (
+    SELECT q.id, q.arrival, q.relation, q.op FROM dbsync.quarantine q
+    WHERE q.state = 'waiting' AND q.lineage = %(lineage)s
+      AND (q.id IN (SELECT h.id FROM heads h) OR q.behind IN (SELECT h.id FROM heads h))
+      AND EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')
+)
+SELECT array_agg(t.id ORDER BY t.id) FROM tried t
+WHERE EXISTS (SELECT FROM tried o GROUP BY o.relation
+              HAVING min(o.arrival) FILTER (WHERE o.op IN ('I', 'B')) < max(o.arrival) FILTER (WHERE o.op = 'D'))
+GROUP BY t.arrival ORDER BY t.arrival
+
+-- name: stage_batch
+INSERT INTO pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin, case_id)
+SELECT dense_rank() OVER (ORDER BY q.arrival, q.tx), q.seq, q.captured_at, q.layout, q.op, q.renames, q.image, q.old_image, q.refs,
+       q.old_refs, q.lost, coalesce(q.origin, q.node), q.id
+FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.id = ANY (%(cases)s)
+ORDER BY q.arrival, q.tx, q.seq
+
 -- name: release
 UPDATE dbsync.quarantine q
 SET state = 'released', decided_at = now(), decided_by = session_user, image = NULL, old_image = NULL, refs = NULL, old_refs = NULL,
     behind = NULL
 FROM pg_temp.dbsync_stage s WHERE s.case_id = q.id
+
+-- name: free_those_behind
+-- What waits behind cases that were tried without it, and wait no longer.
+UPDATE dbsync.quarantine q SET behind = NULL
+FROM dbsync.quarantine c
+WHERE c.id = ANY (%(cases)s) AND c.state = 'released' AND q.behind = c.id AND q.state = 'waiting'
 
 -- name: staged_layouts
 SELECT DISTINCT s.layout FROM pg_temp.dbsync_stage s

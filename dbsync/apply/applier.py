@@ -140,8 +140,9 @@ class Applier:
     ) -> Released:
         """Try cases of the quarantine again, with what waits behind them; None tries all that wait.
 
-        ``source_wins`` applies what waits for a decision as the source has it. One transaction a node; a node whose
-        batch is still being applied after ``patience`` seconds is left alone.
+        ``source_wins`` applies what waits for a decision as the source has it. One transaction a node, and where rows came
+        and went while they waited one a batch before it; a node whose batch is still being applied after ``patience`` seconds
+        is left alone.
         """
         policies = self._policies.won_by_source() if source_wins else self._policies
         chosen = None if cases is None else list(cases)
@@ -153,11 +154,7 @@ class Applier:
                 continue
             done.add(lineage)
             load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={})
-            with self._transaction():
-                if has_turn(self._connection, lineage, patience):
-                    found += self._release(load, chosen, policies)
-                else:
-                    found += Released(busy=(node,))
+            found += self._release(load, chosen, policies, patience)
         return found
 
     @contextmanager
@@ -313,7 +310,34 @@ class Applier:
 
     # What waits.
 
-    def _release(self, load: Load, cases: list[int] | None, policies: Policies) -> Released:
+    def _release(self, load: Load, cases: list[int] | None, policies: Policies, patience: float) -> Released:
+        batches = self._came_and_went(load, cases)
+        all_of_them = [case for batch in batches for case in batch] or cases
+        released = 0
+        for batch in (*batches, None):
+            with self._transaction():
+                if not has_turn(self._connection, load.lineage, patience):
+                    return Released(released=released, busy=(load.node,))
+                if batch is None:
+                    self._stage_cases(load, all_of_them)
+                else:
+                    self._connection.execute(statement("aside", "stage_batch"), {"cases": batch})
+                tried = self._retry(load, policies)
+                if batch is not None:
+                    self._connection.execute(statement("aside", "free_those_behind"), {"cases": batch})
+                released += tried.released
+        return replace(tried, released=released)
+
+    def _came_and_went(self, load: Load, cases: list[int] | None) -> list[list[int]]:
+        """Give what is to be tried batch by batch, because the tier above may know rows that came and went while they waited.
+
+        Taken together they come to nothing here, and nothing would be told of them. But this server may have told that they
+        came before it was restored, and there may be another way to the one above.
+        """
+        asked = {"lineage": load.lineage, "cases": cases}
+        return [row[0] for row in self._connection.execute(statement("aside", "came_and_went"), asked).fetchall()]
+
+    def _stage_cases(self, load: Load, cases: list[int] | None) -> None:
         lineage = {"lineage": load.lineage}
         if cases is None:
             rows = self._connection.execute(statement("aside", "waiting_cases"), {**lineage, "cases": None}).fetchall()
@@ -321,6 +345,9 @@ class Applier:
             rows = self._connection.execute(statement("aside", "heads_of"), {"cases": cases}).fetchall()
         again = {**lineage, "cases": [row[0] for row in rows]}
         self._connection.execute(statement("aside", "stage_again"), again)
+
+    def _retry(self, load: Load, policies: Policies) -> Released:
+        """Write staged cases, and let go of those that went in."""
         staged = [row[0] for row in self._connection.execute(statement("aside", "staged_layouts")).fetchall()]
         load = replace(load, layouts=self._layouts(staged))
         tried = self._connection.execute(statement("aside", "count_staged")).fetchone()

@@ -23,6 +23,11 @@ class Load:
     link: str
     layouts: Mapping[int, Layout]
 
+    @property
+    def is_another_life(self) -> bool:
+        """Say whether the node was restored, copied or reloaded: the first life has the lineage's name."""
+        return self.incarnation != self.lineage
+
     @classmethod
     def of(cls, header: Header) -> Load:
         """Give the load that a batch is."""

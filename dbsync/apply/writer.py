@@ -145,11 +145,15 @@ class Writer:
         for count in counts:
             tables.setdefault(load.layouts[count.layout].table, set()).add(count.layout)
         changing = sorted(i for ids in tables.values() if len(ids) > 1 for i in ids)
-        if not changing and not self.by_origin and not any(count.renames for count in counts):
+        going = _coming_and_going(counts) if load.is_another_life else []
+        if not changing and not going and not self.by_origin and not any(count.renames for count in counts):
             return [span]
         self._connection.execute(statement("apply", "index_stage"))
         query = statement("apply", "segments").format(
-            range=span.condition(), changing=sql.Literal(changing), by_origin=sql.Literal(self.by_origin)
+            range=span.condition(),
+            changing=sql.Literal(changing),
+            going=sql.Literal(going),
+            by_origin=sql.Literal(self.by_origin),
         )
         found: list[Span] = []
         low = span.low
@@ -376,6 +380,16 @@ def _by_layout(counts: Sequence[Count]) -> dict[int, Counter[Op]]:
     for count in counts:
         kinds.setdefault(count.layout, Counter())[count.op] += count.changes
     return kinds
+
+
+def _coming_and_going(counts: Sequence[Count]) -> list[int]:
+    """List the layouts of which rows come and rows go.
+
+    A row of which one transaction says that it came, and another one that it is gone, was never there if both are taken
+    together. One that was restored may have told before that it came: then the second takes away what is there.
+    """
+    kinds = _by_layout(counts)
+    return sorted(i for i, ops in kinds.items() if Op.DELETE in ops and ops.keys() & {Op.INSERT, Op.BACKFILL})
 
 
 def _trouble(share: Share, said: Sequence[str]) -> Trouble:

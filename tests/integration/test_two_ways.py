@@ -10,8 +10,11 @@ from typing import LiteralString
 
 import pytest
 
+from dbsync.apply.load import Released
+from dbsync.changelog import lives
 from dbsync.changelog.compact import compact
 from dbsync.model.batch import Header
+from dbsync.service import node as nodes
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.pipeline import LINK, Pipeline, prepared
 from tests.support.service import until
@@ -365,3 +368,42 @@ def test_a_node_with_nobody_below_it_tells_nothing(ways: Ways) -> None:
     assert cut is not None
     assert ways.direct.reader.batch(cut).header.passed == ()
     assert not ways.direct.reader.position().has_nodes_below
+
+
+def begins_another_life(ways: Ways) -> None:
+    """Let the community be one that was restored."""
+    node = ways.high.node
+    with ways.community.connect() as connection:
+        lives.begin_life(connection, node.incarnation)
+    with ways.community.connect() as connection:
+        ways.high.node = nodes.read(connection)
+    ways.high.restart()
+
+
+def test_what_came_and_went_while_it_waited_goes_above_too(ways: Ways) -> None:
+    ways.community.sql("ALTER TABLE visit ADD CONSTRAINT plausible CHECK (code <> 1)")
+    ways.does(
+        "INSERT INTO subject (name) VALUES ('A'), ('B')",
+        "INSERT INTO visit (subject_id, code) SELECT id, g FROM subject, generate_series(1, 2) g",
+    )
+    ways.direct.ship()  # as the community brought it before it was restored
+    begins_another_life(ways)
+    ways.does("DELETE FROM visit", "DELETE FROM subject WHERE name = 'A'")
+    assert ways.community.value("SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'") == 5
+    ways.community.sql("ALTER TABLE visit DROP CONSTRAINT plausible")
+    assert ways.low.applier.release() == Released(released=5)
+    ways.told()
+    ways.both_say_the_same()
+
+
+def test_what_was_refused_and_was_mended_or_deleted_waits_no_longer(ways: Ways) -> None:
+    ways.community.sql("ALTER TABLE subject ADD CONSTRAINT plausible CHECK (n >= 0)")
+    ways.does(
+        "INSERT INTO subject (name, n) VALUES ('A', -1), ('B', 1), ('D', -1)",
+        "DELETE FROM subject WHERE name = 'A'",
+        "INSERT INTO subject (name, n) VALUES ('A', -2)",
+        "UPDATE subject SET n = 2 WHERE name = 'A'",
+        "DELETE FROM subject WHERE name = 'D'",
+    )
+    assert ways.low.applier.release() == Released(released=6)
+    assert ways.community.sql(SUBJECTS) == [("A", 2), ("B", 1)]
