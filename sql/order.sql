@@ -166,13 +166,25 @@ FROM (
 -- name: overtaken
 -- Statements that took a key from a row, in the log behind another one that gave it to a new row: which, and before which they
 -- go. Within a statement keys are taken before they are given. One that changed a row which something in between had changed
--- stays: it was another statement, and a key that may be doubled until the commit.
-WITH steps AS MATERIALIZED (
+-- stays: it was another statement, and a key that may be doubled until the commit. Keys that run ``through`` rows which are renamed
+-- meanwhile are let be: they change without a word in the log, and what is called the same is another row's.
+WITH renamed AS MATERIALIZED (
+    SELECT DISTINCT n.xid, y.relation
+    FROM pg_temp.dbsync_nested n
+    CROSS JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = n.layout LIMIT 1) y
+    CROSS JOIN LATERAL (SELECT c.renames FROM dbsync.change c WHERE c.xid = n.xid AND c.seq = n.seq OFFSET 0) c
+    WHERE c.renames
+),
+unsure AS MATERIALIZED (
+    SELECT r.xid, k.layout FROM unnest(%(of)s::bigint[], %(through)s::text[]) AS k(layout, relation) JOIN renamed r USING (relation)
+),
+steps AS MATERIALIZED (
     SELECT n.xid, n.layout, n.run, n.seq, c.op, c.renames, c.local_id, coalesce(c.old_local_id, c.local_id) AS former_id,
            {key}::text AS key, CASE WHEN c.renames THEN {old_key}::text END AS old_key
     FROM pg_temp.dbsync_nested n
     CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = n.xid AND c.seq = n.seq OFFSET 0) c
     WHERE n.layout = ANY (%(layouts)s::bigint[]) AND c.local_id IS NOT NULL AND c.op IN ('I', 'U', 'D')
+      AND NOT EXISTS (SELECT FROM unsure u WHERE u.xid = n.xid AND u.layout = n.layout)
 ),
 chained AS (
     SELECT e.run, e.id, e.gives, lag(e.run) OVER slot AS before, lag(e.id) OVER slot AS holder, lag(e.gives) OVER slot AS given

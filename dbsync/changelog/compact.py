@@ -8,7 +8,7 @@ applied in its order, and the upstream ends the same. See docs/decisions/0013-re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -22,7 +22,6 @@ from dbsync.errors import Interrupted, Refusal
 from dbsync.keys.expression import qualified
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
-from dbsync.model.registration import KeyTree
 from dbsync.pooling import need
 from dbsync.statements import statement
 
@@ -199,15 +198,8 @@ def _targets(connection: psycopg.Connection) -> frozenset[TableName]:
     for (definition,) in connection.execute(statement("retention", "all_layouts")).fetchall():
         layout = Layout.read(definition)
         for tree in [*(r.target for r in layout.references), *(t for g in layout.generics for t in g.targets)]:
-            found.update(_tables(tree))
+            found.update((tree.table, *tree.through()))
     return frozenset(found)
-
-
-def _tables(tree: KeyTree) -> Iterator[TableName]:
-    yield tree.table
-    for part in tree.parts:
-        if not hasattr(part, "column"):
-            yield from _tables(part.target)
 
 
 def _measure(connection: psycopg.Connection) -> Compacted:

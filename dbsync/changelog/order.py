@@ -56,8 +56,12 @@ def part(connection: psycopg.Connection, known: Known, several: list[int], batch
         key=key_of(layouts, image="c.image", refs="c.refs"),
         old_key=key_of(layouts, image="c.old_image", refs="coalesce(c.old_refs, c.refs)"),
     )
+    through = [
+        (i, qualified(table)) for i, layout in layouts.items() if layout.key for table in set(layout.key.through())
+    ]
+    asked = {"layouts": several, "of": [i for i, _ in through], "through": [relation for _, relation in through]}
     at: dict[int, Place] = {}
-    for run, before in connection.execute(query, {"layouts": several}).fetchall():
+    for run, before in connection.execute(query, asked).fetchall():
         at[run] = (*at.get(before, ()), before, -run)
     return _deal_out(connection, at, settled={"mixed": [], "all": False}) if at else 0
 

@@ -12,7 +12,7 @@ A ``row_id`` key has one leaf: the row's UUID from ``dbsync.row_key``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -61,6 +61,13 @@ class KeyTree:
                 prefix = ",".join(part.columns)
                 names.extend(f"{prefix}.{leaf}" for leaf in part.target.leaves())
         return tuple(names)
+
+    def through(self) -> Iterator[TableName]:
+        """Give the tables of whose rows the key has leaves, besides its own: the key changes with their keys."""
+        for part in self.parts:
+            if isinstance(part, KeyReference):
+                yield part.target.table
+                yield from part.target.through()
 
     @property
     def width(self) -> int:

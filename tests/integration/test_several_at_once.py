@@ -76,3 +76,42 @@ def test_a_key_that_two_rows_have_until_the_commit_ends_where_it_belongs(
     clinic.source.script(f"BEGIN; SET CONSTRAINTS ALL DEFERRED; {statements}; COMMIT")
     clinic.agree()
     assert held(clinic) == []
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        """
+        INSERT INTO visit (subject_id, code) VALUES (1, 'V');
+        UPDATE subject SET identifier = 'C' WHERE id = 1;
+        UPDATE subject SET identifier = 'A' WHERE id = 2;
+        DELETE FROM visit WHERE subject_id = 2
+        """,
+        """
+        UPDATE visit SET subject_id = 1 WHERE subject_id = 2;
+        UPDATE subject SET identifier = 'C' WHERE id = 1;
+        UPDATE subject SET identifier = 'A' WHERE id = 2;
+        INSERT INTO visit (subject_id, code) VALUES (2, 'V');
+        DELETE FROM visit WHERE subject_id = 1
+        """,
+        """
+        INSERT INTO visit (subject_id, code) VALUES (1, 'V');
+        UPDATE subject SET identifier = 'C' WHERE id = 1;
+        UPDATE subject SET identifier = 'A' WHERE id = 2;
+        UPDATE visit SET code = 'W' WHERE subject_id = 2
+        """,
+    ],
+    ids=["deleted", "moved", "renamed"],
+)
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+def test_a_key_through_a_row_that_is_renamed_meanwhile_is_another_one(
+    clinic: Pipeline, statements: LiteralString, max_changes: int
+) -> None:
+    clinic.source.script("""
+        DELETE FROM subject;
+        INSERT INTO subject (id, identifier) VALUES (1, 'A'), (2, 'B');
+        INSERT INTO visit (subject_id, code, note) VALUES (2, 'V', 'of B')""")
+    clinic.agree()
+    clinic.source.script(f"BEGIN; {statements}; COMMIT")
+    clinic.agree(max_changes)
+    assert held(clinic) == []
