@@ -24,7 +24,10 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
              WHERE to_regrole(r) IS NULL) AS missing_roles,
        (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) AS can_make_roles,
        has_database_privilege(current_database(), 'CREATE') AS can_make_schemas,
-       has_database_privilege(current_database(), 'TEMPORARY') AS can_make_temporary_tables
+       has_database_privilege(current_database(), 'TEMPORARY') AS can_make_temporary_tables,
+       ARRAY(SELECT n.nspname::text FROM pg_settings s CROSS JOIN LATERAL unnest(string_to_array(s.reset_val, ',')) p
+             JOIN pg_namespace n ON n.nspname = btrim(p, ' "')
+             WHERE s.name = 'search_path' AND has_schema_privilege('public', n.oid, 'CREATE') ORDER BY n.nspname) AS open_schemas
 
 -- name: schema_revision
 SELECT version_num::text FROM dbsync.alembic_version

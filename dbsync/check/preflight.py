@@ -247,6 +247,7 @@ def _of_unread(session: Session) -> Iterator[Finding]:
 def _rights_upstream(session: Session, side: Examined, registry: Registry, catalog: Catalog) -> Iterator[Finding]:
     assert side.server is not None
     yield from server.of_temporary(side.side, side.server)
+    yield from server.of_open_schemas(side.side, side.server)
     with read_only(session):
         granted = privileges.ask(session, registry.tables)
         written = (table for name in registry.tables if (table := catalog.table(name)) is not None)

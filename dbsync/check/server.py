@@ -53,6 +53,8 @@ class Server:
     """Of those that an installation makes."""
     read_only_by: str = "default"
     """Where a session has that from, as pg_settings says it."""
+    open_schemas: Sequence[str] = ()
+    """Of those that are searched for names without a schema, those in which everybody may make what he likes."""
     login: str = ""
     """The role that connected; the role of the session may be another."""
 
@@ -83,6 +85,19 @@ def of_server(side: Side, server: Server) -> Iterator[Finding]:
         yield error("hot_standby", side, "this server is a hot standby: nothing can be written", remedy)
     elif server.read_only:
         yield error("read_only", side, "sessions are read-only here: nothing can be written", _to_write(server))
+
+
+def of_open_schemas(side: Side, server: Server) -> Iterator[Finding]:
+    """Find where others may put what dbsync's statements take for PostgreSQL's own (CVE-2018-1058)."""
+    if server.open_schemas:
+        names = ", ".join(map(identifier, server.open_schemas))
+        yield warning(
+            "schema_open",
+            side,
+            f"everybody may make functions and operators in {names}, where names are looked up: one that fits better than"
+            f" PostgreSQL's own would run with the rights of role {server.role}",
+            f"REVOKE CREATE ON SCHEMA {names} FROM PUBLIC;",
+        )
 
 
 def _to_write(server: Server) -> str:

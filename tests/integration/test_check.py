@@ -188,6 +188,17 @@ def _forget_owner(both: Pair, *, made: bool) -> None:
                 connection.execute("DROP OWNED BY dbsync; DROP ROLE dbsync")
 
 
+@recognises("schema_open")
+def test_a_schema_in_which_everybody_may_make_functions_is_told_with_what_closes_it(both: Pair) -> None:
+    both.source.sql("GRANT CREATE ON SCHEMA public TO PUBLIC")  # nothing that dbsync runs there is looked up in it
+    assert check(both.source.dsn, both.upstream.dsn) == []
+    both.upstream.sql("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    found = check(both.source.dsn, both.upstream.dsn)
+    assert codes(found) == ["schema_open"]
+    paste(both.upstream, found)
+    assert check(both.source.dsn, both.upstream.dsn) == []
+
+
 @ONE_MIXTURE
 def test_rights_on_many_tables_are_one_finding(pair: Pair, roles: tuple[str, str]) -> None:
     script = sql.SQL(";").join(
