@@ -93,7 +93,7 @@ ANALYZE pg_temp.dbsync_stage (layout, op)
 -- Runs of changes between renames (and between two layouts of one table): in each, a natural key means one row.
 -- Renames by one statement happen at once and are one run; the moment of capture tells one statement from the next.
 -- Where the changes are captured again, those of one first origin are a run too. Of the layouts ``going`` a transaction that takes rows
--- away begins a run.
+-- of others away begins a run.
 SELECT max(place), bool_or(renames), max(origin)
 FROM (
     SELECT place, renames, origin, count(*) FILTER (WHERE breaks) OVER (ORDER BY place) AS run
@@ -106,7 +106,7 @@ FROM (
                         WHEN s.layout = ANY ({changing}::bigint[]) THEN s.layout::text END AS class,
                    {going}::bigint[] <> '{{}}' AND s.place IN (
                        SELECT min(t.place) FROM pg_temp.dbsync_stage t GROUP BY t.tx
-                       HAVING bool_or(t.op = 'D' AND t.layout = ANY ({going}::bigint[]))) AS takes
+                       HAVING bool_or(t.op = 'D' AND t.origin IS NOT NULL AND t.layout = ANY ({going}::bigint[]))) AS takes
             FROM pg_temp.dbsync_stage s
             WHERE {range}
         ) classed
