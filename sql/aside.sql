@@ -327,12 +327,13 @@ WHERE {range}
 DELETE FROM pg_temp.dbsync_stage s WHERE {range}
 
 -- name: stage_again
--- Cases and all that waits behind them, in the order in which they came.
+-- Cases, and all that waits behind them unless they are to be tried ``alone``, in the order in which they came.
 INSERT INTO pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin, case_id)
 SELECT dense_rank() OVER (ORDER BY q.arrival, q.tx), q.seq, q.captured_at, q.layout, q.op, q.renames, q.image, q.old_image, q.refs,
        q.old_refs, q.lost, coalesce(q.origin, q.node), q.id
 FROM dbsync.quarantine q
-WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND (q.id = ANY (%(cases)s) OR q.behind = ANY (%(cases)s))
+WHERE q.state = 'waiting' AND q.lineage = %(lineage)s
+  AND (q.id = ANY (%(cases)s) OR NOT %(alone)s AND q.behind = ANY (%(cases)s))
 ORDER BY q.arrival, q.tx, q.seq
 
 -- name: came_and_went
@@ -353,13 +354,19 @@ WHERE EXISTS (SELECT FROM tried o GROUP BY o.relation
               HAVING min(o.arrival) FILTER (WHERE o.op IN ('I', 'B')) < max(o.arrival) FILTER (WHERE o.op = 'D'))
 GROUP BY t.arrival ORDER BY t.arrival
 
--- name: stage_batch
-INSERT INTO pg_temp.dbsync_stage (tx, seq, captured_at, layout, op, renames, image, old_image, refs, old_refs, lost, origin, case_id)
-SELECT dense_rank() OVER (ORDER BY q.arrival, q.tx), q.seq, q.captured_at, q.layout, q.op, q.renames, q.image, q.old_image, q.refs,
-       q.old_refs, q.lost, coalesce(q.origin, q.node), q.id
-FROM dbsync.quarantine q
-WHERE q.state = 'waiting' AND q.id = ANY (%(cases)s)
-ORDER BY q.arrival, q.tx, q.seq
+-- name: corrected
+-- Cases whose row was changed again behind them. In no order, so that each is among the first some time.
+SELECT q.id FROM dbsync.quarantine q
+WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND q.behind IS NULL
+  AND (%(cases)s::bigint[] IS NULL
+       OR q.id IN (SELECT coalesce(c.behind, c.id) FROM dbsync.quarantine c WHERE c.id = ANY (%(cases)s)))
+  AND EXISTS (SELECT FROM dbsync.quarantine b
+              WHERE b.behind = q.id AND b.state = 'waiting' AND b.relation = q.relation AND q.key IN (b.key, b.old_key))
+ORDER BY random()
+
+-- name: forget_attempt
+UPDATE dbsync.quarantine q SET attempts = q.attempts - 1
+WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.tried_at = now() AND q.attempts > 1
 
 -- name: release
 UPDATE dbsync.quarantine q

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, LiteralString
+from functools import partial
+from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -52,6 +53,8 @@ ANALYZE_FROM = 5_000
 PATIENCE = 6
 """Times that a batch is written when others' locks and its own were in a circle."""
 
+TRIES = 100
+"""Times that cases which were corrected are tried apart from others; the next time begins with others."""
 CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 
@@ -311,22 +314,26 @@ class Applier:
     # What waits.
 
     def _release(self, load: Load, cases: list[int] | None, policies: Policies, patience: float) -> Released:
+        """Try cases again: batch by batch where that tells more, then all together, then those that were corrected apart."""
+        retry = partial(self._retry, load, policies, patience)
+        found = Released()
         batches = self._came_and_went(load, cases)
-        all_of_them = [case for batch in batches for case in batch] or cases
-        released = 0
-        for batch in (*batches, None):
-            with self._transaction():
-                if not has_turn(self._connection, load.lineage, patience):
-                    return Released(released=released, busy=(load.node,))
-                if batch is None:
-                    self._stage_cases(load, all_of_them)
-                else:
-                    self._connection.execute(statement("aside", "stage_batch"), {"cases": batch})
-                tried = self._retry(load, policies)
-                if batch is not None:
-                    self._connection.execute(statement("aside", "free_those_behind"), {"cases": batch})
-                released += tried.released
-        return replace(tried, released=released)
+        cases = [case for batch in batches for case in batch] or cases
+        for batch in batches:
+            found = found.then(retry(batch, alone=True))
+        found = found.then(retry(cases))
+        parts = [self._corrected(load, cases)] if found.waiting else []
+        for _ in range(TRIES):
+            if found.busy or not parts:
+                break
+            part = parts.pop()
+            tried = retry(part, counts=False)
+            found = Released(
+                released=found.released + tried.released, waiting=found.waiting - tried.released, busy=tried.busy
+            )
+            if tried.waiting and len(part) > 1:
+                parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+        return found
 
     def _came_and_went(self, load: Load, cases: list[int] | None) -> list[list[int]]:
         """Give what is to be tried batch by batch, because the tier above may know rows that came and went while they waited.
@@ -334,27 +341,49 @@ class Applier:
         Taken together they come to nothing here, and nothing would be told of them. But this server may have told that they
         came before it was restored, and there may be another way to the one above.
         """
+        return self._numbers("came_and_went", load, cases)
+
+    def _corrected(self, load: Load, cases: list[int] | None) -> list[int]:
+        """Give the cases whose row was changed again since: one that nobody has corrected yet is not to be in their way."""
+        return self._numbers("corrected", load, cases)
+
+    def _numbers(self, name: str, load: Load, cases: list[int] | None) -> list[Any]:
         asked = {"lineage": load.lineage, "cases": cases}
-        return [row[0] for row in self._connection.execute(statement("aside", "came_and_went"), asked).fetchall()]
+        return [row[0] for row in self._connection.execute(statement("aside", name), asked).fetchall()]
 
-    def _stage_cases(self, load: Load, cases: list[int] | None) -> None:
-        lineage = {"lineage": load.lineage}
-        if cases is None:
-            rows = self._connection.execute(statement("aside", "waiting_cases"), {**lineage, "cases": None}).fetchall()
-        else:
-            rows = self._connection.execute(statement("aside", "heads_of"), {"cases": cases}).fetchall()
-        again = {**lineage, "cases": [row[0] for row in rows]}
-        self._connection.execute(statement("aside", "stage_again"), again)
+    def _retry(
+        self,
+        load: Load,
+        policies: Policies,
+        patience: float,
+        cases: list[int] | None,
+        *,
+        alone: bool = False,
+        counts: bool = True,
+    ) -> Released:
+        """Write cases in a transaction, with what waits behind them but for ``alone``, and let go of those that went in.
 
-    def _retry(self, load: Load, policies: Policies) -> Released:
-        """Write staged cases, and let go of those that went in."""
-        staged = [row[0] for row in self._connection.execute(statement("aside", "staged_layouts")).fetchall()]
-        load = replace(load, layouts=self._layouts(staged))
-        tried = self._connection.execute(statement("aside", "count_staged")).fetchone()
-        self._announce(load)
-        self._insist(load, policies, halts=False)
-        released = self._connection.execute(statement("aside", "release")).rowcount
-        self._connection.execute(statement("aside", "empty_stage"))
+        ``counts``: it counts as an attempt at those that did not.
+        """
+        with self._transaction():
+            if not has_turn(self._connection, load.lineage, patience):
+                return Released(busy=(load.node,))
+            if not alone:
+                cases = self._numbers("waiting_cases" if cases is None else "heads_of", load, cases)
+            self._connection.execute(
+                statement("aside", "stage_again"), {"lineage": load.lineage, "cases": cases, "alone": alone}
+            )
+            staged = [row[0] for row in self._connection.execute(statement("aside", "staged_layouts")).fetchall()]
+            load = replace(load, layouts=self._layouts(staged))
+            tried = self._connection.execute(statement("aside", "count_staged")).fetchone()
+            self._announce(load)
+            self._insist(load, policies, halts=False)
+            released = self._connection.execute(statement("aside", "release")).rowcount
+            self._connection.execute(statement("aside", "empty_stage"))
+            if alone:
+                self._connection.execute(statement("aside", "free_those_behind"), {"cases": cases})
+            if not counts:
+                self._connection.execute(statement("aside", "forget_attempt"), {"lineage": load.lineage})
         return Released(released=released, waiting=(tried[0] if tried else 0) - released)
 
     def _layouts(self, ids: Sequence[int]) -> dict[int, Layout]:

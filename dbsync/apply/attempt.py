@@ -168,7 +168,8 @@ class Attempt:
 
     def _try_once_more(self, cases: Sequence[int]) -> None:
         self.connection.execute(statement("aside", "empty_stage"))
-        self.connection.execute(statement("aside", "stage_again"), {"lineage": self.load.lineage, "cases": list(cases)})
+        asked = {"lineage": self.load.lineage, "cases": list(cases), "alone": False}
+        self.connection.execute(statement("aside", "stage_again"), asked)
         quarantine = Quarantine(self.connection, self.load, self.writer.catalog, self.policies, halts=False)
         quarantine.hold_dependents()
         replace(self, quarantine=quarantine).write_all(None, again=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from dbsync.errors import LinkHalted
@@ -64,6 +64,10 @@ class Released:
     waiting: int = 0
     busy: tuple[str, ...] = ()
     """Nodes that were left alone: a batch of theirs was being applied."""
+
+    def then(self, other: Released) -> Released:
+        """Give what came of the same cases in the end."""
+        return replace(other, released=self.released + other.released, busy=self.busy or other.busy)
 
     def __add__(self, other: Released) -> Released:
         return Released(

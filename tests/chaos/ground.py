@@ -126,10 +126,10 @@ class Ground:
             yield writer
 
     def _ship_all(self, node: Node) -> None:
-        """Let the service ship until nothing is pending."""
+        """Let the service ship until nothing is pending, and it has met an upstream that was restored meanwhile."""
         node.line.mend()
         end = time.monotonic() + PATIENCE
-        while node.status.pending:
+        while node.status.pending or not node.is_upstream:
             node.serve()
             time.sleep(0.2)
             assert time.monotonic() < end, f"{node.name} does not drain: {node.status.link} {node.trouble()}"

@@ -235,6 +235,16 @@ class Node:
         return status(self.config)
 
     @property
+    def is_upstream(self) -> bool:
+        """Say whether the upstream has all that it gave receipts for; one that was restored has not, and nobody may know yet."""
+        asked = "SELECT incarnation, max(number) FROM dbsync.sent WHERE link = %s AND acknowledged_at IS NOT NULL GROUP BY 1"
+        there = "SELECT coalesce(max(number), 0) FROM dbsync.receipt WHERE incarnation = %s AND link = %s"
+        return all(
+            self.upstream.value(there, [incarnation, self.link]) >= number
+            for incarnation, number in self.database.sql(asked, [self.link])
+        )
+
+    @property
     def session(self) -> str:
         """Name its sessions upstream; those of a copy of it have another name."""
         return f"chaos {self.folder.name}"

@@ -399,3 +399,25 @@ def test_a_batch_that_is_all_bad_is_acknowledged_too(clinic: Pipeline) -> None:
     assert clinic.ship() == 1
     assert len(waiting(clinic)) == 2
     assert clinic.reader.next_cut(100) is None
+
+
+def test_who_was_corrected_does_not_wait_for_who_was_not(clinic: Pipeline) -> None:
+    clinic.upstream.sql("ALTER TABLE subject ADD CONSTRAINT plausible CHECK (age BETWEEN 0 AND 120)")
+    clinic.source.sql("INSERT INTO subject (name, age) SELECT 'S' || g, 1000 + g FROM generate_series(10, 29) g")
+    clinic.ship()
+    clinic.source.sql("UPDATE subject SET age = 7 WHERE name IN ('S12', 'S17', 'S25')")
+    clinic.source.sql("UPDATE subject SET name = 'T14', age = 8 WHERE name = 'S14'")
+    clinic.source.sql("UPDATE subject SET age = 9000 WHERE name IN ('S20', 'S21')")
+    clinic.source.sql(
+        "INSERT INTO visit (subject_id, code) SELECT id, '1000' FROM subject WHERE name IN ('S12', 'S13')"
+    )
+    clinic.source.sql("DELETE FROM subject WHERE name = 'S29'")
+    clinic.ship()
+    before = clinic.upstream.sql("SELECT id, attempts FROM dbsync.quarantine WHERE behind IS NULL ORDER BY 1")
+    assert len(before) == 20
+    released = clinic.applier.release()
+    assert released.released == 2 * 3 + 1 + 2
+    assert released.waiting == clinic.upstream.value("SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'")
+    assert names(clinic) == ["S12", "S17", "S25"]
+    assert clinic.upstream.value("SELECT count(*) FROM visit") == 1
+    assert clinic.upstream.sql("SELECT DISTINCT attempts FROM dbsync.quarantine WHERE state = 'waiting'") == [(2,)]
