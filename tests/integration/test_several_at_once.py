@@ -103,6 +103,7 @@ def test_a_key_that_two_rows_have_until_the_commit_ends_where_it_belongs(
     ],
     ids=["deleted", "moved", "renamed"],
 )
+@ONE_MIXTURE
 @pytest.mark.parametrize("max_changes", [1, 20_000])
 def test_a_key_through_a_row_that_is_renamed_meanwhile_is_another_one(
     clinic: Pipeline, statements: LiteralString, max_changes: int
