@@ -86,14 +86,15 @@ ORDER BY c.layout, c.op
 -- itself, and what it had passed on. Of one that holds a part, the part's name stands for the node's. One that was rewritten has
 -- another moment, and is no longer what was claimed. At most so many that the header stays small; what is not told is applied
 -- above like any change. A life that began with a restore tells beside it what won over other values here: the tier above has that
--- from the life before, beneath what came since, and applies it once more. Where it is not known what that was, all of it is.
-SELECT told.via, told.lineage, told.transactions, told.moments, told.kept
+-- from the life before, beneath what came since, and applies it once more. Where it is not known what that was, all of it is. Of a part it
+-- tells what it is a part of: the life before may have brought all of it.
+SELECT told.via, told.lineage, told.whole, told.transactions, told.moments, told.kept
 FROM (
-    SELECT t.via, t.kept, t.lineage, array_agg(t.tx ORDER BY t.tx, t.moment) AS transactions,
+    SELECT t.via, t.kept, t.lineage, t.whole, array_agg(t.tx ORDER BY t.tx, t.moment) AS transactions,
            array_agg(t.moment ORDER BY t.tx, t.moment) AS moments, sum(count(*)) OVER (ORDER BY t.via) AS so_far
     FROM (
-        SELECT w.last_seq AS via, r.kept, held.lineage, held.tx, held.moment
-        FROM (SELECT r.*, CASE WHEN n.incarnation = n.lineage THEN '{}' ELSE r.overruling END AS kept
+        SELECT w.last_seq AS via, r.kept, held.lineage, CASE WHEN r.part IS NOT NULL AND r.another THEN r.lineage END AS whole, held.tx, held.moment
+        FROM (SELECT r.*, n.incarnation <> n.lineage AS another, CASE WHEN n.incarnation = n.lineage THEN '{}' ELSE r.overruling END AS kept
               FROM dbsync.receipt r CROSS JOIN dbsync.node n WHERE r.tx > %(after)s AND r.tx <= %(last)s OFFSET 0) r
         JOIN pg_temp.dbsync_window w ON w.last_seq = r.tx
         JOIN dbsync.change c ON c.xid = w.xid AND c.seq = w.last_seq AND c.captured_at = r.moment
@@ -111,7 +112,7 @@ FROM (
         ) held
     ) t
     WHERE t.kept IS NOT NULL
-    GROUP BY t.via, t.kept, t.lineage
+    GROUP BY t.via, t.kept, t.lineage, t.whole
 ) told
 WHERE told.so_far <= %(most)s
 ORDER BY told.via, told.lineage

@@ -1,29 +1,36 @@
 -- name: drop_known
--- A transaction of a tier below that only passes on what is here already, all of it; by whatever way it came. One of which a
--- part is missing is applied as it is: what is missing cannot be told from the rest of it. ``kept`` are changes that are to be
+-- A transaction of a tier below that only passes on what is here already, all of it; by whatever way it came. A part is here where
+-- it is by its name, or all that it is a part of. One of which a part is missing is applied as it is: what is missing cannot be told from the rest of it. ``kept`` are changes that are to be
 -- applied all the same: they won, below, over what was done there in between.
 WITH told AS MATERIALIZED (
-    SELECT t.* FROM unnest(%(vias)s::bigint[], %(lineages)s::uuid[], %(transactions)s::bigint[], %(moments)s::timestamptz[])
-        AS t(via, lineage, tx, moment)
+    SELECT t.via, t.lineage, t.tx, t.moment, places.name
+    FROM unnest(%(vias)s::bigint[], %(lineages)s::uuid[], %(wholes)s::uuid[], %(transactions)s::bigint[], %(moments)s::timestamptz[])
+        AS t(via, lineage, whole, tx, moment)
+    CROSS JOIN LATERAL (VALUES (t.lineage), (t.whole)) AS places(name)
+    WHERE places.name IS NOT NULL
 ),
 here AS (
-    SELECT DISTINCT span.lineage, had.tx, had.moment
-    FROM (SELECT t.lineage, min(t.tx) AS first, max(t.tx) AS last FROM told t GROUP BY t.lineage) span
+    SELECT DISTINCT span.name, had.tx, had.moment
+    FROM (SELECT t.name, min(t.tx) AS first, max(t.tx) AS last FROM told t GROUP BY t.name) span
     CROSS JOIN LATERAL (
         SELECT r.transactions, r.moments FROM dbsync.receipt r
-        WHERE r.lineage = span.lineage AND r.last_tx >= span.first AND r.first_tx <= span.last
+        WHERE r.lineage = span.name AND r.last_tx >= span.first AND r.first_tx <= span.last
         UNION ALL
         SELECT p.transactions, p.moments FROM dbsync.passed p
-        WHERE p.lineage = span.lineage AND p.last_tx >= span.first AND p.first_tx <= span.last
+        WHERE p.lineage = span.name AND p.last_tx >= span.first AND p.first_tx <= span.last
     ) kept
     CROSS JOIN LATERAL unnest(kept.transactions, kept.moments) AS had(tx, moment)
 )
 DELETE FROM pg_temp.dbsync_stage s
 USING (
-    SELECT t.via
-    FROM told t LEFT JOIN here h ON h.lineage = t.lineage AND h.tx = t.tx AND h.moment = t.moment
-    GROUP BY t.via
-    HAVING bool_and(h.tx IS NOT NULL)
+    SELECT one.via
+    FROM (
+        SELECT t.via, bool_or(h.tx IS NOT NULL) AS is_here
+        FROM told t LEFT JOIN here h ON h.name = t.name AND h.tx = t.tx AND h.moment = t.moment
+        GROUP BY t.via, t.lineage, t.tx, t.moment
+    ) one
+    GROUP BY one.via
+    HAVING bool_and(one.is_here)
 ) known
 WHERE s.tx = known.via AND s.seq <> ALL (%(kept)s::bigint[])
 

@@ -147,6 +147,9 @@ def _batch(header: Header) -> dict[str, object]:
 def _told(header: Header) -> dict[str, object]:
     """Give the transactions passed on as columns, one element for each."""
     told = [
-        (passed.tx, passed.lineage, *transaction) for passed in header.passed for transaction in passed.transactions
+        (passed.tx, passed.lineage, passed.whole, *transaction)
+        for passed in header.passed
+        for transaction in passed.transactions
     ]
-    return dict(zip(("vias", "lineages", "transactions", "moments"), map(list, zip(*told, strict=True)), strict=True))
+    names = ("vias", "lineages", "wholes", "transactions", "moments")
+    return dict(zip(names, map(list, zip(*told, strict=True)), strict=True))

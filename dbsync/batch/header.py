@@ -89,6 +89,7 @@ def _dump(header: Header) -> bytes:
                 "tx": str(passed.tx),
                 "lineage": str(passed.lineage),
                 "transactions": [[str(tx), _moment_text(moment)] for tx, moment in passed.transactions],
+                **({"whole": str(passed.whole)} if passed.whole is not None else {}),
             }
             for passed in header.passed
         ],
@@ -171,11 +172,12 @@ def _read_count(value: object) -> Count:
 
 
 def _read_passed(value: object) -> Passed:
-    members = exactly(value, _PASSED_MEMBERS)
+    members = exactly(value, _PASSED_MEMBERS | ({"whole"} & members_of(value).keys()))
     return Passed(
         tx=_long(members["tx"], least=0),
         lineage=UUID(text(members["lineage"])),
         transactions=tuple(_read_transaction(*items(pair)) for pair in items(members["transactions"])),
+        whole=UUID(text(members["whole"])) if "whole" in members else None,
     )
 
 

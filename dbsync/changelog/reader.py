@@ -351,8 +351,8 @@ class Reader:
         asked = {"after": read_after(cut), "last": cut.last_seq, "most": MOST_PASSED}
         rows = self._connection.execute(statement("changelog", "passed"), asked).fetchall()
         passed = tuple(
-            Passed(tx=tx, lineage=lineage, transactions=tuple(zip(transactions, moments, strict=True)))
-            for tx, lineage, transactions, moments, _ in rows
+            Passed(tx=tx, lineage=lineage, transactions=tuple(zip(transactions, moments, strict=True)), whole=whole)
+            for tx, lineage, whole, transactions, moments, _ in rows
         )
         return passed, tuple(sorted({seq for *_, kept in rows for seq in kept}))
 

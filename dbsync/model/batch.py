@@ -67,9 +67,11 @@ class Passed:
     tx: int
     """The transaction, by its last seq."""
     lineage: UUID
-    """Whose those are."""
+    """Whose those are; of a part of them, its name."""
     transactions: tuple[tuple[int, datetime], ...]
     """Each by its last seq and the moment of that change, in this order."""
+    whole: UUID | None = None
+    """Of a part: whose transactions it is one of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

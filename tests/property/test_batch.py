@@ -50,6 +50,12 @@ HEADER = Header(
             lineage=UUID("c2aabc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
             transactions=((5, datetime(2026, 11, 22, 11, tzinfo=UTC)), (7, datetime(2026, 11, 22, 10, tzinfo=UTC))),
         ),
+        Passed(
+            tx=19,
+            lineage=UUID("d3bbbc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+            transactions=((9, datetime(2026, 11, 22, 11, tzinfo=UTC)),),
+            whole=UUID("c2aabc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ),
     ),
 )
 PAYLOAD = b"PGCOPY\n\xff\r\n\0" + bytes(range(256)) * 40
