@@ -364,6 +364,16 @@ WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND q.behind IS NULL
               WHERE b.behind = q.id AND b.state = 'waiting' AND b.relation = q.relation AND q.key IN (b.key, b.old_key))
 ORDER BY random()
 
+-- name: just_corrected
+-- Cases whose row a batch changed again. Not what a person is to decide, nor what waits for a row or a migration.
+SELECT DISTINCT q.id
+FROM dbsync.quarantine b JOIN dbsync.quarantine q ON q.id = b.behind
+WHERE b.state = 'waiting' AND b.lineage = %(lineage)s AND b.incarnation = %(incarnation)s AND b.number = %(number)s
+  AND q.state = 'waiting' AND b.relation = q.relation AND q.key IN (b.key, b.old_key)
+  AND q.conflict IN ('not_null_violation', 'check_violation', 'exclusion_violation', 'invalid_value', 'refused',
+                     'multiple_unique_conflicts')
+LIMIT %(most)s
+
 -- name: forget_attempt
 UPDATE dbsync.quarantine q SET attempts = q.attempts - 1
 WHERE q.lineage = %(lineage)s AND q.state = 'waiting' AND q.tried_at = now() AND q.attempts > 1

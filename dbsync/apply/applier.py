@@ -54,7 +54,7 @@ PATIENCE = 6
 """Times that a batch is written when others' locks and its own were in a circle."""
 
 TRIES = 100
-"""Times that cases which were corrected are tried apart from others; the next time begins with others."""
+"""Times that cases which were corrected are tried apart from others, and cases that are tried when their correction comes."""
 CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 
@@ -107,6 +107,8 @@ class Applier:
         if fresh:
             seconds = time.monotonic() - begun
             count_applied(batch.header, held=receipt.held, size=weighed.size, seconds=seconds)
+        if receipt.held:
+            self._release_just_corrected(batch.header)
         self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
         self._release_overdue(before=receipt.applied_at)
         return receipt
@@ -389,6 +391,13 @@ class Applier:
     def _layouts(self, ids: Sequence[int]) -> dict[int, Layout]:
         rows = self._connection.execute(statement("aside", "layouts"), {"ids": list(set(ids))}).fetchall()
         return {identity: Layout.read(definition) for identity, definition in rows}
+
+    def _release_just_corrected(self, header: Header) -> None:
+        """Try again, at once, cases whose row a batch changed again: somebody may have corrected it. Some of them, if they are many."""
+        asked = {"lineage": header.lineage, "incarnation": header.incarnation, "number": header.number, "most": TRIES}
+        cases = [row[0] for row in self._connection.execute(statement("aside", "just_corrected"), asked).fetchall()]
+        if cases:
+            self.release(cases)
 
     def _release_arrived(self, relations: set[str] | None) -> None:
         """Try again what waited for rows that are there now; of some tables, or of all."""
