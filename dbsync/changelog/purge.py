@@ -67,16 +67,20 @@ class Purge:
         self._done: str | None = None
         """A snapshot in which everything is purged."""
         self._bites = self._all_bites()
+        self._under_way = False
+        """It was begun in an earlier run, and more may go since."""
         self._dead = 0
         self._rest_until = 0.0
 
     def run(self, bites: int) -> bool:
         """Delete up to ``bites`` times; say whether there is more."""
+        was_under_way = self._under_way
         for _ in range(bites):
             if next(self._bites, None) is None:
-                self._bites = self._all_bites()
+                self._bites, self._under_way = self._all_bites(), False
                 self._vacuum()
-                return False
+                return was_under_way
+        self._under_way = True
         return True
 
     def purge(self) -> int:

@@ -179,6 +179,18 @@ class TestWhatNobodyMayHoldUp:
             assert service.purge() == 1
         assert logged(clinic.source) == 0
 
+    def test_a_turn_that_ends_what_an_earlier_one_began_says_that_there_may_be_more(self, clinic: Pipeline) -> None:
+        with connect(clinic.source.dsn, name="source") as connection:
+            service = Purge(connection, keep=0)
+            site(clinic.source, "a")
+            clinic.ship()
+            assert service.run(1)
+            site(clinic.source, "b")
+            clinic.ship()
+            assert service.run(5)
+            assert not service.run(5)
+        assert logged(clinic.source) == 0
+
 
 def service_after(pipeline: Pipeline) -> int:
     """Purge as a service that has just begun."""
