@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -26,19 +25,17 @@ from dbsync.apply.attempt import Attempt
 from dbsync.apply.load import Load, Released, no_place
 from dbsync.apply.path import SearchPath
 from dbsync.apply.plans import Plans
-from dbsync.apply.quarantine import Quarantine, has_turn
-from dbsync.apply.ripe import arrived, parked
+from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.skew import raw_ids, skew
 from dbsync.apply.span import Span
 from dbsync.apply.steps import join_steps
 from dbsync.apply.turns import Turns
+from dbsync.apply.waiting import Waiting
 from dbsync.apply.writer import Writer, count_staged
 from dbsync.catalog.inspect import Inspection
-from dbsync.errors import Interrupted, LinkHalted, NotAdmitted, Refusal
-from dbsync.keys.expression import qualified
+from dbsync.errors import Interrupted, LinkHalted, NotAdmitted
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
 from dbsync.model.greeting import Greeting
-from dbsync.model.layout import Layout
 from dbsync.model.policy import Conflict, Policies
 from dbsync.pooling import is_dealt, need
 from dbsync.postgres import primary
@@ -53,8 +50,6 @@ ANALYZE_FROM = 5_000
 PATIENCE = 6
 """Times that a batch is written when others' locks and its own were in a circle."""
 
-TRIES = 100
-"""Times that cases which were corrected are tried apart from others, and cases that are tried when their correction comes."""
 CARE = 100
 """Batches for which rows are locked in order, once others were in the way."""
 
@@ -79,6 +74,13 @@ class Applier:
         need(connection, "apply", "session")
         need(connection, "session", "promise")
         self._path = SearchPath(connection)
+        self._waiting = Waiting(
+            connection=connection,
+            policies=self._policies,
+            inspection=self._inspection,
+            transaction=self._transaction,
+            write=self._write_again,
+        )
         if not is_dealt(connection):
             self._make_tables("DELETE ROWS")
 
@@ -107,10 +109,7 @@ class Applier:
         if fresh:
             seconds = time.monotonic() - begun
             count_applied(batch.header, held=receipt.held, size=weighed.size, seconds=seconds)
-        if receipt.held:
-            self._release_just_corrected(batch.header)
-        self._release_arrived({qualified(layout.table) for layout in batch.header.layouts.values()})
-        self._release_overdue(before=receipt.applied_at)
+        self._waiting.look_behind(batch.header, receipt)
         return receipt
 
     def now(self) -> datetime:
@@ -134,9 +133,7 @@ class Applier:
 
     def tend(self, lineage: UUID) -> Mapping[str, int]:
         """Try again what may go now; give the changes of a node that wait still, by table."""
-        self._release_arrived(None)
-        self._release_overdue()
-        self._release_parked()
+        self._waiting.look_again()
         rows = self._connection.execute(statement("aside", "waiting_by_table"), {"lineage": lineage}).fetchall()
         return dict(rows)
 
@@ -149,18 +146,8 @@ class Applier:
         and went while they waited one a batch before it; a node whose batch is still being applied after ``patience`` seconds
         is left alone.
         """
-        policies = self._policies.won_by_source() if source_wins else self._policies
-        chosen = None if cases is None else list(cases)
-        nodes = self._connection.execute(statement("aside", "waiting_nodes"), {"cases": chosen}).fetchall()
-        found = Released()
-        done: set[UUID] = set()
-        for lineage, node, incarnation in nodes:
-            if lineage in done:
-                continue
-            done.add(lineage)
-            load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={})
-            found += self._release(load, chosen, policies, patience)
-        return found
+        policies = self._policies.won_by_source() if source_wins else None
+        return self._waiting.release(cases, policies=policies, patience=patience)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -254,6 +241,10 @@ class Applier:
             prepare=True,
         )
 
+    def _write_again(self, load: Load, policies: Policies) -> None:
+        self._announce(load)
+        self._insist(load, policies, halts=False)
+
     def _insist(
         self, load: Load, policies: Policies, counts: Sequence[Count] | None = None, *, halts: bool = True
     ) -> int:
@@ -312,129 +303,6 @@ class Applier:
         writer.careful = self._care > 0
         writer.clock_trusted = self.clock_off is not None and abs(self.clock_off) <= policies.clock_limit
         return writer
-
-    # What waits.
-
-    def _release(self, load: Load, cases: list[int] | None, policies: Policies, patience: float) -> Released:
-        """Try cases again: batch by batch where that tells more, then all together, then those that were corrected apart."""
-        retry = partial(self._retry, load, policies, patience)
-        found = Released()
-        batches = self._came_and_went(load, cases)
-        cases = [case for batch in batches for case in batch] or cases
-        for batch in batches:
-            found = found.then(retry(batch, alone=True))
-        found = found.then(retry(cases))
-        parts = [self._corrected(load, cases)] if found.waiting else []
-        for _ in range(TRIES):
-            if found.busy or not parts:
-                break
-            part = parts.pop()
-            tried = retry(part, counts=False)
-            found = Released(
-                released=found.released + tried.released, waiting=found.waiting - tried.released, busy=tried.busy
-            )
-            if tried.waiting and len(part) > 1:
-                parts += [part[: len(part) // 2], part[len(part) // 2 :]]
-        return found
-
-    def _came_and_went(self, load: Load, cases: list[int] | None) -> list[list[int]]:
-        """Give what is to be tried batch by batch, because the tier above may know rows that came and went while they waited.
-
-        Taken together they come to nothing here, and nothing would be told of them. But this server may have told that they
-        came before it was restored, and there may be another way to the one above.
-        """
-        return self._numbers("came_and_went", load, cases)
-
-    def _corrected(self, load: Load, cases: list[int] | None) -> list[int]:
-        """Give the cases whose row was changed again since: one that nobody has corrected yet is not to be in their way."""
-        return self._numbers("corrected", load, cases)
-
-    def _numbers(self, name: str, load: Load, cases: list[int] | None) -> list[Any]:
-        asked = {"lineage": load.lineage, "cases": cases}
-        return [row[0] for row in self._connection.execute(statement("aside", name), asked).fetchall()]
-
-    def _retry(
-        self,
-        load: Load,
-        policies: Policies,
-        patience: float,
-        cases: list[int] | None,
-        *,
-        alone: bool = False,
-        counts: bool = True,
-    ) -> Released:
-        """Write cases in a transaction, with what waits behind them but for ``alone``, and let go of those that went in.
-
-        ``counts``: it counts as an attempt at those that did not.
-        """
-        with self._transaction():
-            if not has_turn(self._connection, load.lineage, patience):
-                return Released(busy=(load.node,))
-            if not alone:
-                cases = self._numbers("waiting_cases" if cases is None else "heads_of", load, cases)
-            self._connection.execute(
-                statement("aside", "stage_again"), {"lineage": load.lineage, "cases": cases, "alone": alone}
-            )
-            staged = [row[0] for row in self._connection.execute(statement("aside", "staged_layouts")).fetchall()]
-            load = replace(load, layouts=self._layouts(staged))
-            tried = self._connection.execute(statement("aside", "count_staged")).fetchone()
-            self._announce(load)
-            self._insist(load, policies, halts=False)
-            released = self._connection.execute(statement("aside", "release")).rowcount
-            self._connection.execute(statement("aside", "empty_stage"))
-            if alone:
-                self._connection.execute(statement("aside", "free_those_behind"), {"cases": cases})
-            if not counts:
-                self._connection.execute(statement("aside", "forget_attempt"), {"lineage": load.lineage})
-        return Released(released=released, waiting=(tried[0] if tried else 0) - released)
-
-    def _layouts(self, ids: Sequence[int]) -> dict[int, Layout]:
-        rows = self._connection.execute(statement("aside", "layouts"), {"ids": list(set(ids))}).fetchall()
-        return {identity: Layout.read(definition) for identity, definition in rows}
-
-    def _release_just_corrected(self, header: Header) -> None:
-        """Try again, at once, cases whose row a batch changed again: somebody may have corrected it. Some of them, if they are many."""
-        asked = {"lineage": header.lineage, "incarnation": header.incarnation, "number": header.number, "most": TRIES}
-        cases = [row[0] for row in self._connection.execute(statement("aside", "just_corrected"), asked).fetchall()]
-        if cases:
-            self.release(cases)
-
-    def _release_arrived(self, relations: set[str] | None) -> None:
-        """Try again what waited for rows that are there now; of some tables, or of all."""
-        cases: list[int] = []
-        for layout, awaits in self._connection.execute(statement("aside", "awaited"), prepare=True).fetchall():
-            if relations is not None and awaits not in relations:
-                continue
-            cases += self._arrived(layout, awaits)
-        if cases:
-            self.release(cases)
-
-    def _arrived(self, layout: int, awaits: str) -> list[int]:
-        """Give the cases whose row is there now; all, where the upstream's table is not what it was any more."""
-        meaning = self._layouts([layout])[layout]
-        try:
-            query = arrived(layout, meaning, awaits, self._inspection.now())
-            found = None if query is None else self._connection.execute(query)
-        except (Refusal, psycopg.DataError, errors.InsufficientPrivilege):
-            found = self._connection.execute(statement("aside", "awaiting"), {"layout": layout, "awaits": awaits})
-        return [] if found is None else [row[0] for row in found.fetchall()]
-
-    def _release_overdue(self, before: datetime | None = None) -> None:
-        """Try again what was not tried for a while; only what was held ``before`` a batch, if one is given."""
-        overdue = self._connection.execute(statement("aside", "overdue"), {"before": before}, prepare=True).fetchall()
-        cases = [row[0] for row in overdue]
-        if cases:
-            self.release(cases)
-
-    def _release_parked(self) -> None:
-        """Try again what waited for a migration, where the tables fit now."""
-        waiting = [row[0] for row in self._connection.execute(statement("aside", "parked_layouts")).fetchall()]
-        if not waiting:
-            return
-        fit = parked(self._layouts(waiting), self._inspection.now(), self._policies)
-        rows = self._connection.execute(statement("aside", "parked"), {"layouts": fit}).fetchall()
-        if rows:
-            self.release([row[0] for row in rows])
 
 
 def _hold_unfit(
