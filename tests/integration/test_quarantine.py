@@ -316,7 +316,7 @@ def test_a_row_is_not_deleted_while_a_change_that_refers_to_it_waits(clinic: Pip
     clinic.source.sql("INSERT INTO visit (subject_id, code, note) VALUES (1, '1', 'long'), (2, '1', 'long')")
     clinic.ship()
     clinic.source.script(
-        "UPDATE visit SET note = 'fine'; DELETE FROM visit WHERE subject_id = 1; DELETE FROM subject WHERE id = 1"
+        "UPDATE visit SET subject_id = 2, code = '2' WHERE subject_id = 1; DELETE FROM subject WHERE id = 1"
     )
     clinic.ship()
     assert names(clinic) == ["A", "B"]

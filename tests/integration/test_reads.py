@@ -92,7 +92,7 @@ def test_what_is_held_and_what_waits_behind_it_reads_little_on_its_way_in_and_ou
         UPDATE subject SET initials = 'x' WHERE id BETWEEN 504 AND 510
     """
     behind = "UPDATE subject SET initials = 'later' WHERE identifier IN ('s502', 's503', 's511')"
-    for step, waiting in ((into_quarantine, 3), (behind, 5)):
+    for step, waiting in ((into_quarantine, 3), (behind, 3)):
         with past.reading() as both:
             past.source.script(step)
             past.ship()
