@@ -260,8 +260,9 @@ SELECT {columns} FROM typed y {joins}
 
 -- name: judged
 -- Found rows beside what the change takes them for: ``differs`` from what it wants, ``clash``: somebody else changed the same
--- columns meanwhile, ``held``: why the change must not be written now.
-SELECT j.*, CASE WHEN j.missing > 0 THEN 'reference_missing' {held} END AS held
+-- columns meanwhile, ``held``: why the change must not be written now. Of a row that came and went nothing is written, wherever it
+-- pointed.
+SELECT j.*, CASE WHEN j.missing > 0 AND NOT (j.gone AND j.first_op = 'I') THEN 'reference_missing' {held} END AS held
 FROM (SELECT b.*, {differs} AS differs, {clash} AS clash, {newer} AS newer FROM {rows} b) j {given_back}
 
 -- name: troubles

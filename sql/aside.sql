@@ -365,17 +365,22 @@ WHERE q.state = 'waiting' AND q.lineage = %(lineage)s AND q.behind IS NULL
 ORDER BY random()
 
 -- name: just_corrected
--- Cases whose row a batch changed again. Not what a person is to decide, nor what waits for a row or a migration; and where a tier
--- above is told of what is done here, not rows that came and went: as long as they are refused, nothing would be told of them.
+-- Cases whose row a batch changed again, or deleted. Not what a person is to decide, nor what waits for a migration, or for another row
+-- and is not deleted. And where a tier above is told of what is done here, no deleted ones: as long as they are refused, they come
+-- to nothing, and nothing would be told of them.
 SELECT DISTINCT q.id
-FROM dbsync.quarantine b JOIN dbsync.quarantine q ON q.id = b.behind
+FROM dbsync.quarantine b
+JOIN dbsync.quarantine q ON q.id = b.behind
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM dbsync.quarantine d
+                   WHERE d.behind = q.id AND d.state = 'waiting' AND d.op = 'D' AND d.relation = q.relation AND q.key IN (d.key, d.old_key)) AS is_gone
+) its_row
 WHERE b.state = 'waiting' AND b.lineage = %(lineage)s AND b.incarnation = %(incarnation)s AND b.number = %(number)s
   AND q.state = 'waiting' AND b.relation = q.relation AND q.key IN (b.key, b.old_key)
-  AND q.conflict IN ('not_null_violation', 'check_violation', 'exclusion_violation', 'invalid_value', 'refused',
-                     'multiple_unique_conflicts')
-  AND NOT (EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')
-           AND EXISTS (SELECT FROM dbsync.quarantine d
-                       WHERE d.behind = q.id AND d.state = 'waiting' AND d.op = 'D' AND d.relation = q.relation AND q.key IN (d.key, d.old_key)))
+  AND (q.conflict IN ('not_null_violation', 'check_violation', 'exclusion_violation', 'invalid_value', 'refused',
+                      'multiple_unique_conflicts')
+       OR its_row.is_gone AND q.conflict = 'reference_missing')
+  AND NOT (its_row.is_gone AND EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship'))
 LIMIT %(most)s
 
 -- name: forget_attempt

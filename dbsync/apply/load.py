@@ -24,9 +24,9 @@ class Load:
     layouts: Mapping[int, Layout]
 
     @property
-    def is_another_life(self) -> bool:
-        """Say whether the node was restored, copied or reloaded: the first life has the lineage's name."""
-        return self.incarnation != self.lineage
+    def may_be_known(self) -> bool:
+        """Say whether it is a batch of a node that was restored, copied or reloaded: the first life has the lineage's name."""
+        return self.number > 0 and self.incarnation != self.lineage
 
     @classmethod
     def of(cls, header: Header) -> Load:

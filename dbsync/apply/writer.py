@@ -145,7 +145,7 @@ class Writer:
         for count in counts:
             tables.setdefault(load.layouts[count.layout].table, set()).add(count.layout)
         changing = sorted(i for ids in tables.values() if len(ids) > 1 for i in ids)
-        going = _coming_and_going(counts) if load.is_another_life else []
+        going = _coming_and_going(counts) if load.may_be_known else []
         if not changing and not going and not self.by_origin and not any(count.renames for count in counts):
             return [span]
         self._connection.execute(statement("apply", "index_stage"))

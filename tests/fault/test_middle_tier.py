@@ -297,3 +297,31 @@ def test_of_what_comes_again_a_part_is_above_already_where_all_of_it_is(database
         ship(middle)
         visits = "SELECT s.identifier, v.code FROM visit v JOIN subject s ON s.id = v.subject_id"
         assert community.sql(visits) == central.sql(visits) == [("a", 10)]
+
+
+def test_of_what_comes_again_what_is_gone_above_already_does_not_wait_there(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """The centre has heard that the rows came and that they went; the community holds them back now, and lets them go later."""
+    with tiers(databases, tmp_path) as (field, middle):
+        community, central = middle.source, middle.upstream
+        community.sql("ALTER TABLE visit ADD CONSTRAINT plausible CHECK (code < 10)")
+        saved = _begin(field, middle, "a")
+        community.sql("ALTER TABLE visit DROP CONSTRAINT plausible")
+        with field.source.connect() as session, session.transaction():
+            session.execute("INSERT INTO subject (identifier) VALUES ('b')")
+            session.execute("INSERT INTO visit (subject_id, code) SELECT id, 10 FROM subject WHERE identifier = 'b'")
+        ship(field)
+        field.source.script("BEGIN; DELETE FROM visit; DELETE FROM subject WHERE identifier = 'b'; COMMIT")
+        ship(field)
+        ship(middle)
+        assert subjects(central).keys() == {"a"}
+        restore(community.cluster, saved)
+        ship(field)
+        ship(middle)
+        community.sql("ALTER TABLE visit DROP CONSTRAINT plausible")
+        field.must("quarantine", "retry", "--all")
+        ship(middle)
+        assert subjects(community).keys() == subjects(central).keys() == {"a"}
+        for place in (community, central):
+            assert place.sql("SELECT conflict, reason FROM dbsync.quarantine WHERE state = 'waiting'") == []

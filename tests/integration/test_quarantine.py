@@ -441,3 +441,15 @@ def test_what_one_batch_brings_wrong_and_right_goes_in_right(clinic: Pipeline) -
     clinic.source.sql("UPDATE subject SET age = 10 WHERE name = 'A'")
     clinic.ship()
     assert names(clinic) == ["A"]
+
+
+def test_a_row_that_is_gone_waits_for_no_row_that_it_referred_to(clinic: Pipeline) -> None:
+    clinic.source.script(
+        "INSERT INTO subject (name, site_id) VALUES ('B', 3); INSERT INTO visit (subject_id, code) VALUES (1, '1')"
+    )
+    clinic.ship()
+    assert waiting(clinic) == [("subject", "B", "I", "reference_missing", False), ("visit", "B 1", "I", "waits", True)]
+    clinic.source.sql("DELETE FROM subject WHERE name = 'B'")
+    clinic.ship()
+    assert waiting(clinic) == []
+    clinic.agree()
