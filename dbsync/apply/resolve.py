@@ -155,3 +155,19 @@ def coalesced(leaves: Sequence[Sql]) -> Sql:
     """Give something that is null exactly when every leaf is: the reference itself is null."""
     texts = [sql.SQL("({})::pg_catalog.text").format(leaf) for leaf in leaves]
     return sql.SQL("coalesce({})").format(sql.SQL(", ").join(texts))
+
+
+def held_by(aliases: Sequence[str], column: str) -> Sql:
+    """Say a column of the row found upstream; null may be what it holds."""
+    if len(aliases) == 1:
+        return column_sql(aliases[0], column)
+    first, second = aliases
+    return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} ELSE {} END").format(
+        column_sql(first, "tableoid"), column_sql(first, column), column_sql(second, column)
+    )
+
+
+def first_of(aliases: Sequence[str], column: str) -> Sql:
+    """Say a column of the first of some joined rows that is there."""
+    found = [column_sql(alias, column) for alias in aliases]
+    return found[0] if len(found) == 1 else sql.SQL("coalesce({})").format(sql.SQL(", ").join(found))

@@ -21,6 +21,8 @@ from dbsync.apply.resolve import (
     Found,
     coalesced,
     equal,
+    first_of,
+    held_by,
     look_up,
     reference_conditions,
     same,
@@ -29,7 +31,7 @@ from dbsync.apply.resolve import (
 )
 from dbsync.apply.wish import Wish
 from dbsync.errors import Refusal
-from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, value_of
+from dbsync.keys.expression import Sql, column_sql, named, qualified, table_sql, text_array, value_of
 from dbsync.keys.postponed import may_follow
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.layout import Layout, LayoutGeneric
@@ -233,17 +235,19 @@ class Share:
             )
         joins += self._own_joins()
         own = ["t", "tn"] if self.renames else ["t"]
-        columns.append(named(sql.SQL("{} IS NOT NULL").format(_first(own, "tableoid")), "found"))
-        columns.append(named(_first(own, "xmin"), "version"))
+        columns.append(named(sql.SQL("{} IS NOT NULL").format(first_of(own, "tableoid")), "found"))
+        columns.append(named(first_of(own, "xmin"), "version"))
         columns += self._held_values(own, written)
-        columns += [named(_first(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
-        outer = self.missing(self._outer(without_self), sql.SQL("{} IS NULL").format(_first(own, "tableoid")), pointed)
+        columns += [named(first_of(own, name), f"e{i}") for i, name in enumerate(self.table.primary_key, start=1)]
+        outer = self.missing(
+            self._outer(without_self), sql.SQL("{} IS NULL").format(first_of(own, "tableoid")), pointed
+        )
         columns += [named(e, f"{n}0" if without_self else n) for e, n in zip(outer, ("missing", "asked"), strict=True)]
         return statement("apply", "bound").format(columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins))
 
     def _held_values(self, own: Sequence[str], written: Sequence[str]) -> list[Sql]:
         if not self.wide:
-            return [named(_held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
+            return [named(held_by(own, name), f"m{i}") for i, name in enumerate(written, start=1)]
         rows = [sql.SQL("ROW({}.*)::{}").format(sql.Identifier(one), table_sql(self.table.name)) for one in own]
         found = [column_sql(one, "tableoid") for one in own]
         cases = [sql.SQL("WHEN {} IS NOT NULL THEN {}").format(*pair) for pair in zip(found, rows, strict=True)]
@@ -438,24 +442,3 @@ class Share:
         if place is None:
             raise Refusal(f"the key column {column} of {self.layout.table} is not among the values that travel")
         return place
-
-
-def _held_by(aliases: Sequence[str], column: str) -> Sql:
-    """Say a column of the row found upstream; null may be what it holds."""
-    if len(aliases) == 1:
-        return column_sql(aliases[0], column)
-    first, second = aliases
-    return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} ELSE {} END").format(
-        column_sql(first, "tableoid"), column_sql(first, column), column_sql(second, column)
-    )
-
-
-def named(expression: Sql, name: str) -> Sql:
-    """Name a column of a query."""
-    return sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
-
-
-def _first(aliases: Sequence[str], column: str) -> Sql:
-    """Say a column of the first of some joined rows that is there."""
-    found = [column_sql(alias, column) for alias in aliases]
-    return found[0] if len(found) == 1 else sql.SQL("coalesce({})").format(sql.SQL(", ").join(found))

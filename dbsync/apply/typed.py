@@ -5,8 +5,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from dbsync.apply.resolve import target_column, typed_leaves
-from dbsync.apply.share import RANGE, Share, named
-from dbsync.keys.expression import Query, Sql, column_sql, qualified, value_of
+from dbsync.apply.share import RANGE, Share
+from dbsync.keys.expression import Query, Sql, column_sql, named, qualified, value_of
 from dbsync.model.layout import LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement

@@ -253,3 +253,8 @@ def _function(name: str) -> Sql:
 def _trusted(fragment: str) -> Sql:
     """Take a name that PostgreSQL itself quoted (format_type, regproc) as it is."""
     return sql.SQL(fragment)  # made and quoted by the server
+
+
+def named(expression: Sql, name: str) -> Sql:
+    """Name a column of a query."""
+    return sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
