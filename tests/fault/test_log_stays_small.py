@@ -22,10 +22,10 @@ SECONDS = float(os.environ.get("DBSYNC_SOAK_SECONDS", "30"))
 SAMPLES = 60
 AHEAD = 60_000
 """Changes by which the writers may be ahead of the service: full rate is what can be shipped in the long run."""
-A_CHANGE = 1_100
-"""Bytes: 270, and as much again for what was deleted since the last vacuum, twice, and for what comes until the next turn."""
+WARM = 10 * AHEAD
+"""Changes that are written before the first sample: the log has its size by then, also on a machine that is busy."""
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(240 + 2 * SECONDS)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(360 + 2 * SECONDS)]
 
 SCHEMA = """
 CREATE TABLE reading (id bigserial PRIMARY KEY, code text NOT NULL UNIQUE, value int NOT NULL, remark text);
@@ -103,6 +103,7 @@ def test_the_log_stays_small_at_full_rate(pair: Pair, tmp_path: Path) -> None:
     with ServiceProcess(tmp_path) as service:
         pair.source.sql("INSERT INTO reading (code, value) SELECT 'r' || g, 0 FROM generate_series(1, %s) g", [ROWS])
         with Writers(pair.source):
+            until(lambda: written(pair.source) > WARM, "hardly anything is written", 120)
             for _ in range(SAMPLES):
                 time.sleep(SECONDS / SAMPLES)
                 sizes.append(on_disk(pair.source))
@@ -115,7 +116,7 @@ def test_the_log_stays_small_at_full_rate(pair: Pair, tmp_path: Path) -> None:
     assert pair.source.sql('SELECT code, value, remark FROM reading ORDER BY code COLLATE "C"') == pair.upstream.sql(
         'SELECT code, value, remark FROM reading ORDER BY code COLLATE "C"'
     )
-    assert max(sizes[SAMPLES // 2 :]) <= 1.5 * max(*sizes[: SAMPLES // 2], AHEAD * A_CHANGE)
+    assert max(sizes[SAMPLES // 2 :]) <= 1.5 * max(*sizes[: SAMPLES // 2], AHEAD * 700)
 
 
 def _report(changes: int, sizes: list[int]) -> None:
