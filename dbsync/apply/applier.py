@@ -109,7 +109,7 @@ class Applier:
         if fresh:
             seconds = time.monotonic() - begun
             count_applied(batch.header, held=receipt.held, size=weighed.size, seconds=seconds)
-        self._waiting.look_behind(batch.header, receipt)
+        self._waiting.look_after(batch.header, receipt)
         return receipt
 
     def now(self) -> datetime:

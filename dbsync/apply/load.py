@@ -25,7 +25,10 @@ class Load:
 
     @property
     def may_be_known(self) -> bool:
-        """Say whether it is a batch of a node that was restored, copied or reloaded: the first life has the lineage's name."""
+        """Say whether a life before may have told of the same: that of a node that was restored, copied or reloaded.
+
+        The first life has the lineage's name.
+        """
         return self.number > 0 and self.incarnation != self.lineage
 
     @classmethod

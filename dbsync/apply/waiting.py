@@ -46,7 +46,7 @@ class Waiting:
         self._release_overdue()
         self._release_parked()
 
-    def look_behind(self, header: Header, receipt: Receipt) -> None:
+    def look_after(self, header: Header, receipt: Receipt) -> None:
         """Try what may go now that a batch is applied."""
         if receipt.held:
             self._release_just_corrected(header)
