@@ -142,32 +142,38 @@ JOIN dbsync.relation r ON r.relation = n.nspname || '.' || c.relname AND r.key_q
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
 
 -- name: fill_several
--- Every change of a batch's transactions that changed one table in several ways, and some of them by what a key is about.
+-- Every change of those transactions that changed one table in several ways, by which a row goes or a key changes hands. A row that
+-- goes and came in the same transaction is by itself, for it may have taken the key of one that goes with it.
 INSERT INTO pg_temp.dbsync_nested (xid, seq, depth, layout, op, run)
 SELECT s.xid, s.seq, s.depth, s.layout, s.op, max(s.seq) FILTER (WHERE s.begins) OVER (PARTITION BY s.xid ORDER BY s.seq)
 FROM (
-    SELECT c.xid, c.seq, coalesce(c.depth, 1::smallint) AS depth, c.layout, c.op,
-           (c.layout, c.op, c.captured_at, coalesce(c.depth, 1::smallint))
-           IS DISTINCT FROM lag((c.layout, c.op, c.captured_at, coalesce(c.depth, 1::smallint))) OVER statement AS begins
+    SELECT m.xid, m.seq, m.depth, m.layout, m.op,
+           m.passed_by OR (m.layout, m.op, m.captured_at, m.depth, m.passed_by)
+           IS DISTINCT FROM lag((m.layout, m.op, m.captured_at, m.depth, m.passed_by)) OVER statement AS begins
     FROM (
-        SELECT w.xid FROM pg_temp.dbsync_window w
-        WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s AND w.changes > 1
-          AND EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.layout = ANY (%(layouts)s::bigint[])
-                      GROUP BY m.layout
-                      HAVING bool_or(m.op = 'I')::int + bool_or(m.op = 'D')::int + bool_or(m.renames)::int > 1)
-        OFFSET 0
-    ) w
-    CROSS JOIN LATERAL (
-        SELECT c.xid, c.seq, c.depth, c.layout, c.op, c.captured_at FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
-    ) c
-    WINDOW statement AS (PARTITION BY c.xid ORDER BY c.seq)
+        SELECT c.xid, c.seq, coalesce(c.depth, 1::smallint) AS depth, c.layout, c.op, c.captured_at,
+               c.op = 'D' AND bool_or(c.op = 'I') OVER (PARTITION BY c.xid, c.layout, c.local_id) AS passed_by
+        FROM (
+            SELECT w.xid FROM pg_temp.dbsync_window w
+            WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s AND w.changes > 1
+              AND EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.layout = ANY (%(layouts)s::bigint[])
+                          GROUP BY m.layout
+                          HAVING bool_or(m.op = 'D') AND bool_or(m.op IN ('I', 'U')) OR bool_or(m.op = 'I') AND bool_or(m.renames))
+            OFFSET 0
+        ) w
+        CROSS JOIN LATERAL (
+            SELECT c.xid, c.seq, c.depth, c.layout, c.op, c.captured_at, c.local_id FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
+        ) c
+    ) m
+    WINDOW statement AS (PARTITION BY m.xid ORDER BY m.seq)
 ) s
 
 -- name: overtaken
--- Statements that took a key from a row, in the log behind another one that gave it to a new row: which, and before which they
--- go. Within a statement keys are taken before they are given. One that changed a row which something in between had changed
--- stays: it was another statement, and a key that may be doubled until the commit. Keys that run ``through`` rows which are renamed
--- meanwhile are let be: they change without a word in the log, and what is called the same is another row's.
+-- Statements that are in the log behind another one which can only have come later: which, and before which they go. One took a key
+-- from a row that the other gave to a new one; within a statement keys are taken before they are given. Or it changed a row that the other
+-- deleted: cascades of one statement set a reference to null before they delete its row. One that changed a row which something in
+-- between had changed stays: it was another statement, and a key that may be doubled until the commit. Keys that run ``through`` rows
+-- which are renamed meanwhile are let be: they change without a word in the log, and what is called the same is another row's.
 WITH renamed AS MATERIALIZED (
     SELECT DISTINCT n.xid, y.relation
     FROM pg_temp.dbsync_nested n
@@ -176,15 +182,17 @@ WITH renamed AS MATERIALIZED (
     WHERE c.renames
 ),
 unsure AS MATERIALIZED (
-    SELECT r.xid, k.layout FROM unnest(%(of)s::bigint[], %(through)s::text[]) AS k(layout, relation) JOIN renamed r USING (relation)
+    SELECT DISTINCT r.xid, k.layout
+    FROM unnest(%(of)s::bigint[], %(through)s::text[]) AS k(layout, relation) JOIN renamed r USING (relation)
 ),
 steps AS MATERIALIZED (
     SELECT n.xid, n.layout, n.run, n.seq, c.op, c.renames, c.local_id, coalesce(c.old_local_id, c.local_id) AS former_id,
-           {key}::text AS key, CASE WHEN c.renames THEN {old_key}::text END AS old_key
+           CASE WHEN u.layout IS NULL AND (c.op <> 'U' OR c.renames) THEN {key}::text END AS key,
+           CASE WHEN u.layout IS NULL AND c.renames THEN {old_key}::text END AS old_key
     FROM pg_temp.dbsync_nested n
     CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = n.xid AND c.seq = n.seq OFFSET 0) c
+    LEFT JOIN unsure u ON u.xid = n.xid AND u.layout = n.layout
     WHERE n.layout = ANY (%(layouts)s::bigint[]) AND c.local_id IS NOT NULL AND c.op IN ('I', 'U', 'D')
-      AND NOT EXISTS (SELECT FROM unsure u WHERE u.xid = n.xid AND u.layout = n.layout)
 ),
 chained AS (
     SELECT e.run, e.id, e.gives, lag(e.run) OVER slot AS before, lag(e.id) OVER slot AS holder, lag(e.gives) OVER slot AS given
@@ -198,26 +206,31 @@ chained AS (
     WHERE e.key IS NOT NULL
     WINDOW slot AS (PARTITION BY e.xid, e.layout, e.key ORDER BY e.run, e.gives, e.seq)
 ),
-touched AS (
-    SELECT t.run, max(t.earlier) AS earlier
+met AS (
+    SELECT r.run, lag(r.run) OVER slot AS earlier, coalesce(r.op = 'U' AND lag(r.op) OVER slot = 'D', false) AS was_gone
     FROM (
-        SELECT r.run, lag(r.run) OVER (PARTITION BY r.xid, r.layout, r.id ORDER BY r.run) AS earlier
-        FROM (
-            SELECT s.xid, s.layout, s.run, s.local_id AS id FROM steps s
-            UNION
-            SELECT s.xid, s.layout, s.run, s.former_id FROM steps s
-        ) r
-    ) t
-    GROUP BY t.run
+        SELECT s.xid, s.layout, s.run, s.op, s.local_id AS id FROM steps s
+        UNION
+        SELECT s.xid, s.layout, s.run, s.op, s.former_id FROM steps s
+    ) r
+    WINDOW slot AS (PARTITION BY r.xid, r.layout, r.id ORDER BY r.run)
+),
+touched AS (
+    SELECT m.run, max(m.earlier) FILTER (WHERE NOT m.was_gone) AS earlier, min(m.earlier) FILTER (WHERE m.was_gone) AS gone_in
+    FROM met m
+    GROUP BY m.run
+),
+taken AS (
+    SELECT c.run, min(c.before) AS given_in FROM chained c
+    WHERE NOT c.gives AND c.given AND c.holder <> c.id AND c.before < c.run
+    GROUP BY c.run
 )
 SELECT o.run, o.before
 FROM (
-    SELECT c.run, min(c.before) AS before FROM chained c
-    WHERE NOT c.gives AND c.given AND c.holder <> c.id AND c.before < c.run
-    GROUP BY c.run
+    SELECT t.run, least(k.given_in, t.gone_in) AS before, t.earlier
+    FROM touched t LEFT JOIN taken k ON k.run = t.run
 ) o
-JOIN touched t ON t.run = o.run
-WHERE coalesce(t.earlier, 0) < o.before
+WHERE coalesce(o.earlier, 0) < o.before
 ORDER BY o.run
 
 -- name: move

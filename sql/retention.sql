@@ -283,7 +283,7 @@ USING (
     JOIN dbsync.change c ON c.xid = m.xid AND c.seq = m.seq
     JOIN pg_temp.dbsync_chain b ON b.seq = m.before
     JOIN dbsync.change p ON p.xid = b.xid AND p.seq = b.seq
-    WHERE (m.op = 'I' AND p.op <> 'D') OR (m.op = 'U' AND c.layout = p.layout AND c.old_image IS DISTINCT FROM p.image)
+    WHERE (m.op = 'I') <> (p.op = 'D') OR (m.op = 'U' AND c.layout = p.layout AND c.old_image IS DISTINCT FROM p.image)
 ) broken
 WHERE k.relation = broken.relation AND k.local_id = broken.local_id AND k.wall = broken.wall
 

@@ -8,14 +8,14 @@ applied in its order, and the upstream ends the same. See docs/decisions/0013-re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
-from dbsync.changelog.order import put_in_order
+from dbsync.changelog.order import part, put_in_order
 from dbsync.changelog.purge import is_at_home
 from dbsync.changelog.stitch import stitch, unstitched
 from dbsync.errors import Interrupted, Refusal
@@ -142,7 +142,7 @@ def _compact(connection: psycopg.Connection, wanted: Callable[[TableName], bool]
         identity: Layout.read(definition)
         for identity, definition in connection.execute(statement("retention", "backlog_layouts")).fetchall()
     }
-    _stitch(connection, layouts)
+    _stitch(connection, layouts, last)
     _find_folds(connection, {identity: layout for identity, layout in layouts.items() if wanted(layout.table)})
     found = _measure(connection)
     _rewrite(connection)
@@ -150,14 +150,19 @@ def _compact(connection: psycopg.Connection, wanted: Callable[[TableName], bool]
     return found
 
 
-def _stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout]) -> None:
+def _stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], last: int) -> None:
     """Do what the reader does before a cut: afterwards the transactions may be others."""
+
+    def known(ids: Sequence[int]) -> Mapping[int, Layout]:
+        return {identity: layouts[identity] for identity in ids}
+
     waiting, nested = unstitched(connection)
     if nested:
-        put_in_order(connection, lambda ids: {identity: layouts[identity] for identity in ids}, for_good=True)
+        put_in_order(connection, known, for_good=True)
     if waiting:
         beside = [row[0] for row in connection.execute(statement("changelog", "siblings")).fetchall()]
         stitch(connection, layouts, waiting, beside)
+    part(connection, known, list(layouts), {"after": 0, "last": last})
 
 
 def _find_folds(connection: psycopg.Connection, layouts: Mapping[int, Layout]) -> None:

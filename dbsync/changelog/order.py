@@ -1,6 +1,7 @@
 """Transactions put in their order, in which each row and each key could have become what it is.
 
-What triggers of the application did comes behind the statement that fired them, and a key leaves a row before another has it.
+What triggers of the application did comes behind the statement that fired them, a key leaves a row before another has it, and a
+row is changed before it goes.
 It is done in the log, once, before a batch is cut: whoever reads the transaction afterwards finds it so.
 """
 
@@ -40,11 +41,12 @@ def put_in_order(connection: psycopg.Connection, known: Known, *, for_good: bool
 
 
 def part(connection: psycopg.Connection, known: Known, several: list[int], batch: Mapping[str, int]) -> int:
-    """Put what took a key from a row before what gave it to another, in the caller's transaction; give the number of changes that moved.
+    """Put what can only have come first there, in the caller's transaction; give the number of changes that moved.
 
-    The parts of a WITH are captured when each has come to its end, which may be after the statement around it; and a
-    deferrable constraint lets two rows have one key for a while. So the log may have a key given before it was taken.
-    ``several`` are the layouts to look at, ``batch`` says after which seq the batch begins and which is its last.
+    The parts of a WITH are captured when each has come to its end, which may be after the statement around it; a deferrable
+    constraint lets two rows have one key for a while; and a statement's cascades are captured table by table, deletes first. So the
+    log may have a key given before it was taken, or a row changed when it was gone. ``several`` are the layouts to look at,
+    ``batch`` says after which seq the batch begins and which is its last.
     """
     connection.execute(statement("order", "turn"))
     for step in ("make_nested", "clear_nested"):

@@ -385,9 +385,8 @@ class Reader:
 
 
 def _in_several_ways(kinds: Sequence[tuple[Any, ...]]) -> list[int]:
-    """List the layouts of which rows got or lost a key in more than one way."""
+    """List the layouts of which rows went and others changed, or got a key in more than one way."""
     ways: dict[int, set[str]] = {}
     for layout, op, _, renames, *_ in kinds:
-        if op in ("I", "D") or renames:
-            ways.setdefault(layout, set()).add(op)
-    return [layout for layout, ops in ways.items() if len(ops) > 1]
+        ways.setdefault(layout, set()).update((op, "renames") if renames else (op,))
+    return [layout for layout, ops in ways.items() if {"D", "I"} <= ops or {"D", "U"} <= ops or {"I", "renames"} <= ops]

@@ -1,0 +1,95 @@
+"""One statement whose cascades meet the same row more than once: it is changed, and then it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+import pytest
+
+from dbsync.changelog.compact import compact
+from dbsync.postgres import connect
+from tests.integration.clinic_schema import held
+from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.pipeline import LINK, Pipeline, prepared
+
+pytestmark = ONE_MIXTURE
+
+SCHEMA: LiteralString = """
+CREATE TABLE ward (id serial PRIMARY KEY, code text NOT NULL UNIQUE, part_of int REFERENCES ward ON DELETE CASCADE);
+CREATE TABLE bed (
+    id serial PRIMARY KEY, number int NOT NULL, ward_id int NOT NULL REFERENCES ward ON DELETE CASCADE,
+    spare_ward_id int REFERENCES ward ON DELETE SET NULL, UNIQUE (ward_id, number));
+INSERT INTO ward (code) VALUES ('A'), ('B'), ('C');
+INSERT INTO bed (number, ward_id, spare_ward_id) VALUES (1, 1, 2), (2, 2, 1), (3, 3, 2), (4, 3, 1)
+"""
+TABLES = """
+[[tables]]
+name = "ward"
+key = ["code"]
+[[tables]]
+name = "bed"
+"""
+BOTH: LiteralString = "DELETE FROM ward WHERE code IN ('A', 'B')"
+
+
+@pytest.fixture
+def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
+    both = prepared(databases, pair, SCHEMA)
+    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+        yield pipeline
+
+
+def shipped(clinic: Pipeline, *, compacted: bool = False, max_changes: int = 20_000) -> None:
+    """Ship all, and hold that nothing waits and nothing differs."""
+    if compacted:
+        with connect(clinic.source.dsn, name="source") as session:
+            compact(session, LINK)
+    clinic.agree(max_changes)
+    assert held(clinic) == []
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        BOTH,
+        f"UPDATE bed SET number = number + 10; {BOTH}",
+        f"INSERT INTO bed (number, ward_id, spare_ward_id) VALUES (7, 1, 2), (8, 2, 1), (9, 3, 2); {BOTH}",
+        f"{BOTH}; INSERT INTO ward (code) VALUES ('A'); INSERT INTO bed (number, ward_id) SELECT 1, id FROM ward WHERE code = 'A'",
+        f"BEGIN; {BOTH}; COMMIT; BEGIN; INSERT INTO ward (code) VALUES ('B'); UPDATE bed SET number = 5 WHERE number = 3; COMMIT",
+    ],
+    ids=["before", "renamed", "new", "again", "later"],
+)
+def test_a_bed_that_loses_its_spare_ward_in_the_statement_that_deletes_it_is_gone(
+    clinic: Pipeline, statements: LiteralString, compacted: bool
+) -> None:
+    clinic.source.script(statements)
+    shipped(clinic, compacted=compacted)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_so_is_a_bed_that_was_made_and_lost_before_anything_was_shipped(clinic: Pipeline, compacted: bool) -> None:
+    clinic.source.script("INSERT INTO ward (id, code) VALUES (91, 'Y'), (92, 'Z')")
+    clinic.source.script("INSERT INTO bed (number, ward_id, spare_ward_id) VALUES (1, 91, 92), (2, 92, 91)")
+    clinic.source.script("DELETE FROM ward WHERE id > 90")
+    shipped(clinic, compacted=compacted)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_ward_that_takes_its_successor_along_is_gone(clinic: Pipeline, compacted: bool) -> None:
+    clinic.source.sql("""
+        WITH gone AS (DELETE FROM ward WHERE code = 'C' RETURNING *)
+        INSERT INTO ward (code, part_of) SELECT code, id FROM gone""")
+    assert clinic.source.value("SELECT count(*) FROM ward WHERE code = 'C'") == 0
+    shipped(clinic, compacted=compacted)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_one_with_its_predecessors_key_is_the_new_one(clinic: Pipeline, compacted: bool) -> None:
+    clinic.source.script("UPDATE ward SET part_of = 2 WHERE code = 'C'; UPDATE bed SET number = 6 WHERE number = 3")
+    clinic.source.script("""
+        WITH gone AS (DELETE FROM ward WHERE code = 'C' RETURNING *) INSERT INTO ward (code, part_of) SELECT code, 1 FROM gone;
+        INSERT INTO bed (number, ward_id) SELECT 3, id FROM ward WHERE code = 'C'""")
+    clinic.source.script("UPDATE ward SET part_of = NULL WHERE code = 'C'; DELETE FROM bed WHERE number = 1")
+    shipped(clinic, compacted=compacted)
