@@ -1,6 +1,6 @@
 -- name: make_names
 -- What a batch's changes are about, by key: made only where something waits or something is put aside. ``refers`` are the
--- rows that a change's references run through; (arrival, place, seq) is the order in which the changes came. The planner knows
+-- rows that a change's references run through, ``former`` what was so before it; (arrival, place, seq) is the order in which the changes came. The planner knows
 -- nothing of what was put aside a moment ago: indexes keep what it then chooses from walking through all of it for each row.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_named (
     tx bigint NOT NULL, seq bigint NOT NULL, arrival bigint NOT NULL, place bigint NOT NULL,
@@ -42,10 +42,10 @@ WHERE s.layout = {layout}
 -- name: name_references
 INSERT INTO pg_temp.dbsync_named (tx, seq, arrival, place, relation, key, name, refers, former)
 SELECT s.tx, s.seq, coalesce(q.arrival, {arrival}), coalesce(q.tx, s.tx), named.relation, named.key,
-       named.relation || ' ' || named.key::text, true, false
+       named.relation || ' ' || named.key::text, true, named.former
 FROM pg_temp.dbsync_stage s
 LEFT JOIN dbsync.quarantine q ON q.id = s.case_id
-CROSS JOIN LATERAL (VALUES {references}) AS named (relation, key)
+CROSS JOIN LATERAL (VALUES {references}) AS named (relation, key, former)
 WHERE s.layout = {layout} AND named.relation IS NOT NULL AND array_to_string(named.key, '') <> ''
 
 -- name: analyze_names
@@ -103,9 +103,10 @@ WHERE a.tx = found.last_tx AND a.seq = found.last_seq
 
 -- name: put_behind_renames
 -- What a statement does to rows below one that it renames, by a trigger or by WITH, is in the log before the rename, under the key of
--- after it. Such a change goes behind that statement's renames, unless the key was another row's, which left it in between.
+-- after it. Such a change goes behind that statement's renames, unless the key was another row's, which left it in between, or was
+-- deleted and took this one along.
 WITH told AS MATERIALIZED (
-    SELECT n.tx, n.name, n.refers, s.place, s.renames AND NOT n.refers AND NOT n.former AS comes,
+    SELECT n.tx, n.name, n.refers, n.former, s.op, s.captured_at, s.place, s.renames AND NOT n.refers AND NOT n.former AS comes,
            NOT n.refers AND (n.former OR s.op = 'D') AS leaves,
            max(s.place) FILTER (WHERE s.renames) OVER (PARTITION BY s.tx, s.layout, s.captured_at) AS through
     FROM pg_temp.dbsync_named n JOIN pg_temp.dbsync_stage s ON s.tx = n.tx AND s.seq = n.seq
@@ -114,8 +115,10 @@ WITH told AS MATERIALIZED (
 early AS (
     SELECT e.tx, e.place, max(r.through) AS behind
     FROM told e JOIN told r ON r.tx = e.tx AND r.name = e.name AND r.comes AND r.place > e.place
-    WHERE e.refers
+    WHERE e.refers AND NOT e.former
       AND NOT EXISTS (SELECT FROM told l WHERE l.tx = e.tx AND l.name = e.name AND l.leaves AND l.place > e.place AND l.place <= r.through)
+      AND NOT EXISTS (SELECT FROM told d WHERE d.tx = e.tx AND d.name = e.name AND d.place < e.place AND d.leaves AND d.op = 'D'
+                                           AND e.op = 'D' AND d.captured_at = e.captured_at)
     GROUP BY e.tx, e.place
 ),
 ranked AS (
@@ -132,7 +135,7 @@ WHERE s.place = n.place AND o.place <> n.place
 -- Whether a row has a key in passing, inside of its transaction.
 SELECT EXISTS (
     SELECT FROM pg_temp.dbsync_stage s
-    JOIN pg_temp.dbsync_named leaves ON leaves.tx = s.tx AND leaves.seq = s.seq AND leaves.former
+    JOIN pg_temp.dbsync_named leaves ON leaves.tx = s.tx AND leaves.seq = s.seq AND leaves.former AND NOT leaves.refers
     JOIN pg_temp.dbsync_named brings ON brings.tx = s.tx AND brings.seq < s.seq AND brings.name = leaves.name
          AND NOT brings.refers AND NOT brings.former
     JOIN pg_temp.dbsync_stage b ON b.tx = brings.tx AND b.seq = brings.seq AND (b.renames OR b.op = 'I')
@@ -159,7 +162,7 @@ JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq AND s.case_id IS NU
 CROSS JOIN LATERAL (
     SELECT min(n.arrival) AS arrival, min(n.place) AS place, min(n.relation) FILTER (WHERE NOT n.refers) AS relation,
            max(n.key::text) FILTER (WHERE NOT n.refers AND NOT n.former) AS key,
-           max(n.key::text) FILTER (WHERE n.former) AS old_key,
+           max(n.key::text) FILTER (WHERE NOT n.refers AND n.former) AS old_key,
            array_agg(n.name) FILTER (WHERE n.refers) AS refers
     FROM pg_temp.dbsync_named n WHERE n.tx = a.tx AND n.seq = a.seq
 ) n

@@ -68,17 +68,17 @@ def _references(layout: Layout, catalog: Catalog) -> Iterator[Sql]:
     for reference, first in layout.reference_positions():
         for refs in ("s.refs", "s.old_refs"):
             for relation, leaves in _run_through(reference.target, catalog, refs, first):
-                yield sql.SQL("({}::text, {})").format(relation, leaves)
+                yield _named(relation, leaves, former=refs == "s.old_refs")
     for generic, first in layout.generic_positions():
         said, key = _element("s.refs", first), _element("s.refs", first + 1)
-        yield sql.SQL("({}, {}::text[])").format(said, key)
+        yield _named(said, sql.SQL("{}::text[]").format(key))
         for tree in generic.targets:  # the rows that its key runs through; the first is the row itself
             through = _run_through(tree, catalog, f"{key.as_string(None)}::text[]", 1)
             for relation, leaves in islice(through, 1, None):
                 only = sql.SQL("CASE WHEN {} = {} THEN {} END").format(
                     said, sql.Literal(qualified(tree.table)), relation
                 )
-                yield sql.SQL("({}, {})").format(only, leaves)
+                yield _named(only, leaves)
 
 
 def _plain_references(layout: Layout, catalog: Catalog) -> Iterator[Sql]:
@@ -86,7 +86,12 @@ def _plain_references(layout: Layout, catalog: Catalog) -> Iterator[Sql]:
     places = {name: place for place, (name, _) in enumerate(layout.columns, start=1)}
     for image in ("s.image", "s.old_image"):
         for relation, leaves in _referred_by(layout.table, catalog, image, places):
-            yield sql.SQL("({}::text, {})").format(relation, leaves)
+            yield _named(relation, leaves, former=image == "s.old_image")
+
+
+def _named(relation: Sql, key: Sql, *, former: bool = False) -> Sql:
+    """Say a row of a VALUES list: which row a change refers to, or did before it."""
+    return sql.SQL("({}::text, {}, {})").format(relation, key, sql.Literal(former))
 
 
 def _run_through(tree: KeyTree, catalog: Catalog, refs: str, first: int) -> Iterator[tuple[Sql, Sql]]:

@@ -93,3 +93,27 @@ def test_one_with_its_predecessors_key_is_the_new_one(clinic: Pipeline, compacte
         INSERT INTO bed (number, ward_id) SELECT 3, id FROM ward WHERE code = 'C'""")
     clinic.source.script("UPDATE ward SET part_of = NULL WHERE code = 'C'; DELETE FROM bed WHERE number = 1")
     shipped(clinic, compacted=compacted)
+
+
+@pytest.mark.parametrize("rule", ["row", "transaction", "stop"])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "DELETE FROM ward WHERE code = 'A'; UPDATE ward SET code = 'A' WHERE code = 'B'",
+        "DELETE FROM ward WHERE code = 'A'; UPDATE ward SET code = 'A' WHERE code = 'B'; INSERT INTO bed (number, ward_id) VALUES (1, 2)",
+        """DELETE FROM ward WHERE code = 'A';
+           WITH emptied AS (DELETE FROM bed WHERE ward_id = 2) UPDATE ward SET code = 'A' WHERE code = 'B'""",
+        """DELETE FROM ward WHERE code = 'A';
+           WITH filled AS (INSERT INTO bed (number, ward_id) VALUES (9, 2)) UPDATE ward SET code = 'A' WHERE code = 'B'""",
+    ],
+    ids=["named", "and a bed of the same number", "and emptied", "and filled"],
+)
+def test_another_ward_gets_the_name_of_one_that_took_its_beds_along(
+    clinic: Pipeline, statements: LiteralString, rule: str
+) -> None:
+    clinic.reinstall(TABLES.replace("name =", f'on_error = "{rule}"\nname ='))
+    clinic.restart()
+    with clinic.source.connect() as session, session.transaction():
+        for statement in statements.split(";"):
+            session.execute(statement)
+    shipped(clinic)
