@@ -132,9 +132,36 @@ class Attempt:
                 self._write(span, counts)
             except Unapplicable as problem:
                 refused = problem
-        if refused is not None:
+        if refused is not None and not (whole and self._goes_in_by_steps(span, counts)):
             self.quarantine.hold_first(span, _kind(refused, counts), refused.reason, whole=whole)
             self._write(span)
+
+    def _goes_in_by_steps(self, span: Span, counts: Sequence[Count]) -> bool:
+        """Write a transaction that stays whole as its changes came; say whether all of it went in, else nothing did.
+
+        A value that only one row may have, and that goes from one row to another, is met twice where both are written at once.
+        """
+        try:
+            with self.connection.transaction():
+                self._write_by_steps(span, counts)
+                self.writer.settle()
+        except Unapplicable:
+            return False
+        return True
+
+    def _write_by_steps(self, span: Span, counts: Sequence[Count]) -> None:
+        changes = sum(count.changes for count in counts)
+        try:
+            if not self.writer.write(self.load, span, counts, settled=False):
+                return
+        except Unapplicable:
+            if changes <= 1:
+                raise
+        if changes <= 1:
+            raise Unapplicable("a change of it has to wait")
+        middle = self._middle(span, (changes - 1) // 2)
+        for part in (replace(span, high=middle), replace(span, low=middle)):
+            self._write_by_steps(part, count_staged(self.connection, part))
 
     def _middle(self, span: Span, half: int) -> int:
         query = statement("apply", "middle").format(range=span.condition(), half=sql.Literal(half))

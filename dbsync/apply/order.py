@@ -70,6 +70,17 @@ def write_order(
     )
 
 
+def delete_order(
+    tables: Iterable[TableName], asked_by: Mapping[TableName, Iterable[TableName]]
+) -> tuple[TableName, ...]:
+    """Order tables whose rows go, given in the order in which they are written: what refers to others first.
+
+    In a cycle what is ``asked_by`` a constraint that waits for nothing goes behind the table that has the constraint.
+    """
+    given = list(reversed(list(tables)))
+    return tuple(_depth_first(given, {table: sorted(set(asked_by.get(table, ())) & set(given)) for table in given}))
+
+
 def above(layouts: Mapping[int, Layout], table: TableName) -> frozenset[TableName]:
     """Give the tables that a table's rows refer to, directly or through others, without itself."""
     targets: dict[TableName, set[TableName]] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from dbsync.apply.edited import edited_columns, edited_statement, edits, may_be_
 from dbsync.apply.fresh import fresh_statement, may_be_fresh
 from dbsync.apply.judge import CLOCK
 from dbsync.apply.load import Load, Trouble
-from dbsync.apply.order import Step, write_order
+from dbsync.apply.order import Step, delete_order, write_order
 from dbsync.apply.path import SearchPath
 from dbsync.apply.pointed import narrowed
 from dbsync.apply.resolve import target_table
@@ -96,34 +97,46 @@ class Writer:
         self.patient = False
         """Whether a delete whose key runs through a row that is not there is to be tried once more behind all the rest."""
 
-    def write(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Trouble]:
-        """Write a span under a savepoint, constraints checked before it is kept.
+    def write(self, load: Load, span: Span, counts: Sequence[Count], *, settled: bool = True) -> list[Trouble]:
+        """Write a span under a savepoint, constraints checked before it is kept; not those that may wait, where it is not ``settled``.
 
         Gives the changes that cannot be written now; then nothing was. Raises Unapplicable when PostgreSQL refuses.
         """
         troubles: list[Trouble] = []
+        with self._refusing(troubles), self._connection.transaction() as savepoint:
+            parts = self._segments(load, span, counts)
+            for part in parts:
+                self._segment(load, part, counts if part is span else count_staged(self._connection, part), troubles)
+                if troubles:
+                    raise psycopg.Rollback(savepoint)
+                if part is not parts[-1] or not settled:
+                    self._check_keys()
+            if settled:
+                self._check_all()
+        return troubles
+
+    def settle(self) -> None:
+        """Check the constraints that were let wait; raises Unapplicable when PostgreSQL refuses."""
+        with self._refusing([]):
+            self._check_all()
+
+    @contextmanager
+    def _refusing(self, troubles: Sequence[Trouble]) -> Iterator[None]:
+        """Say what PostgreSQL refuses as Unapplicable, unless the ``troubles`` are the cause."""
         try:
-            with self._connection.transaction() as savepoint:
-                parts = self._segments(load, span, counts)
-                for part in parts:
-                    self._segment(
-                        load, part, counts if part is span else count_staged(self._connection, part), troubles
-                    )
-                    if troubles:
-                        raise psycopg.Rollback(savepoint)
-                    if part is not parts[-1]:
-                        self._check_keys()
-                self._path.give_back()
-                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                self._path.take_back()
+            yield
         except psycopg.Error as error:
             if self._must_halt(error):
                 raise
-            if not troubles:  # else those are the cause
+            if not troubles:
                 raise _unapplicable(error) from error
         except Refusal as error:
             raise Unapplicable(str(error)) from error
-        return troubles
+
+    def _check_all(self) -> None:
+        self._path.give_back()
+        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        self._path.take_back()
 
     def _must_halt(self, error: psycopg.Error) -> bool:
         """Say whether nothing can be put aside for an error; what was put aside before halts nobody for want of a right."""
@@ -168,7 +181,7 @@ class Writer:
         single = self._changed_once(load, span, kinds)
         steps = self._order(load, kinds)
         writing = [step for step in steps if set(kinds[step.layout]) != {Op.DELETE}]
-        deleting = [step for step in reversed(steps) if Op.DELETE in kinds[step.layout]]
+        deleting = self._in_delete_order(load, [step for step in steps if Op.DELETE in kinds[step.layout]])
 
         def share(step: Step, **kind: Any) -> Share:
             share = self._share(load.layouts[step.layout], step.layout, set(kinds[step.layout]), span, **kind)
@@ -264,6 +277,16 @@ class Writer:
     def _order(self, load: Load, layouts: Iterable[int]) -> tuple[Step, ...]:
         present = {layout: load.layouts[layout] for layout in layouts}
         return write_order(present, self._is_required, self._may_follow, self._asked_at_once)
+
+    def _in_delete_order(self, load: Load, steps: Sequence[Step]) -> list[Step]:
+        of = {step.layout: load.layouts[step.layout].table for step in steps}
+        asked_by: dict[TableName, list[TableName]] = {}
+        for name in set(of.values()):
+            for key in target_table(self.catalog, name).foreign_keys:
+                if not key.deferrable and key.target != name:
+                    asked_by.setdefault(key.target, []).append(name)
+        order = delete_order(dict.fromkeys(of.values()), asked_by)
+        return sorted(steps, key=lambda step: order.index(of[step.layout]))
 
     def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
         table = target_table(self.catalog, name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbsync.apply.order import write_order
+from dbsync.apply.order import delete_order, write_order
 from dbsync.capture.backfill import groups
 from dbsync.model.catalog import ForeignKey, Table
 from dbsync.model.layout import Layout, LayoutGeneric
@@ -101,6 +101,21 @@ def test_what_is_referred_to_is_written_first_and_a_cycle_is_cut_where_null_is_a
 @given(edges)
 def test_the_order_of_writing_is_the_same_every_time(found: Edges) -> None:
     assert order(found) == order(frozenset(sorted(found, reverse=True)))
+
+
+@given(st.permutations(NAMES), st.frozensets(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=8))
+def test_who_asks_for_a_row_at_once_goes_before_it_and_else_what_was_written_last(
+    written: list[TableName], asking: frozenset[tuple[TableName, TableName]]
+) -> None:
+    asked_by = {target: [one for one, other in asking if other == target] for target in NAMES}
+    order = delete_order(written, asked_by)
+    assert sorted(order) == sorted(written)
+    numbers = {name: i for i, name in enumerate(NAMES)}
+    circular = reachable(frozenset((numbers[a], numbers[b], "now") for a, b in asking))
+    assert all(
+        order.index(a) < order.index(b) for a, b in asking if a != b and (numbers[b], numbers[a]) not in circular
+    )
+    assert delete_order(written, {}) == tuple(reversed(written))
 
 
 @given(edges, st.permutations(range(6)))
