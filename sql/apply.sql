@@ -422,4 +422,8 @@ WHERE gone.departed IS NOT NULL
 ON CONFLICT (row_key) DO NOTHING
 
 -- name: forget_row_keys
-DELETE FROM dbsync.row_key k USING judged b WHERE {forgotten} AND k.row_key = b.{leaf} RETURNING 1
+-- Once the rows are gone, not with them: where they are captured, to be passed on, the trigger tells them by their UUIDs.
+WITH net AS ({net}),
+typed AS ({typed})
+DELETE FROM dbsync.row_key k USING typed y
+WHERE y.gone AND k.row_key = y.own_key AND NOT EXISTS (SELECT FROM {table} t WHERE {same_row})

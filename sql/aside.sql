@@ -117,7 +117,7 @@ early AS (
     FROM told e JOIN told r ON r.tx = e.tx AND r.name = e.name AND r.comes AND r.place > e.place
     WHERE e.refers AND NOT e.former
       AND NOT EXISTS (SELECT FROM told l WHERE l.tx = e.tx AND l.name = e.name AND l.leaves AND l.place > e.place AND l.place <= r.through)
-      AND NOT EXISTS (SELECT FROM told d WHERE d.tx = e.tx AND d.name = e.name AND d.place < e.place AND d.leaves AND d.op = 'D'
+      AND NOT EXISTS (SELECT FROM told d WHERE d.tx = e.tx AND d.name = e.name AND d.place <= e.place AND d.leaves AND d.op = 'D'
                                            AND e.op = 'D' AND d.captured_at = e.captured_at)
     GROUP BY e.tx, e.place
 ),

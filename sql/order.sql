@@ -207,16 +207,17 @@ chained AS (
     WINDOW slot AS (PARTITION BY e.xid, e.layout, e.key ORDER BY e.run, e.gives, e.seq)
 ),
 met AS (
-    SELECT r.run, lag(r.run) OVER slot AS earlier, coalesce(r.op = 'U' AND lag(r.op) OVER slot = 'D', false) AS was_gone
+    SELECT r.run, lag(r.run) OVER slot AS earlier,
+           coalesce(r.op = 'U' AND r.was_there AND lag(r.op) OVER slot = 'D', false) AS was_gone
     FROM (
-        SELECT s.xid, s.layout, s.run, s.op, s.local_id AS id FROM steps s
-        UNION
-        SELECT s.xid, s.layout, s.run, s.op, s.former_id FROM steps s
+        SELECT DISTINCT s.xid, s.layout, s.run, s.op, s.former_id AS id, true AS was_there FROM steps s
+        UNION ALL
+        SELECT s.xid, s.layout, s.run, s.op, s.local_id, false FROM steps s WHERE s.local_id <> s.former_id
     ) r
-    WINDOW slot AS (PARTITION BY r.xid, r.layout, r.id ORDER BY r.run)
+    WINDOW slot AS (PARTITION BY r.xid, r.layout, r.id ORDER BY r.run, r.was_there DESC)
 ),
 touched AS (
-    SELECT m.run, max(m.earlier) FILTER (WHERE NOT m.was_gone) AS earlier, min(m.earlier) FILTER (WHERE m.was_gone) AS gone_in
+    SELECT m.run, max(m.earlier) FILTER (WHERE NOT m.was_gone AND m.earlier < m.run) AS earlier, min(m.earlier) FILTER (WHERE m.was_gone) AS gone_in
     FROM met m
     GROUP BY m.run
 ),

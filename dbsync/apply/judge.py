@@ -122,12 +122,6 @@ class Judgement:
             return sql.SQL("{} AND NOT b.clash").format(condition)
         return condition
 
-    @property
-    def forgotten(self) -> Sql:
-        """Say that the UUID of a deleted row is to be forgotten."""
-        kept = sql.SQL(" AND NOT b.clash") if self._rule is OnConflict.UPSTREAM else sql.SQL("")
-        return sql.SQL("b.gone AND b.held IS NULL AND b.first_op <> 'I'{}").format(kept)
-
     def ledger(self) -> Sql:
         """Compose what writes each conflict down."""
         return self._entries(

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from psycopg import sql
 
 from dbsync.apply.judge import Judgement
-from dbsync.apply.resolve import coalesced, target_column, target_table
+from dbsync.apply.resolve import Found, coalesced, same, target_column, target_table
 from dbsync.apply.share import Share
 from dbsync.apply.typed import net, typed
 from dbsync.apply.wish import Wish
@@ -97,10 +97,6 @@ def _judged(judge: Judgement, drawn: list[str]) -> dict[str, Sql]:
 def delete_statement(share: Share) -> Query:
     """Compose the delete of a share's gone rows; it answers (deleted, to be deleted, troubles)."""
     judge = Judgement(share=share)
-    more = [sql.SQL("recorded AS ({})").format(judge.ledger())]
-    if share.layout.keyed_by_row_id:
-        forget = statement("apply", "forget_row_keys").format(leaf=sql.Identifier("own_key"), forgotten=judge.forgotten)
-        more.append(sql.SQL("forgotten AS ({})").format(forget))
     return statement("apply", "delete").format(
         net=net(share),
         typed=typed(share),
@@ -109,8 +105,22 @@ def delete_statement(share: Share) -> Query:
         table=table_sql(share.table.name),
         doomed=judge.doomed,
         same_row=judge.same_row,
-        more=_listed(more),
+        more=_listed([sql.SQL("recorded AS ({})").format(judge.ledger())]),
         troubles=statement("apply", "troubles"),
+    )
+
+
+def forget_statement(share: Share) -> Query:
+    """Compose what forgets the UUIDs of a share's gone rows; it answers nothing."""
+    known = Found(joins=(), alias="k", tree=share.key)
+    return statement("apply", "forget_row_keys").format(
+        net=net(share),
+        typed=typed(share),
+        table=table_sql(share.table.name),
+        same_row=sql.SQL(" AND ").join(
+            same(column_sql("t", name), target_column(share.table, name), known.value(share.catalog, name))
+            for name in share.table.primary_key
+        ),
     )
 
 

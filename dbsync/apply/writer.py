@@ -30,6 +30,7 @@ from dbsync.apply.write import (
     delete_statement,
     depart_statements,
     doom_statement,
+    forget_statement,
     lock_statement,
     watched,
     wish_statement,
@@ -273,6 +274,8 @@ class Writer:
         self._spare(applied, span, troubles)
         for share in () if troubles else applied:
             self._run(share, span, troubles)
+            if share.layout.keyed_by_row_id and not troubles:
+                self._execute(forget_statement(share).as_string(self._connection), span)
 
     def _order(self, load: Load, layouts: Iterable[int]) -> tuple[Step, ...]:
         present = {layout: load.layouts[layout] for layout in layouts}

@@ -117,3 +117,15 @@ def test_another_ward_gets_the_name_of_one_that_took_its_beds_along(
         for statement in statements.split(";"):
             session.execute(statement)
     shipped(clinic)
+
+
+@pytest.mark.parametrize("rule", ["row", "transaction"])
+def test_a_row_gets_the_primary_key_of_one_that_was_deleted(pair: Pair, databases: Databases, rule: str) -> None:
+    script: LiteralString = """
+        CREATE TABLE drug (code text PRIMARY KEY, like_code text REFERENCES drug ON DELETE CASCADE);
+        INSERT INTO drug VALUES ('a', NULL), ('b', 'b'), ('c', 'b')"""
+    both = prepared(databases, pair, script)
+    table = f'[[tables]]\nname = "drug"\nkey = ["code"]\non_error = "{rule}"'
+    with Pipeline(both.source, both.upstream, table) as pharmacy:
+        pharmacy.source.script("DELETE FROM drug WHERE code = 'b'; UPDATE drug SET code = 'b' WHERE code = 'a'")
+        shipped(pharmacy)

@@ -270,3 +270,28 @@ def test_an_id_that_somebody_deleted_is_taken_again_by_a_transaction_that_still_
     clinic.source.sql("UPDATE note SET text = 'another one' WHERE id = 1")
     clinic.agree()
     assert clinic.upstream.sql("SELECT text FROM note ORDER BY text") == [("another one",), ("second",)]
+
+
+@ONE_MIXTURE
+@pytest.mark.parametrize("max_changes", [1, 20_000])
+def test_a_tier_passes_on_that_they_are_gone(pair: Pair, databases: Databases, max_changes: int) -> None:
+    first, second = (prepared(databases, pair, SCHEMA) for _ in range(2))
+    with (
+        Pipeline(first.source, second.source, TABLES) as low,
+        Pipeline(second.source, first.upstream, TABLES, node="community") as high,
+    ):
+        low.source.script("""
+            INSERT INTO note (id, text) VALUES (1, 'same'), (2, 'same'), (3, 'same');
+            INSERT INTO remark (note_id, line, text) VALUES (1, 1, 'a'), (2, 1, 'b'), (2, 2, 'c')
+        """)
+        low.agree(max_changes)
+        high.agree(max_changes)
+        low.source.script(
+            "DELETE FROM note WHERE id = 1; DELETE FROM remark WHERE line = 2; UPDATE note SET text = 'x' WHERE id = 3"
+        )
+        low.agree(max_changes)
+        high.agree(max_changes)
+        assert (held(low), held(high)) == ([], [])
+        assert high.upstream.sql("SELECT text FROM note ORDER BY 1") == [("same",), ("x",)]
+        for database in (low.source, low.upstream, high.upstream):
+            assert database.value("SELECT count(*) FROM dbsync.row_key WHERE relation = 'public.note'") == 2
