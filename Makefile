@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help demo test lint format types contracts docs dist deb lock pictures bench chaos clean
+.PHONY: help demo test lint format types contracts docs dist deb lock pictures bench chaos fuzz clean
 
 help: ## Show the targets
 	@sed -n "s/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p" Makefile | expand -t 20
@@ -62,6 +62,9 @@ bench: $(STAMP) ## Measure speed and memory beside the alternatives
 
 chaos: $(STAMP) ## Break everything at once for minutes, from a seed (ARGS="--seed 7"), and compare
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: $(STAMP) ## Make up schemas and statements, from seeds (ARGS="--seed 7 --stories 20 --tiers 2"), and compare
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove what the other targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -70,15 +70,21 @@ def write_order(
     )
 
 
-def delete_order(
-    tables: Iterable[TableName], asked_by: Mapping[TableName, Iterable[TableName]]
-) -> tuple[TableName, ...]:
+Referring = Mapping[TableName, Iterable[TableName]]
+"""Of a table those whose rows refer to its rows in some way."""
+
+
+def delete_order(tables: Iterable[TableName], asked_by: Referring, found_by: Referring) -> tuple[TableName, ...]:
     """Order tables whose rows go, given in the order in which they are written: what refers to others first.
 
-    In a cycle what is ``asked_by`` a constraint that waits for nothing goes behind the table that has the constraint.
+    In a cycle what is ``asked_by`` a constraint that waits for nothing goes behind the table that has the constraint, and above
+    all behind those whose rows are ``found_by`` a key that runs through it.
     """
     given = list(reversed(list(tables)))
-    return tuple(_depth_first(given, {table: sorted(set(asked_by.get(table, ())) & set(given)) for table in given}))
+    for referring in (asked_by, found_by):
+        near = {table: [one for one in given if one in set(referring.get(table, ()))] for table in given}
+        given = _depth_first(given, near)
+    return tuple(given)
 
 
 def above(layouts: Mapping[int, Layout], table: TableName) -> frozenset[TableName]:

@@ -282,14 +282,17 @@ class Writer:
         return write_order(present, self._is_required, self._may_follow, self._asked_at_once)
 
     def _in_delete_order(self, load: Load, steps: Sequence[Step]) -> list[Step]:
-        of = {step.layout: load.layouts[step.layout].table for step in steps}
-        asked_by: dict[TableName, list[TableName]] = {}
-        for name in set(of.values()):
-            for key in target_table(self.catalog, name).foreign_keys:
-                if not key.deferrable and key.target != name:
-                    asked_by.setdefault(key.target, []).append(name)
-        order = delete_order(dict.fromkeys(of.values()), asked_by)
-        return sorted(steps, key=lambda step: order.index(of[step.layout]))
+        layouts = [load.layouts[step.layout] for step in steps]
+        asked_by: dict[TableName, set[TableName]] = {}
+        found_by: dict[TableName, set[TableName]] = {}
+        for layout in layouts:
+            for key in target_table(self.catalog, layout.table).foreign_keys:
+                if not (key.deferrable or key.acts_on_delete):
+                    asked_by.setdefault(key.target, set()).add(layout.table)
+            for table in layout.key.through() if layout.key is not None else ():
+                found_by.setdefault(table, set()).add(layout.table)
+        order = delete_order(dict.fromkeys(layout.table for layout in layouts), asked_by, found_by)
+        return sorted(steps, key=lambda step: order.index(load.layouts[step.layout].table))
 
     def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:
         table = target_table(self.catalog, name)

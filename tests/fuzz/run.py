@@ -1,0 +1,107 @@
+"""One story from a seed: told, and where it ends wrong told again with less and less."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from tests.fuzz.schema import Schema, make
+from tests.fuzz.story import TIDY, WHENS, Event, Teller, Transaction
+from tests.fuzz.world import World
+from tests.support.databases import MIXTURE, Databases
+from tests.support.servers import Servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What kind of stories; all else comes from the seed.
+
+    ``tidy``: no statement leaves a reference to nothing behind for a later one to mend. ``refusing``: how often, after a
+    transaction, the upstream begins to refuse some rows.
+    """
+
+    transactions: int = 25
+    tiers: int = 1
+    tidy: bool = True
+    refusing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a story ended: ``wrong`` is empty where it ended well."""
+
+    seed: int
+    schema: Schema
+    events: Sequence[Event]
+    wrong: Sequence[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """Say it so that somebody can tell it again."""
+        return [self.schema.ddl, self.schema.config, *map(repr, self.events), *self.wrong]
+
+
+def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
+    """Make a story up from a seed, and let it happen."""
+    schema, events = make(seed), list[Event]()
+
+    def told(world: World) -> Iterator[Event]:
+        whens = TIDY if wish.tidy else WHENS
+        teller = Teller(schema=schema, pick=Random(seed), session=world.session, whens=whens, refusing=wish.refusing)
+        for event in teller.tell(wish.transactions):
+            events.append(event)
+            if not isinstance(event, Transaction):  # those happen while they are made up
+                yield event
+
+    wrong = _happen(servers, seed, schema, wish, told)
+    return Outcome(seed=seed, schema=schema, events=events, wrong=wrong)
+
+
+def shorten(servers: Servers, found: Outcome, wish: Wish, tries: int = 100) -> Outcome:
+    """Leave out of a story what it can do without and still end wrong in the same way.
+
+    Delta debugging (A. Zeller and R. Hildebrandt, Simplifying and isolating failure-inducing input, 2002): parts of half the
+    length, then of a quarter, down to one event; then single statements.
+    """
+    wanted, left = _kinds(found.wrong), tries
+
+    def again(events: Sequence[Event]) -> Outcome | None:
+        nonlocal left
+        left -= 1
+        wrong = _happen(servers, found.seed, found.schema, wish, lambda _: iter(events))
+        return replace(found, events=events, wrong=wrong) if _kinds(wrong) == wanted else None
+
+    size = len(found.events) // 2
+    while size and left > 0:
+        place = 0
+        while place < len(found.events) and left > 0:
+            shorter = again([*found.events[:place], *found.events[place + size :]])
+            found, place = (shorter, place) if shorter else (found, place + size)
+        size //= 2
+    for place, event in enumerate(found.events):
+        for statement in event.statements if isinstance(event, Transaction) else ():
+            here = found.events[place]
+            assert isinstance(here, Transaction)
+            fewer = replace(here, statements=[one for one in here.statements if one is not statement])
+            found = (left > 0 and again([*found.events[:place], fewer, *found.events[place + 1 :]])) or found
+    return found
+
+
+def _happen(
+    servers: Servers, seed: int, schema: Schema, wish: Wish, told: Callable[[World], Iterator[Event]]
+) -> list[str]:
+    databases = Databases(servers)
+    try:
+        with World(databases, schema, MIXTURE if seed % 2 else MIXTURE[::-1], tiers=wish.tiers) as world:
+            for event in told(world):
+                world.happen(event)
+            return world.end()
+    finally:
+        databases.drop_all()
+
+
+def _kinds(wrong: Sequence[str]) -> set[str]:
+    """Say what is wrong without the names and the values."""
+    return {re.sub(r'\(.*|"[^"]*"|\b[tkr]\d\w*|\d+', ".", line) for line in wrong if "depends on" not in line}

@@ -1,0 +1,344 @@
+"""A made-up story: transactions of made-up statements, and what dbsync does between them.
+
+Ids are given by the story itself, so that a part of it can be told alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import psycopg
+
+from tests.fuzz.schema import KEY_POOLS, Column, Reference, Schema, Table
+
+WHENS = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "")
+TIDY = WHENS[:1]
+"""How a transaction may begin, so that no statement leaves for a later one what a constraint would refuse."""
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Statements, each in a savepoint; ``ends`` is COMMIT or ROLLBACK."""
+
+    statements: Sequence[str]
+    ends: str = "COMMIT"
+
+    def run(self, session: Session) -> None:
+        """Run it; what an application would have been refused is left out."""
+        session.execute("BEGIN")
+        for statement in self.statements:
+            _try(session, statement)
+        try:
+            session.execute(self.ends.encode())
+        except psycopg.Error:
+            session.rollback()
+
+
+@dataclass(frozen=True, slots=True)
+class Ship:
+    """Ship what is pending, or the first batch of it."""
+
+    size: int
+    only_one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Go on as a new process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Compact the backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """From now on the upstream refuses rows that have a value in a column."""
+
+    table: str
+    column: str
+    value: str
+
+    @property
+    def ddl(self) -> str:
+        """Give the statement that makes it so."""
+        return (
+            f"ALTER TABLE {self.table} ADD CHECK ({self.column}::text IS DISTINCT FROM ({self.value})::text) NOT VALID"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The upstream refuses nothing any more."""
+
+
+Event = Transaction | Ship | Restart | Compact | Refuse | Allow
+
+
+def _try(session: Session, statement: str) -> bool:
+    session.execute("SAVEPOINT s")
+    try:
+        session.execute(statement.encode())
+    except psycopg.Error:
+        session.execute("ROLLBACK TO SAVEPOINT s")
+        return False
+    return True
+
+
+@dataclass(kw_only=True)
+class Teller:
+    """Makes a story up while it happens: statements are about rows that are there."""
+
+    schema: Schema
+    pick: Random
+    session: Session
+    whens: Sequence[str] = WHENS
+    refusing: float = 0.0
+    _numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def tell(self, transactions: int) -> Iterator[Event]:
+        """Make events up; each must have happened before the next is asked for. What the statements do is done here."""
+        for _ in range(transactions):
+            yield self._transaction()
+            chance = self.pick.random()
+            if chance < 0.25:
+                yield Ship(self.pick.choice([1, 3, 10, 20_000]), only_one=self.pick.random() < 0.3)
+            elif chance < 0.28:
+                yield Restart()
+            elif chance < 0.34:
+                yield Compact()
+            elif chance < 0.34 + self.refusing:
+                yield self._refuse()
+            elif chance < 0.34 + 1.5 * self.refusing:
+                yield Allow()
+
+    def _refuse(self) -> Refuse:
+        table = self.pick.choice(self.schema.tables)
+        column = self.pick.choice([c for c in (*table.key, *table.columns) if isinstance(c, Column)] or [None])
+        if column is None:
+            return Refuse(table.name, "id", "'0'")
+        return Refuse(table.name, column.name, f"({self.pick.choice(column.pool)})::{column.type}")
+
+    def _transaction(self) -> Transaction:
+        told: list[str] = []
+        self.session.execute("BEGIN")
+        when = self.pick.choice(self.whens)
+        if when:
+            told.append(when)
+            self.session.execute(when.encode())
+        for _ in range(self.pick.choice([1, 1, 2, 3, 5, 8])):
+            statement = self._statement()
+            if statement is not None and _try(self.session, statement):
+                told.append(statement)
+        ends = "ROLLBACK" if self.pick.random() < 0.07 else "COMMIT"
+        try:
+            self.session.execute(ends.encode())
+        except psycopg.Error:
+            self.session.rollback()
+            return Transaction(told, "ROLLBACK")
+        return Transaction(told, ends)
+
+    def _statement(self) -> str | None:
+        table = self.pick.choice(self.schema.tables)
+        ways: list[tuple[int, Callable[[Table], str | None]]] = [
+            (30, self._insert),
+            (6, self._upsert),
+            (20, self._update),
+            (10, self._rename),
+            (6, self._exchange),
+            (6, self._give_key),
+            (6, self._delete),
+            (6, self._delete_below),
+            (3, self._again),
+            (3, self._merge),
+            (1, self._truncate),
+            (3, self._new_id),
+        ]
+        (way,) = self.pick.choices([w for _, w in ways], [n for n, _ in ways])
+        return way(table)
+
+    # Statements.
+
+    def _insert(self, table: Table, ending: str = "") -> str | None:
+        rows = []
+        for _ in range(self.pick.choice([1, 1, 2, 4])):
+            row = self._row(table)
+            if row is None:
+                return None
+            rows.append(f"({', '.join(row)})")
+        return f"INSERT INTO {table.name} ({self._names(table)}) VALUES {', '.join(rows)}{ending}"
+
+    def _upsert(self, table: Table) -> str | None:
+        if table.by_row_id:
+            return None
+        key = ", ".join(part.name for part in table.key)
+        others = [column.name for column in table.others]
+        then = "NOTHING"
+        if others:
+            then = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in others)
+        return self._insert(table, f" ON CONFLICT ({key}) DO {then}")
+
+    def _update(self, table: Table) -> str | None:
+        chosen = self.pick.sample(table.others, min(len(table.others), self.pick.choice([1, 1, 2])))
+        return self._set(table, chosen)
+
+    def _delete_below(self, table: Table) -> str | None:
+        """Delete rows with all that refer to them, as an application does that follows references itself."""
+        ids = self._some(table)
+        return "; ".join(self._deletes(table, f"id IN ({', '.join(ids)})", {table.name})) if ids else None
+
+    def _deletes(self, table: Table, condition: str, seen: set[str]) -> list[str]:
+        told: list[str] = []
+        for other in self.schema.tables:
+            for column in other.writable:
+                if isinstance(column, Reference) and column.target == table.name and other.name not in seen:
+                    within = f"{column.name} IN (SELECT {column.to} FROM {table.name} WHERE {condition})"
+                    told += self._deletes(other, within, seen | {other.name})
+        return [*told, f"DELETE FROM {table.name} WHERE {condition}"]
+
+    def _rename(self, table: Table) -> str | None:
+        return self._new_id(table) if table.is_known_by_id else self._set(table, [self.pick.choice(table.key)])
+
+    def _set(self, table: Table, columns: Sequence[Column | Reference]) -> str | None:
+        values = [(column.name, self._value(column)) for column in columns]
+        ids = self._some(table)
+        if not values or not ids or any(value is None for _, value in values):
+            return None
+        sets = ", ".join(f"{name} = {value}" for name, value in values)
+        return f"UPDATE {table.name} SET {sets} WHERE id IN ({', '.join(ids)})"
+
+    def _exchange(self, table: Table) -> str | None:
+        """Exchange two rows' values of a column, of the key or not, in one statement."""
+        ids = self._ids(table)
+        if len(ids) < 2:
+            return None
+        one, other = self.pick.sample(ids, 2)
+        name = self.pick.choice(table.told).name
+        return (
+            f"UPDATE {table.name} t SET {name} = o.{name} FROM {table.name} o"
+            f" WHERE (t.id, o.id) IN (({one}, {other}), ({other}, {one}))"
+        )
+
+    def _give_key(self, table: Table) -> str | None:
+        """Delete one row and give its key to another one that is there."""
+        if table.is_known_by_id:
+            return None
+        ids = self._ids(table)
+        if len(ids) < 2:
+            return None
+        one, other = self.pick.sample(ids, 2)
+        names = ", ".join(part.name for part in table.key)
+        values = self._literals(table, one)
+        delete = f"DELETE FROM {table.name} WHERE id = {one}"
+        rename = f"UPDATE {table.name} SET ({names}) = ROW({values}) WHERE id = {other}"
+        return f"{delete}; {rename}"
+
+    def _delete(self, table: Table) -> str | None:
+        ids = self._some(table)
+        return f"DELETE FROM {table.name} WHERE id IN ({', '.join(ids)})" if ids else None
+
+    def _again(self, table: Table) -> str | None:
+        """Delete a row and make one anew that has its key."""
+        ids = self._ids(table)
+        row = self._row(table)
+        if not ids or row is None:
+            return None
+        one = self.pick.choice(ids)
+        if one.strip("'") in (value.strip("'") for value in row[1:]):
+            return None
+        given = dict(zip(["id", *(c.name for c in table.writable)], row, strict=True))
+        key = {part.name for part in table.key}
+        if table.is_known_by_id:
+            return None
+        chosen = ", ".join(f"o.{name}" if name in key else value for name, value in given.items())
+        if self.pick.random() < 0.5:
+            return (
+                f"WITH o AS (DELETE FROM {table.name} WHERE id = {one} RETURNING *)"
+                f" INSERT INTO {table.name} ({self._names(table)}) SELECT {chosen} FROM o"
+            )
+        values = ", ".join(self._literal(table, one, name) if name in key else value for name, value in given.items())
+        return (
+            f"DELETE FROM {table.name} WHERE id = {one};"
+            f" INSERT INTO {table.name} ({self._names(table)}) VALUES ({values})"
+        )
+
+    def _merge(self, table: Table) -> str | None:
+        row = self._row(table)
+        others = [column.name for column in table.others]
+        if row is None:
+            return None
+        given = dict(zip(["id", *(c.name for c in table.writable)], row, strict=True))
+        on = " AND ".join(f"t.{part.name} = s.{part.name}" for part in table.key)
+        matched = "DELETE"
+        if others and self.pick.random() < 0.7:
+            matched = "UPDATE SET " + ", ".join(f"{name} = s.{name}" for name in others)
+        types = {column.name: column.type for column in (*table.key, *table.columns) if isinstance(column, Column)}
+        values = ", ".join(
+            f"{value}::{types[name]} AS {name}" if name in types else f"{value} AS {name}"
+            for name, value in given.items()
+        )
+        return (
+            f"MERGE INTO {table.name} t USING (SELECT {values}) s ON {on}"
+            f" WHEN MATCHED THEN {matched}"
+            f" WHEN NOT MATCHED THEN INSERT ({self._names(table)}) VALUES ({', '.join(f's.{n}' for n in given)})"
+        )
+
+    def _truncate(self, table: Table) -> str:
+        return f"TRUNCATE {table.name} CASCADE"
+
+    def _new_id(self, table: Table) -> str | None:
+        ids = self._ids(table)
+        if not ids:
+            return None
+        return f"UPDATE {table.name} SET id = {self._next(table)} WHERE id = {self.pick.choice(ids)}"
+
+    # Values.
+
+    def _names(self, table: Table) -> str:
+        return ", ".join(["id", *(column.name for column in table.writable)])
+
+    def _row(self, table: Table) -> list[str] | None:
+        values = [self._value(column) for column in table.writable]
+        if any(value is None for value in values):
+            return None
+        return [self._next(table), *(value for value in values if value is not None)]
+
+    def _next(self, table: Table) -> str:
+        if table.is_known_by_id:
+            return self.pick.choice(KEY_POOLS["text"])
+        self._numbers[table.name] += 1
+        return table.id(self._numbers[table.name])
+
+    def _value(self, column: Column | Reference) -> str | None:
+        if column.nullable and self.pick.random() < 0.25:
+            return "NULL"
+        if isinstance(column, Column):
+            return self.pick.choice(column.pool)
+        values = self._ids(self.schema[column.target], column.to)
+        if not values:
+            return "NULL" if column.nullable else None
+        return self.pick.choice(values)
+
+    def _ids(self, table: Table, column: str = "id") -> list[str]:
+        rows = self.session.execute(f"SELECT quote_literal({column}) FROM {table.name} ORDER BY id".encode()).fetchall()
+        return [row[0] for row in rows]
+
+    def _some(self, table: Table) -> list[str]:
+        ids = self._ids(table)
+        return self.pick.sample(ids, min(len(ids), self.pick.choice([1, 1, 1, 2, 4])))
+
+    def _literals(self, table: Table, one: str) -> str:
+        return ", ".join(self._literal(table, one, part.name) for part in table.key)
+
+    def _literal(self, table: Table, one: str, name: str) -> str:
+        query = f"SELECT quote_nullable({name}) FROM {table.name} WHERE id = {one}"
+        row = self.session.execute(query.encode()).fetchone()
+        assert row is not None
+        return str(row[0])

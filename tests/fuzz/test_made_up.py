@@ -1,0 +1,27 @@
+"""Whatever the schema, whatever the statements: upstream ends as the source is, and nothing waits.
+
+``DBSYNC_SEED`` tells other stories. ``make fuzz`` tells hundreds, and the ones that end wrong as short as it can.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.fuzz.run import Wish, tell
+from tests.support.servers import Servers
+
+SEED = int(os.environ.get("DBSYNC_SEED", "100"))
+WISHES = {
+    "directly": Wish(),
+    "over two hops": Wish(tiers=2),
+    "refused for a while": Wish(refusing=0.2),
+}
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES)
+@pytest.mark.parametrize("number", range(5))
+def test_a_made_up_story_ends_as_it_should(servers: Servers, wish: Wish, number: int) -> None:
+    outcome = tell(servers, SEED + number, wish)
+    assert not outcome.wrong, "\n".join(outcome.lines)
