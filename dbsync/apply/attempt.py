@@ -6,7 +6,7 @@ stands alone and goes aside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -18,6 +18,8 @@ from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.span import Span
 from dbsync.apply.writer import Unapplicable, Writer, count_staged
 from dbsync.model.batch import Count, Op
+from dbsync.model.layout import Layout
+from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.statements import statement
 
@@ -61,11 +63,11 @@ class Attempt:
             self._try_again()
 
     def _delete_behind_renames(self, counts: Sequence[Count]) -> None:
-        """Let rows that a delete renames, for their keys ran through the deleted one, be renamed before it."""
+        """Let rows that a delete renames, for their keys ran through the deleted one or what it took along, be renamed before it."""
         layouts = self.load.layouts
-        renamed = {count.layout for count in counts if count.renames}
+        renamed = {count.layout: _runs_through(layouts, count.layout) for count in counts if count.renames}
         for table in sorted({layouts[count.layout].table for count in counts if count.op is Op.DELETE}):
-            renaming = [i for i in sorted(renamed) if table in above(layouts, layouts[i].table)]
+            renaming = sorted(layout for layout, through in renamed.items() if table in through)
             if renaming:
                 holding = {table, *above(layouts, table)}
                 query = statement("apply", "delete_behind_renames").format(
@@ -201,6 +203,13 @@ class Attempt:
         quarantine.hold_dependents()
         replace(self, quarantine=quarantine).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
+
+
+def _runs_through(layouts: Mapping[int, Layout], layout: int) -> frozenset[TableName]:
+    """Give the tables through which a layout's key runs, and those that they refer to."""
+    key = layouts[layout].key
+    through = set(key.through()) if key is not None else set()
+    return frozenset(through).union(*(above(layouts, table) for table in through))
 
 
 def _kind(problem: Unapplicable, counts: Sequence[Count]) -> Conflict:

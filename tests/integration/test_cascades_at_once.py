@@ -129,3 +129,26 @@ def test_a_row_gets_the_primary_key_of_one_that_was_deleted(pair: Pair, database
     with Pipeline(both.source, both.upstream, table) as pharmacy:
         pharmacy.source.script("DELETE FROM drug WHERE code = 'b'; UPDATE drug SET code = 'b' WHERE code = 'a'")
         shipped(pharmacy)
+
+
+@pytest.mark.parametrize("rule", ["row", "transaction"])
+def test_what_goes_goes_before_a_rename_of_rows_that_refer_to_such_rows(
+    pair: Pair, databases: Databases, rule: str
+) -> None:
+    script: LiteralString = """
+        CREATE TABLE ward (id serial PRIMARY KEY, code text NOT NULL UNIQUE, tool_id int);
+        CREATE TABLE porter (name text PRIMARY KEY, ward_id int NOT NULL REFERENCES ward ON DELETE CASCADE, home_id int REFERENCES ward);
+        CREATE TABLE tool (id serial PRIMARY KEY, name text NOT NULL UNIQUE, porter text NOT NULL REFERENCES porter ON DELETE CASCADE);
+        ALTER TABLE ward ADD FOREIGN KEY (tool_id) REFERENCES tool ON DELETE SET NULL"""
+    both = prepared(databases, pair, script)
+    tables = "\n".join(
+        f'[[tables]]\nname = "{name}"\nkey = ["{key}"]\non_error = "{rule}"'
+        for name, key in {"ward": "code", "porter": "name", "tool": "name"}.items()
+    )
+    with Pipeline(both.source, both.upstream, tables) as clinic:
+        clinic.source.script("INSERT INTO ward (code) VALUES ('A'), ('B'), ('C')")
+        clinic.source.script("INSERT INTO porter VALUES ('Jo', 1, 3); UPDATE porter SET name = 'Joe'")
+        clinic.source.script("""
+            INSERT INTO tool (name, porter) VALUES ('mop', 'Joe');
+            DELETE FROM ward WHERE code = 'A'; UPDATE ward SET code = 'A' WHERE code = 'B'""")
+        shipped(clinic)
