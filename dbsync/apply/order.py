@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dbsync.model.layout import Layout
@@ -70,21 +70,19 @@ def write_order(
     )
 
 
-Referring = Mapping[TableName, Iterable[TableName]]
+Referring = Mapping[TableName, Collection[TableName]]
 """Of a table those whose rows refer to its rows in some way."""
 
 
-def delete_order(tables: Iterable[TableName], asked_by: Referring, found_by: Referring) -> tuple[TableName, ...]:
+def delete_order(tables: Iterable[TableName], *referring: Referring) -> tuple[TableName, ...]:
     """Order tables whose rows go, given in the order in which they are written: what refers to others first.
 
-    In a cycle what is ``asked_by`` a constraint that waits for nothing goes behind the table that has the constraint, and above
-    all behind those whose rows are ``found_by`` a key that runs through it.
+    Each of ``referring`` counts for more than the one before it, where tables refer to each other in a circle.
     """
-    given = list(reversed(list(tables)))
-    for referring in (asked_by, found_by):
-        near = {table: [one for one in given if one in set(referring.get(table, ()))] for table in given}
-        given = _depth_first(given, near)
-    return tuple(given)
+    order = list(reversed(list(tables)))
+    for refers in referring:
+        order = _depth_first(order, {table: [one for one in order if one in refers.get(table, ())] for table in order})
+    return tuple(order)
 
 
 def above(layouts: Mapping[int, Layout], table: TableName) -> frozenset[TableName]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -282,16 +282,17 @@ class Writer:
         return write_order(present, self._is_required, self._may_follow, self._asked_at_once)
 
     def _in_delete_order(self, load: Load, steps: Sequence[Step]) -> list[Step]:
+        """Order deletes by all constraints, above all by those that wait for nothing, and above those by what rows are found by."""
+        held_by, asked_by, found_by = (defaultdict[TableName, set[TableName]](set) for _ in range(3))
         layouts = [load.layouts[step.layout] for step in steps]
-        asked_by: dict[TableName, set[TableName]] = {}
-        found_by: dict[TableName, set[TableName]] = {}
         for layout in layouts:
             for key in target_table(self.catalog, layout.table).foreign_keys:
-                if not (key.deferrable or key.acts_on_delete):
-                    asked_by.setdefault(key.target, set()).add(layout.table)
+                if not key.acts_on_delete:
+                    held_by[key.target].add(layout.table)
+                    asked_by[key.target].update(() if key.deferrable else (layout.table,))
             for table in layout.key.through() if layout.key is not None else ():
-                found_by.setdefault(table, set()).add(layout.table)
-        order = delete_order(dict.fromkeys(layout.table for layout in layouts), asked_by, found_by)
+                found_by[table].add(layout.table)
+        order = delete_order(dict.fromkeys(layout.table for layout in layouts), held_by, asked_by, found_by)
         return sorted(steps, key=lambda step: order.index(load.layouts[step.layout].table))
 
     def _is_required(self, name: TableName, columns: Sequence[str]) -> bool:

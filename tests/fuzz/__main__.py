@@ -44,6 +44,7 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="let statements leave what later ones mend, where constraints are deferred",
     )
+    parser.add_argument("--triggers", action="store_true", help="let the application have triggers that write")
     return parser.parse_args()
 
 

@@ -26,6 +26,8 @@ class Wish:
     tiers: int = 1
     tidy: bool = True
     refusing: float = 0.0
+    triggers: bool = False
+    """Whether the application has triggers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +42,13 @@ class Outcome:
     @property
     def lines(self) -> list[str]:
         """Say it so that somebody can tell it again."""
-        return [self.schema.ddl, self.schema.config, *map(repr, self.events), *self.wrong]
+        return [self.schema.ddl, self.schema.triggers, self.schema.config, *map(repr, self.events), *self.wrong]
 
 
 def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
     """Make a story up from a seed, and let it happen."""
     schema, events = make(seed), list[Event]()
+    schema = schema if wish.triggers else replace(schema, triggers="")
 
     def told(world: World) -> Iterator[Event]:
         whens = TIDY if wish.tidy else WHENS

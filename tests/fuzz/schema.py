@@ -112,6 +112,8 @@ class Schema:
 
     tables: Sequence[Table]
     on_error: str = "row"
+    triggers: str = ""
+    """What an application's triggers do at the source."""
 
     def __getitem__(self, name: str) -> Table:
         return next(table for table in self.tables if table.name == name)
@@ -193,7 +195,9 @@ class _Maker:
             self._tables.append(self._table(name, id_types))
         referred = {c.target for table in self._tables for c in table.writable if isinstance(c, Reference)}
         tables = [self._odd(table) if table.name not in referred else table for table in self._tables]
-        return Schema(tables=tables, on_error=pick.choice(["row", "row", "transaction"]))
+        on_error = pick.choice(["row", "row", "transaction"])
+        triggers = ";\n".join(_trigger(pick, table, tables) for table in tables if pick.random() < 0.6)
+        return Schema(tables=tables, on_error=on_error, triggers=triggers)
 
     def _odd(self, table: Table) -> Table:
         """Make of a table that nobody refers to one without a natural key, or one of partitions, now and then."""
@@ -247,7 +251,7 @@ class _Maker:
     def _refer(
         self, name: str, target: str, table: Table | None, id_types: Mapping[str, str], *, nullable: bool
     ) -> Reference:
-        actions = self._actions(nullable=nullable)
+        actions = self._actions(nullable=nullable, in_circle=table is None)
         if (
             table is not None
             and len(table.key) == 1
@@ -260,10 +264,44 @@ class _Maker:
             )
         return Reference(name=name, target=target, nullable=nullable, actions=actions, type=id_types[target])
 
-    def _actions(self, *, nullable: bool) -> str:
+    def _actions(self, *, nullable: bool, in_circle: bool) -> str:
         pick = self._pick
-        if self._like_django:
+        if self._like_django or in_circle:
             return "DEFERRABLE INITIALLY DEFERRED"
         kinds = ["NO ACTION", "NO ACTION", "CASCADE", "CASCADE", "RESTRICT", "SET NULL" if nullable else "CASCADE"]
         when = pick.choice(["", "DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE"])
         return f"ON DELETE {pick.choice(kinds)} ON UPDATE {pick.choice(['NO ACTION', 'NO ACTION', 'CASCADE'])} {when}"
+
+
+def _trigger(pick: Random, table: Table, tables: Sequence[Table]) -> str:
+    """Make up what a trigger of a table does: change its very row before or after, its parent, or write a line of its own."""
+    stamped = pick.choice([*table.columns, None])
+    above = [column for column in table.told if isinstance(column, Reference) and column.target != table.name]
+    parent = pick.choice(above or [None])
+    touched = next((other for other in tables if parent is not None and other.name == parent.target), None)
+    if parent is not None and touched is not None and touched.columns and pick.random() < 0.5:
+        events, when = "INSERT OR UPDATE OR DELETE", "AFTER"
+        does = [_set(pick, touched, f"{parent.to} = {row}.{parent.name}") for row in ("OLD", "NEW")]
+        body = f"IF TG_OP <> 'INSERT' THEN {does[0]}; END IF; IF TG_OP <> 'DELETE' THEN {does[1]}; END IF"
+    elif stamped is not None:
+        events, when = "INSERT OR UPDATE", pick.choice(["BEFORE", "AFTER"])
+        body = (
+            f"NEW.{stamped.name} := {_literal(pick, stamped)}" if when == "BEFORE" else _set(pick, table, "id = NEW.id")
+        )
+    else:
+        return "SELECT"
+    name = f"of_{table.name}"
+    return (
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;\n"
+        f"CREATE TRIGGER {name} {when} {events} ON {table.name} FOR EACH ROW EXECUTE FUNCTION {name}()"
+    )
+
+
+def _set(pick: Random, table: Table, condition: str) -> str:
+    column = pick.choice(table.columns)
+    value = _literal(pick, column)
+    return f"UPDATE {table.name} SET {column.name} = {value} WHERE {condition} AND {column.name}::text IS DISTINCT FROM {value}::text"
+
+
+def _literal(pick: Random, column: Column) -> str:
+    return f"({pick.choice(column.pool)})::{column.type}"

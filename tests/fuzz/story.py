@@ -59,6 +59,11 @@ class Compact:
 
 
 @dataclass(frozen=True, slots=True)
+class Backfill:
+    """Put all rows into the change log once more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """From now on the upstream refuses rows that have a value in a column."""
 
@@ -79,7 +84,7 @@ class Allow:
     """The upstream refuses nothing any more."""
 
 
-Event = Transaction | Ship | Restart | Compact | Refuse | Allow
+Event = Transaction | Ship | Restart | Compact | Backfill | Refuse | Allow
 
 
 def _try(session: Session, statement: str) -> bool:
@@ -114,9 +119,11 @@ class Teller:
                 yield Restart()
             elif chance < 0.34:
                 yield Compact()
-            elif chance < 0.34 + self.refusing:
+            elif chance < 0.37:
+                yield Backfill()
+            elif chance < 0.37 + self.refusing:
                 yield self._refuse()
-            elif chance < 0.34 + 1.5 * self.refusing:
+            elif chance < 0.37 + 1.5 * self.refusing:
                 yield Allow()
 
     def _refuse(self) -> Refuse:

@@ -16,6 +16,7 @@ SEED = int(os.environ.get("DBSYNC_SEED", "100"))
 WISHES = {
     "directly": Wish(),
     "over two hops": Wish(tiers=2),
+    "with triggers": Wish(triggers=True),
     "refused for a while": Wish(refusing=0.2),
 }
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
+from dbsync.capture.backfill import backfill
 from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
 from tests.fuzz.schema import Schema
-from tests.fuzz.story import Allow, Compact, Event, Refuse, Restart, Ship, Transaction
+from tests.fuzz.story import Allow, Backfill, Compact, Event, Refuse, Restart, Ship, Transaction
 from tests.support.databases import Database, Databases, Pair
 from tests.support.pipeline import LINK, SHIFT_SEQUENCES, Pipeline, prepared
 
@@ -36,6 +37,7 @@ class World:
             self._stack.enter_context(Pipeline(below, above, schema.config, node=f"tier-{number}"))
             for number, (below, above) in enumerate(pairwise(ends))
         ]
+        ends[0].sql((schema.triggers or "SELECT").encode())
         self.session = self._stack.enter_context(ends[0].connect())
 
     def happen(self, event: Event) -> None:
@@ -50,6 +52,8 @@ class World:
             case Compact():
                 with connect(self._hops[0].source.dsn, name="source") as session:
                     compact(session, LINK)
+            case Backfill():
+                self._backfill()
             case Refuse():
                 self._hops[0].upstream.sql(event.ddl.encode())
             case Allow():
@@ -73,6 +77,12 @@ class World:
             return
         for hop in self._hops:
             hop.ship(event.size)
+
+    def _backfill(self) -> None:
+        hop = self._hops[0]
+        with connect(hop.source.dsn, name="source") as session:
+            tables = [table.name for table in hop.registry.shipped()]
+            backfill(session, hop.registry, hop.catalog, tables, lambda *_: None, again=True)
 
     def _restart(self) -> None:
         for hop in self._hops:

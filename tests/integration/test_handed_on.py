@@ -27,6 +27,18 @@ INSERT INTO team (name) VALUES ('one'), ('two');
 INSERT INTO person (name, team_id) SELECT 'lead of ' || name, id FROM team;
 UPDATE team SET lead_id = p.id FROM person p WHERE p.team_id = team.id
 """
+DOSES: LiteralString = """
+CREATE TABLE drug (code text PRIMARY KEY);
+CREATE TABLE bed (code text PRIMARY KEY, first_dose int);
+CREATE TABLE dose (
+    id serial PRIMARY KEY, bed_code text NOT NULL REFERENCES bed ON DELETE CASCADE, no int NOT NULL, UNIQUE (bed_code, no),
+    drug_code text NOT NULL REFERENCES drug ON DELETE RESTRICT DEFERRABLE INITIALLY DEFERRED);
+ALTER TABLE bed ADD FOREIGN KEY (first_dose) REFERENCES dose DEFERRABLE INITIALLY DEFERRED;
+INSERT INTO drug VALUES ('aspirin'), ('water');
+INSERT INTO bed VALUES ('A'), ('B');
+INSERT INTO dose (bed_code, no, drug_code) VALUES ('A', 1, 'aspirin'), ('A', 2, 'aspirin'), ('B', 1, 'water');
+UPDATE bed SET first_dose = d.id FROM dose d WHERE d.bed_code = bed.code AND d.no = 1
+"""
 GIVE_D4: LiteralString = "INSERT INTO device (serial, holder) VALUES ('d4', 'Ann')"
 
 Open = Callable[..., Pipeline]
@@ -84,6 +96,13 @@ def test_a_device_goes_to_another_person_whatever_the_rule(opened: Open, stateme
 def test_teams_go_before_their_leads_whom_a_constraint_asks_for_at_once(opened: Open) -> None:
     clinic = opened(CIRCLE, "team", "person")
     told(clinic, "DELETE FROM team; DELETE FROM person")
+    clinic.agree()
+    assert held(clinic) == []
+
+
+def test_doses_go_before_the_drug_that_they_name_by_its_very_code(opened: Open) -> None:
+    clinic = opened(DOSES, "drug", "bed", "dose")
+    told(clinic, "DELETE FROM bed WHERE code = 'A'; DELETE FROM drug WHERE code = 'aspirin'")
     clinic.agree()
     assert held(clinic) == []
 

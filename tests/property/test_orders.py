@@ -118,7 +118,7 @@ def test_rows_go_before_those_that_they_are_found_by_and_before_those_that_are_a
     assert all(order.index(a) < order.index(b) for a, b in _no_circle(finding))
     if not finding:
         assert all(order.index(a) < order.index(b) for a, b in _no_circle(asking))
-    assert delete_order(written, {}, {}) == tuple(reversed(written))
+    assert delete_order(written, {}) == tuple(reversed(written))
 
 
 def _no_circle(found: frozenset[tuple[TableName, TableName]]) -> list[tuple[TableName, TableName]]:
