@@ -287,9 +287,9 @@ class Writer:
         layouts = [load.layouts[step.layout] for step in steps]
         for layout in layouts:
             for key in target_table(self.catalog, layout.table).foreign_keys:
-                if not key.acts_on_delete:
-                    held_by[key.target].add(layout.table)
-                    asked_by[key.target].update(() if key.deferrable else (layout.table,))
+                held_by[key.target].add(layout.table)
+                if not (key.deferrable or key.acts_on_delete):
+                    asked_by[key.target].add(layout.table)
             for table in layout.key.through() if layout.key is not None else ():
                 found_by[table].add(layout.table)
         order = delete_order(dict.fromkeys(layout.table for layout in layouts), held_by, asked_by, found_by)

@@ -11,6 +11,8 @@ from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.pipeline import Pipeline, prepared
 
+pytestmark = ONE_MIXTURE
+
 SCHEMA = """
 CREATE TABLE site (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
 CREATE TABLE form (id serial PRIMARY KEY, code text NOT NULL UNIQUE, site_id int REFERENCES site);
@@ -59,7 +61,6 @@ def test_forms_arrive_are_changed_renamed_and_deleted(opened: Open, many: int) -
     assert clinic.upstream.sql("SELECT q1, q2, q400, q444 FROM form WHERE code = 'F3'") == [("no", "x", "seldom", "3")]
 
 
-@ONE_MIXTURE
 @pytest.mark.parametrize(("rule", "there"), [("source", "mine"), ("upstream", "theirs"), ("quarantine", "theirs")])
 def test_a_question_that_both_sides_answered_is_a_conflict(opened: Open, rule: str, there: str) -> None:
     clinic = opened(450, rule)
