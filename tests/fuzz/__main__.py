@@ -45,6 +45,9 @@ def _arguments() -> argparse.Namespace:
         help="let statements leave what later ones mend, where constraints are deferred",
     )
     parser.add_argument("--triggers", action="store_true", help="let the application have triggers that write")
+    parser.add_argument(
+        "--beside", action="store_true", help="let another session's transactions stay open for a while"
+    )
     return parser.parse_args()
 
 

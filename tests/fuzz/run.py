@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from tests.fuzz.schema import Schema, make
-from tests.fuzz.story import TIDY, WHENS, Event, Teller, Transaction
+from tests.fuzz.story import TIDY, WHENS, Event, Meanwhile, MeanwhileEnds, Teller, Transaction
 from tests.fuzz.world import World
 from tests.support.databases import MIXTURE, Databases
 from tests.support.servers import Servers
@@ -28,6 +28,8 @@ class Wish:
     refusing: float = 0.0
     triggers: bool = False
     """Whether the application has triggers."""
+    beside: bool = False
+    """Whether another session's transactions are open while others begin and end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +54,17 @@ def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
 
     def told(world: World) -> Iterator[Event]:
         whens = TIDY if wish.tidy else WHENS
-        teller = Teller(schema=schema, pick=Random(seed), session=world.session, whens=whens, refusing=wish.refusing)
+        teller = Teller(
+            schema=schema,
+            pick=Random(seed),
+            session=world.session,
+            beside=world.beside if wish.beside else None,
+            whens=whens,
+            refusing=wish.refusing,
+        )
         for event in teller.tell(wish.transactions):
             events.append(event)
-            if not isinstance(event, Transaction):  # those happen while they are made up
+            if not isinstance(event, Transaction | Meanwhile | MeanwhileEnds):  # those happen while they are made up
                 yield event
 
     wrong = _happen(servers, seed, schema, wish, told)

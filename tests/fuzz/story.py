@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import psycopg
+from psycopg import pq
 
 from tests.fuzz.schema import KEY_POOLS, Column, Reference, Schema, Table
 
@@ -33,11 +35,31 @@ class Transaction:
         """Run it; what an application would have been refused is left out."""
         session.execute("BEGIN")
         for statement in self.statements:
-            _try(session, statement)
-        try:
-            session.execute(self.ends.encode())
-        except psycopg.Error:
-            session.rollback()
+            attempt(session, statement)
+        end(session, self.ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """A statement of another session, whose transaction stays open."""
+
+    statement: str
+
+    def run(self, session: Session) -> None:
+        """Run it, in a transaction that asks constraints at once."""
+        begin(session, TIDY[0])
+        attempt(session, self.statement)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanwhileEnds:
+    """The other session's transaction ends."""
+
+    ends: str = "COMMIT"
+
+    def run(self, session: Session) -> None:
+        """End it, if there is one."""
+        end(session, self.ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +106,33 @@ class Allow:
     """The upstream refuses nothing any more."""
 
 
-Event = Transaction | Ship | Restart | Compact | Backfill | Refuse | Allow
+Event = Transaction | Meanwhile | MeanwhileEnds | Ship | Restart | Compact | Backfill | Refuse | Allow
 
 
-def _try(session: Session, statement: str) -> bool:
+def is_open(session: Session) -> bool:
+    """Say whether a session is in a transaction."""
+    return session.info.transaction_status is not pq.TransactionStatus.IDLE
+
+
+def begin(session: Session, when: str) -> None:
+    """Begin a transaction, unless there is one."""
+    if not is_open(session):
+        session.execute("BEGIN")
+        session.execute((when or "SELECT").encode())
+
+
+def end(session: Session, ends: str) -> bool:
+    """End a transaction; say whether it could be ended so."""
+    try:
+        session.execute(ends.encode())
+    except psycopg.Error:
+        session.rollback()
+        return False
+    return True
+
+
+def attempt(session: Session, statement: str) -> bool:
+    """Run a statement in a transaction, unless PostgreSQL refuses it; say whether it ran."""
     session.execute("SAVEPOINT s")
     try:
         session.execute(statement.encode())
@@ -104,6 +149,8 @@ class Teller:
     schema: Schema
     pick: Random
     session: Session
+    beside: Session | None = None
+    """Another one, whose transactions are open while others begin and end."""
     whens: Sequence[str] = WHENS
     refusing: float = 0.0
     _numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -112,6 +159,7 @@ class Teller:
         """Make events up; each must have happened before the next is asked for. What the statements do is done here."""
         for _ in range(transactions):
             yield self._transaction()
+            yield from self._meanwhile()
             chance = self.pick.random()
             if chance < 0.25:
                 yield Ship(self.pick.choice([1, 3, 10, 20_000]), only_one=self.pick.random() < 0.3)
@@ -125,6 +173,28 @@ class Teller:
                 yield self._refuse()
             elif chance < 0.37 + 1.5 * self.refusing:
                 yield Allow()
+
+    def _meanwhile(self) -> Iterator[Event]:
+        if self.beside is None:
+            return
+        if self.pick.random() < 0.5:
+            with self._speaking(self.beside) as session:
+                begin(session, TIDY[0])
+                statement = self._statement()
+            if statement is not None and attempt(session, statement):
+                yield Meanwhile(statement)
+        if is_open(self.beside) and self.pick.random() < 0.3:
+            ends = self.pick.choice(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"])
+            yield MeanwhileEnds(ends if end(self.beside, ends) else "ROLLBACK")
+
+    @contextmanager
+    def _speaking(self, session: Session) -> Iterator[Session]:
+        """Let another session speak, which sees what it has written itself."""
+        usual, self.session = self.session, session
+        try:
+            yield session
+        finally:
+            self.session = usual
 
     def _refuse(self) -> Refuse:
         table = self.pick.choice(self.schema.tables)
@@ -142,15 +212,10 @@ class Teller:
             self.session.execute(when.encode())
         for _ in range(self.pick.choice([1, 1, 2, 3, 5, 8])):
             statement = self._statement()
-            if statement is not None and _try(self.session, statement):
+            if statement is not None and attempt(self.session, statement):
                 told.append(statement)
         ends = "ROLLBACK" if self.pick.random() < 0.07 else "COMMIT"
-        try:
-            self.session.execute(ends.encode())
-        except psycopg.Error:
-            self.session.rollback()
-            return Transaction(told, "ROLLBACK")
-        return Transaction(told, ends)
+        return Transaction(told, ends if end(self.session, ends) else "ROLLBACK")
 
     def _statement(self) -> str | None:
         table = self.pick.choice(self.schema.tables)

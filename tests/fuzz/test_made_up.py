@@ -17,6 +17,7 @@ WISHES = {
     "directly": Wish(),
     "over two hops": Wish(tiers=2),
     "with triggers": Wish(triggers=True),
+    "two at once": Wish(beside=True),
     "refused for a while": Wish(refusing=0.2),
 }
 

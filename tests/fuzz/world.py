@@ -11,7 +11,20 @@ from dbsync.capture.backfill import backfill
 from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
 from tests.fuzz.schema import Schema
-from tests.fuzz.story import Allow, Backfill, Compact, Event, Refuse, Restart, Ship, Transaction
+from tests.fuzz.story import (
+    Allow,
+    Backfill,
+    Compact,
+    Event,
+    Meanwhile,
+    MeanwhileEnds,
+    Refuse,
+    Restart,
+    Ship,
+    Transaction,
+    end,
+    is_open,
+)
 from tests.support.databases import Database, Databases, Pair
 from tests.support.pipeline import LINK, SHIFT_SEQUENCES, Pipeline, prepared
 
@@ -38,22 +51,23 @@ class World:
             for number, (below, above) in enumerate(pairwise(ends))
         ]
         ends[0].sql((schema.triggers or "SELECT").encode())
-        self.session = self._stack.enter_context(ends[0].connect())
+        self.session, self.beside = (
+            self._stack.enter_context(ends[0].connect(options="-c lock_timeout=50ms")) for _ in range(2)
+        )
 
     def happen(self, event: Event) -> None:
         """Let an event happen."""
         match event:
             case Transaction():
                 event.run(self.session)
+            case Meanwhile() | MeanwhileEnds():
+                event.run(self.beside)
             case Ship():
                 self._ship(event)
             case Restart():
                 self._restart()
-            case Compact():
-                with connect(self._hops[0].source.dsn, name="source") as session:
-                    compact(session, LINK)
-            case Backfill():
-                self._backfill()
+            case Compact() | Backfill():
+                self._look_after(event)
             case Refuse():
                 self._hops[0].upstream.sql(event.ddl.encode())
             case Allow():
@@ -61,6 +75,7 @@ class World:
 
     def end(self) -> list[str]:
         """Let everything arrive; give what is not as it should be then: what waits, what differs."""
+        end(self.beside, "COMMIT")
         self._allow()
         found: list[str] = []
         for number, hop in enumerate(self._hops):
@@ -78,9 +93,14 @@ class World:
         for hop in self._hops:
             hop.ship(event.size)
 
-    def _backfill(self) -> None:
+    def _look_after(self, event: Compact | Backfill) -> None:
+        if is_open(self.beside):  # both wait for writers
+            return
         hop = self._hops[0]
         with connect(hop.source.dsn, name="source") as session:
+            if isinstance(event, Compact):
+                compact(session, LINK)
+                return
             tables = [table.name for table in hop.registry.shipped()]
             backfill(session, hop.registry, hop.catalog, tables, lambda *_: None, again=True)
 
