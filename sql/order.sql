@@ -142,7 +142,7 @@ JOIN dbsync.relation r ON r.relation = n.nspname || '.' || c.relname AND r.key_q
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND has_table_privilege('dbsync_capture', c.oid, 'SELECT')
 
 -- name: fill_several
--- Every change of those transactions that changed one table in several ways, by which a row goes or a key changes hands. A row that
+-- Every change of those transactions that changed one table's keys in several ways, or a row behind its delete. A row that
 -- goes and came in the same transaction is by itself, for it may have taken the key of one that goes with it.
 INSERT INTO pg_temp.dbsync_nested (xid, seq, depth, layout, op, run)
 SELECT s.xid, s.seq, s.depth, s.layout, s.op, max(s.seq) FILTER (WHERE s.begins) OVER (PARTITION BY s.xid ORDER BY s.seq)
@@ -156,9 +156,12 @@ FROM (
         FROM (
             SELECT w.xid FROM pg_temp.dbsync_window w
             WHERE w.last_seq > %(after)s AND w.last_seq <= %(last)s AND w.changes > 1
-              AND EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.layout = ANY (%(layouts)s::bigint[])
-                          GROUP BY m.layout
-                          HAVING bool_or(m.op = 'D') AND bool_or(m.op IN ('I', 'U')) OR bool_or(m.op = 'I') AND bool_or(m.renames))
+              AND (EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.layout = ANY (%(layouts)s::bigint[])
+                           GROUP BY m.layout
+                           HAVING bool_or(m.op = 'I')::int + bool_or(m.op = 'D')::int + bool_or(m.renames)::int > 1)
+                   OR EXISTS (SELECT FROM dbsync.change m WHERE m.xid = w.xid AND m.layout = ANY (%(layouts)s::bigint[])
+                              GROUP BY m.layout, m.local_id
+                              HAVING max(m.seq) FILTER (WHERE m.op = 'U') > min(m.seq) FILTER (WHERE m.op = 'D')))
             OFFSET 0
         ) w
         CROSS JOIN LATERAL (
