@@ -15,8 +15,9 @@ from psycopg import sql
 from dbsync.apply.load import Load
 from dbsync.apply.order import above
 from dbsync.apply.quarantine import Quarantine
+from dbsync.apply.refused import Unapplicable
 from dbsync.apply.span import Span
-from dbsync.apply.writer import Unapplicable, Writer, count_staged
+from dbsync.apply.writer import Writer, count_staged
 from dbsync.model.batch import Count, Op
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName

@@ -19,6 +19,7 @@ from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import Step, delete_order, write_order
 from dbsync.apply.path import SearchPath
 from dbsync.apply.pointed import narrowed
+from dbsync.apply.refused import Unapplicable, is_no_rows_fault, unapplicable
 from dbsync.apply.resolve import target_table
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
@@ -43,34 +44,14 @@ from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
-from dbsync.model.policy import Conflict, OnDelete, OnError, Policies
+from dbsync.model.policy import OnDelete, OnError, Policies
 from dbsync.model.registration import KeyReference
-from dbsync.postgres import (
-    is_raised_by_hand,
-    is_refused_as_too_much,
-    is_refused_by_policy,
-    is_server_trouble,
-    primary,
-)
 from dbsync.statements import statement
 
 MANY = 1_000
 """Changes of a table from which on it pays to ask whether any row was changed twice, and to try them all as what they seem."""
 DOUBT = 50
 """Shares of a layout that are not tried so, after one that was something else."""
-
-
-class Unapplicable(Exception):
-    """A span that PostgreSQL refused as a whole, and what is known of why."""
-
-    def __init__(self, reason: str, conflict: Conflict = Conflict.REFUSED, *, retry: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.conflict = conflict
-        self.counts: Sequence[Count] = ()
-        """What was in the span."""
-        self.retry = retry
-        """Another session may have had a hand in it: the same again may go."""
 
 
 class Writer:
@@ -130,7 +111,7 @@ class Writer:
             if self._must_halt(error):
                 raise
             if not troubles:
-                raise _unapplicable(error) from error
+                raise unapplicable(error) from error
         except Refusal as error:
             raise Unapplicable(str(error)) from error
 
@@ -141,7 +122,7 @@ class Writer:
 
     def _must_halt(self, error: psycopg.Error) -> bool:
         """Say whether nothing can be put aside for an error; what was put aside before halts nobody for want of a right."""
-        return _is_no_rows_fault(error) and not (self.again and isinstance(error, errors.InsufficientPrivilege))
+        return is_no_rows_fault(error) and not (self.again and isinstance(error, errors.InsufficientPrivilege))
 
     def needs_all(self, load: Load, counts: Sequence[Count]) -> bool:
         """Say whether new rows of some tables need each other: an id stands in for one until it is there."""
@@ -427,47 +408,3 @@ def _trouble(share: Share, said: Sequence[str]) -> Trouble:
     return Trouble(
         tx=int(tx), seq=int(seq), layout=share.identity, conflict=conflict, place=int(place or 0), asked=asked
     )
-
-
-_KINDS: tuple[tuple[type[psycopg.Error], Conflict], ...] = (
-    (errors.UniqueViolation, Conflict.MULTIPLE_UNIQUE_CONFLICTS),
-    (errors.NotNullViolation, Conflict.NOT_NULL),
-    (errors.CheckViolation, Conflict.CHECK),
-    (errors.ExclusionViolation, Conflict.EXCLUSION),
-    (errors.ForeignKeyViolation, Conflict.REFERENCE_MISSING),
-    (errors.RestrictViolation, Conflict.STILL_REFERENCED),
-    (psycopg.DataError, Conflict.INVALID_VALUE),
-)
-
-
-def _is_no_rows_fault(error: psycopg.Error) -> bool:
-    """Say whether the server, the line or a right is missing, and no row is to blame.
-
-    Deadlocks and serialization failures are among these; what a trigger of the application raises is not, whatever
-    SQLSTATE it borrows, nor is a row that row-level security refuses, or one that is more than an index takes.
-    """
-    blameless = is_server_trouble(error) or isinstance(error, errors.InsufficientPrivilege)
-    of_a_row = (is_raised_by_hand, is_refused_by_policy, is_refused_as_too_much)
-    return blameless and not any(says(error.diag) for says in of_a_row)
-
-
-def _unapplicable(error: psycopg.Error) -> Unapplicable:
-    conflict = next((conflict for kind, conflict in _KINDS if isinstance(error, kind)), Conflict.REFUSED)
-    return Unapplicable(describe(error), conflict, retry=isinstance(error, errors.UniqueViolation))
-
-
-def describe(error: psycopg.Error) -> str:
-    """Say in words why PostgreSQL refused a row: the constraint, the table and the column, never a value."""
-    diag = error.diag
-    if is_raised_by_hand(diag):  # RAISE ... USING may fill these with anything
-        return primary(error)
-    names = [
-        f"{kind} {name}"
-        for kind, name in (
-            ("constraint", diag.constraint_name),
-            ("column", diag.column_name),
-            ("table", diag.table_name),
-        )
-        if name and name not in (diag.message_primary or "")
-    ]
-    return ", ".join([primary(error), *names])
