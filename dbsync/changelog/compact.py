@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
-from dbsync.changelog.order import part, put_in_order
+from dbsync.changelog.order import put_in_order, untangle
 from dbsync.changelog.purge import is_at_home
 from dbsync.changelog.stitch import stitch, unstitched
 from dbsync.errors import Interrupted, Refusal
@@ -162,7 +162,7 @@ def _stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], last:
     if waiting:
         beside = [row[0] for row in connection.execute(statement("changelog", "siblings")).fetchall()]
         stitch(connection, layouts, waiting, beside)
-    part(connection, known, list(layouts), {"after": 0, "last": last})
+    untangle(connection, known, list(layouts), {"after": 0, "last": last})
 
 
 def _find_folds(connection: psycopg.Connection, layouts: Mapping[int, Layout]) -> None:

@@ -40,7 +40,7 @@ def put_in_order(connection: psycopg.Connection, known: Known, *, for_good: bool
     return _deal_out(connection, at, settled={"mixed": sorted(mixed), "all": for_good})
 
 
-def part(connection: psycopg.Connection, known: Known, several: list[int], batch: Mapping[str, int]) -> int:
+def untangle(connection: psycopg.Connection, known: Known, several: list[int], batch: Mapping[str, int]) -> int:
     """Put what can only have come first there, in the caller's transaction; give the number of changes that moved.
 
     The parts of a WITH are captured when each has come to its end, which may be after the statement around it; a deferrable

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from dbsync.changelog import lives
 from dbsync.changelog.ahead import MOST, Ahead
-from dbsync.changelog.order import part, put_in_order
+from dbsync.changelog.order import put_in_order, untangle
 from dbsync.changelog.payload import LARGE, close, read, read_after, stored
 from dbsync.changelog.position import Position, Recorded, position_of, under_way
 from dbsync.changelog.stitch import stitch, unstitched
@@ -297,7 +297,7 @@ class Reader:
         several = _in_several_ways(self._kinds(cut))
         if several:
             with self._connection.transaction():
-                part(self._connection, self._known, several, {"after": read_after(cut), "last": cut.last_seq})
+                untangle(self._connection, self._known, several, {"after": read_after(cut), "last": cut.last_seq})
         return cut
 
     def _ids(self, name: str) -> list[int]:
