@@ -1,7 +1,8 @@
 -- name: make_names
 -- What a batch's changes are about, by key: made only where something waits or something is put aside. ``refers`` are the
--- rows that a change's references run through, ``former`` what was so before it; (arrival, place, seq) is the order in which the changes came. The planner knows
--- nothing of what was put aside a moment ago: indexes keep what it then chooses from walking through all of it for each row.
+-- rows that a change's references run through, ``former`` what was so before it; (arrival, place, seq) is the order in which the
+-- changes came. The planner knows nothing of what was put aside a moment ago: indexes keep what it then chooses from walking
+-- through all of it for each row.
 CREATE TEMP TABLE IF NOT EXISTS dbsync_named (
     tx bigint NOT NULL, seq bigint NOT NULL, arrival bigint NOT NULL, place bigint NOT NULL,
     relation text COLLATE "C" NOT NULL, key text[] COLLATE "C", name text COLLATE "C", refers boolean NOT NULL,

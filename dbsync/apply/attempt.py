@@ -153,18 +153,22 @@ class Attempt:
         return True
 
     def _write_by_steps(self, span: Span, counts: Sequence[Count]) -> None:
+        """Write the two parts of a span that was refused, in their order; raise Unapplicable where a single change is."""
         changes = sum(count.changes for count in counts)
-        try:
-            if not self.writer.write(self.load, span, counts, settled=False):
-                return
-        except Unapplicable:
-            if changes <= 1:
-                raise
         if changes <= 1:
             raise Unapplicable("a change of it has to wait")
         middle = self._middle(span, (changes - 1) // 2)
         for part in (replace(span, high=middle), replace(span, low=middle)):
-            self._write_by_steps(part, count_staged(self.connection, part))
+            of_part = count_staged(self.connection, part)
+            if not self._is_written(part, of_part):
+                self._write_by_steps(part, of_part)
+
+    def _is_written(self, span: Span, counts: Sequence[Count]) -> bool:
+        """Write a span as a step of many, whose constraints are asked at the end; say whether that went."""
+        try:
+            return not self.writer.write(self.load, span, counts, settled=False)
+        except Unapplicable:
+            return False
 
     def _middle(self, span: Span, half: int) -> int:
         query = statement("apply", "middle").format(range=span.condition(), half=sql.Literal(half))
