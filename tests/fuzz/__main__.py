@@ -6,6 +6,8 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import fields
 
 from tests.fuzz.run import Wish, shorten, tell
 from tests.support.servers import Servers
@@ -13,8 +15,8 @@ from tests.support.servers import Servers
 
 def main() -> int:
     """Tell one story after the other."""
-    chosen = _arguments()
-    wish = Wish(transactions=chosen.transactions, tiers=chosen.tiers, tidy=not chosen.untidy, refusing=chosen.refusing)
+    chosen = arguments(sys.argv[1:])
+    wish = wished(chosen)
     logging.disable(logging.INFO)
     first = chosen.seed if chosen.seed is not None else time.time_ns() % 1_000_000
     ended_wrong = 0
@@ -30,7 +32,13 @@ def main() -> int:
     return 1 if ended_wrong else 0
 
 
-def _arguments() -> argparse.Namespace:
+def wished(chosen: argparse.Namespace) -> Wish:
+    """Give what kind of stories was asked for."""
+    return Wish(**{each.name: getattr(chosen, each.name) for each in fields(Wish)})
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, help="of the first story, which it replays; else any")
     parser.add_argument("--stories", type=int, default=100, help="how many, from one seed to the next; about 2 s each")
@@ -41,14 +49,15 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--untidy",
-        action="store_true",
+        dest="tidy",
+        action="store_false",
         help="let statements leave what later ones mend, where constraints are deferred",
     )
     parser.add_argument("--triggers", action="store_true", help="let the application have triggers that write")
     parser.add_argument(
         "--beside", action="store_true", help="let another session's transactions stay open for a while"
     )
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from tests.fuzz.__main__ import arguments, wished
 from tests.fuzz.run import Wish, tell
 from tests.support.servers import Servers
 
@@ -27,3 +28,11 @@ WISHES = {
 def test_a_made_up_story_ends_as_it_should(servers: Servers, wish: Wish, number: int) -> None:
     outcome = tell(servers, SEED + number, wish)
     assert not outcome.wrong, "\n".join(outcome.lines)
+
+
+def test_the_stories_are_of_the_kind_that_was_asked_for() -> None:
+    words = ["--transactions", "3", "--tiers", "2", "--untidy", "--refusing", "0.2", "--triggers", "--beside"]
+    assert wished(arguments(words)) == Wish(
+        transactions=3, tiers=2, tidy=False, refusing=0.2, triggers=True, beside=True
+    )
+    assert wished(arguments([])) == Wish()
