@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from tests.fuzz.schema import KEY_POOLS, Column, Reference, Schema, Table
+from tests.fuzz.schema import Column, Reference, Schema, Table
 
 WHENS = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "")
 TIDY = WHENS[:1]
@@ -269,8 +269,8 @@ class Teller:
     def _deletes(self, table: Table, condition: str, seen: set[str]) -> list[str]:
         told: list[str] = []
         for other in self.schema.tables:
-            for column in other.writable:
-                if isinstance(column, Reference) and column.target == table.name and other.name not in seen:
+            for column in other.held:
+                if column.target == table.name and other.name not in seen:
                     within = f"{column.name} IN (SELECT {column.to} FROM {table.name} WHERE {condition})"
                     told += self._deletes(other, within, seen | {other.name})
         return [*told, f"DELETE FROM {table.name} WHERE {condition}"]
@@ -367,9 +367,8 @@ class Teller:
 
     def _new_id(self, table: Table) -> str | None:
         ids = self._ids(table)
-        if not ids:
-            return None
-        return f"UPDATE {table.name} SET id = {self._next(table)} WHERE id = {self.pick.choice(ids)}"
+        new = self._next(table)
+        return f"UPDATE {table.name} SET id = {new} WHERE id = {self.pick.choice(ids)}" if ids and new else None
 
     # Values.
 
@@ -377,14 +376,13 @@ class Teller:
         return ", ".join(["id", *(column.name for column in table.writable)])
 
     def _row(self, table: Table) -> list[str] | None:
-        values = [self._value(column) for column in table.writable]
-        if any(value is None for value in values):
-            return None
-        return [self._next(table), *(value for value in values if value is not None)]
+        values = [self._next(table), *(self._value(column) for column in table.writable)]
+        known = [value for value in values if value is not None]
+        return known if len(known) == len(values) else None
 
-    def _next(self, table: Table) -> str:
+    def _next(self, table: Table) -> str | None:
         if table.is_known_by_id:
-            return self.pick.choice(KEY_POOLS["text"])
+            return self._value(table.key[0])
         self._numbers[table.name] += 1
         return table.id(self._numbers[table.name])
 
