@@ -188,7 +188,7 @@ class Cluster:
         """Create a database, as a copy of another one where given, and give its connection string."""
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+            statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))  # half the time
         self._administer(statement)
         return self.dsn(name)
 

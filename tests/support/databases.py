@@ -98,7 +98,7 @@ class EmptyPair(Pair):
 
 
 class Databases:
-    """Make databases, and drop them all after the test."""
+    """Make databases, and have them all dropped after the test."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
@@ -113,7 +113,6 @@ class Databases:
         return database
 
     def drop_all(self) -> None:
-        """Drop what was created, sessions in it or not."""
-        for database in self._made:
-            database.cluster.drop_database(database.name)
+        """Have what was created dropped, sessions in it or not."""
+        self.servers.leave([(database.cluster, database.name) for database in self._made])
         self._made.clear()

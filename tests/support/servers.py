@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,7 @@ class Servers:
         self._running: dict[int, Cluster] = {}
         self.templates: dict[tuple[int, str], str] = {}
         """Databases made once to be cloned, by version and purpose."""
+        self._left: list[tuple[Cluster, str]] = []
 
     def cluster(self, version: int) -> Cluster:
         """Give the running cluster of a version."""
@@ -48,6 +50,15 @@ class Servers:
             cluster.__enter__()
             self._running[version] = cluster
         return self._running[version]
+
+    def leave(self, databases: Sequence[tuple[Cluster, str]]) -> None:
+        """Drop the databases that were left the last time, and these the next time.
+
+        Of a session that was closed just now a process is still there, and PostgreSQL looks only every 0.1 s whether it is gone.
+        """
+        for cluster, name in self._left:
+            cluster.drop_database(name)
+        self._left = list(databases)
 
     def __enter__(self) -> Self:
         return self
