@@ -13,7 +13,7 @@ from dbsync.identity.lists import CheckedList, write_list
 from tests.acceptance.test_bundle_route import Place
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import piped
 from tests.support.served import free_port
 
 
@@ -21,12 +21,11 @@ class Remote:
     """A laptop that nobody knows, its server, and where a stick appears when it is put in."""
 
     def __init__(self, folder: Path, pair: Pair, databases: Databases) -> None:
-        both = prepared(databases, pair, SCHEMA)
         self.stick = folder / "media" / "dbsync"
         self.pulled = folder / "pocket"
         self.pulled.mkdir()
         self.stick.parent.mkdir()
-        with Pipeline(both.source, both.upstream, TABLES, node="field-01"):
+        with piped(databases, pair, SCHEMA, TABLES) as both:
             pass  # installed
         sticks = f'[sticks]\nfolders = ["{self.stick}"]\n[serve]\nlisten = "127.0.0.1:{free_port()}"\n'
         self.server = Place(folder, "community", both.upstream, sticks)

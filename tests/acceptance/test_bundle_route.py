@@ -22,7 +22,7 @@ from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import dbsync
 from tests.integration.people import Person, Said
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 from tests.support.served import admit
 
 pytestmark = ONE_MIXTURE
@@ -79,14 +79,13 @@ class Field:
     """Two laptops, and a server they know and that knows them."""
 
     def __init__(self, folder: Path, pair: Pair, databases: Databases) -> None:
-        both = prepared(databases, pair, SCHEMA)
         other = prepared(databases, pair, SCHEMA).source
+        with piped(databases, pair, SCHEMA, TABLES) as both, Pipeline(other, both.upstream, TABLES, node="field-02"):
+            pass  # installed
         upstream = f'[upstream]\nurl = "{both.upstream.dsn}"\nname = "community"\n'
         self.server = Place(folder, "server", both.upstream)
         self.laptops = []
         for name, source in (("field-01", both.source), ("field-02", other)):
-            with Pipeline(source, both.upstream, TABLES, node=name):
-                pass  # installed
             laptop = Place(folder, name, source, upstream)
             admit(both.upstream, name, laptop.keys)
             with source.connect() as connection:

@@ -26,7 +26,7 @@ from tests.integration.commands import Done, dbsync
 from tests.support import clock
 from tests.support.certificates import DAY, Authority, Certificate
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import piped
 from tests.support.served import free_port, serving
 from tests.support.service import ServiceProcess, until
 from tests.support.tunnel import proxy
@@ -105,9 +105,8 @@ class Laptop:
 @pytest.fixture
 def laptop(pair: Pair, databases: Databases, tmp_path: Path) -> Iterator[Laptop]:
     """One whose triggers are installed, and which has not met its upstream."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES):
-        yield Laptop(tmp_path, both)
+    with piped(databases, pair, SCHEMA, TABLES) as line:
+        yield Laptop(tmp_path, Pair(source=line.source, upstream=line.upstream))
 
 
 def test_a_laptop_is_enrolled_works_offline_and_ships_when_the_server_is_there(laptop: Laptop) -> None:

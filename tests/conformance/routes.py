@@ -15,7 +15,7 @@ from tests.conformance.lines import ByDirect, ByHttps, OnLine
 from tests.conformance.route import NODE, Driver
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import piped
 
 D = TypeVar("D", bound=Driver)
 LINES: dict[str, type[OnLine]] = {"direct": ByDirect, "https": ByHttps}
@@ -38,6 +38,5 @@ def line(request: pytest.FixtureRequest, databases: Databases, pair: Pair, tmp_p
 
 @contextmanager
 def _driven(made: type[D], databases: Databases, pair: Pair, folder: Path) -> Iterator[D]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES, node=NODE), ExitStack() as stack:
-        yield made(folder, both, stack)
+    with piped(databases, pair, SCHEMA, TABLES, node=NODE) as line, ExitStack() as stack:
+        yield made(folder, Pair(source=line.source, upstream=line.upstream), stack)

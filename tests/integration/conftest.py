@@ -10,16 +10,13 @@ import pytest
 from tests.integration import nested
 from tests.integration.clinic_schema import SCHEMA, SEED, TABLES
 from tests.support.databases import Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give a small clinic whose rows are upstream already."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        pipeline.source.script(SEED)
-        pipeline.agree()
+    with piped(databases, pair, SCHEMA, TABLES, seed=SEED) as pipeline:
         yield pipeline
 
 
@@ -29,8 +26,7 @@ def source_with(pair: Pair, databases: Databases) -> Iterator[nested.Nested]:
     made: list[Pipeline] = []
 
     def with_triggers(triggers: LiteralString) -> Pipeline:
-        both = prepared(databases, pair, nested.SCHEMA)
-        pipeline = Pipeline(both.source, both.upstream, nested.TABLES)
+        pipeline = piped(databases, pair, nested.SCHEMA, nested.TABLES)
         made.append(pipeline)
         pipeline.source.sql("INSERT INTO subject (name, age) VALUES ('A', 1), ('B', 2), ('C', 3)")
         pipeline.ship()

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -29,8 +29,7 @@ BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' 
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         pipeline.source.script("INSERT INTO subject (name, age) VALUES ('A', 1), ('B', 2)")
         pipeline.agree()
         yield pipeline

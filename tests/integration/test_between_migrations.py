@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -47,8 +47,7 @@ CREATE TRIGGER stamps AFTER INSERT ON line FOR EACH ROW EXECUTE FUNCTION stamps(
 
 @pytest.fixture
 def family(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, FAMILY)
-    with Pipeline(both.source, both.upstream, FAMILY_TABLES) as pipeline:
+    with piped(databases, pair, FAMILY, FAMILY_TABLES) as pipeline:
         pipeline.source.script(
             "INSERT INTO subject VALUES (1, 'A'); INSERT INTO visit (subject_id, code) VALUES (1, '1')"
         )

@@ -25,7 +25,7 @@ from tests.acceptance.places import SCHEMA, TABLES, Place
 from tests.integration.people import person
 from tests.integration.test_least_rights import folder_as, login
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import piped
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -37,8 +37,7 @@ BOTH = {"subject": "installed", "visit": "installed"}
 @pytest.fixture
 def here(databases: Databases, pair: Pair, tmp_path: Path) -> Iterator[Place]:
     """Give a laptop and its server, dbsync installed on both, and one subject on both sides."""
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         pipeline.source.sql("INSERT INTO subject (identifier) VALUES ('before')")
         pipeline.agree()
     person(pipeline, tmp_path, TABLES)

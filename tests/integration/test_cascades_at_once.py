@@ -11,7 +11,7 @@ from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import LINK, Pipeline, prepared
+from tests.support.pipeline import LINK, Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -35,8 +35,7 @@ BOTH: LiteralString = "DELETE FROM ward WHERE code IN ('A', 'B')"
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

@@ -13,7 +13,7 @@ from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import Done, dbsync
 from tests.integration.test_certificate import SERVER, laptop
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import LINK, Pipeline, prepared
+from tests.support.pipeline import LINK, Pipeline, piped
 from tests.support.served import admit, serving
 
 pytestmark = ONE_MIXTURE
@@ -24,13 +24,12 @@ Type = Callable[..., Done]
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases, tmp_path: Path) -> Iterator[Pipeline]:
     """Give a laptop in tmp_path whose server has all that it captured, and certifies so."""
-    both = prepared(databases, pair, SCHEMA)
     with (
-        Pipeline(both.source, both.upstream, TABLES) as pipeline,
-        serving(tmp_path / "server", both.upstream, keys=SERVER) as (_, url),
+        piped(databases, pair, SCHEMA, TABLES) as pipeline,
+        serving(tmp_path / "server", pipeline.upstream, keys=SERVER) as (_, url),
     ):
-        admit(both.upstream, "field-01", laptop(tmp_path, both.source, url))
-        with both.source.connect() as connection:
+        admit(pipeline.upstream, "field-01", laptop(tmp_path, pipeline.source, url))
+        with pipeline.source.connect() as connection:
             registry.pin(connection, LINK, SERVER.public)
         pipeline.source.sql("INSERT INTO site (code) VALUES ('a')")
         assert dbsync(tmp_path, "run", "--once").code == 0

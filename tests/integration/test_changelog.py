@@ -18,7 +18,7 @@ from dbsync.model.batch import Batch, Cut
 from dbsync.postgres import connect
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 from tests.support.servers import own_cluster
 from tests.support.service import until
 from tests.support.trips import round_trips
@@ -26,8 +26,7 @@ from tests.support.trips import round_trips
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

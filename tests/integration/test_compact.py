@@ -17,7 +17,7 @@ from tests.integration.commands import dbsync
 from tests.integration.test_retention import configured
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.history import SEEDS, write_history
-from tests.support.pipeline import LINK, Pipeline, prepared
+from tests.support.pipeline import LINK, Pipeline, piped
 from tests.support.servers import own_cluster
 
 SEED = int(os.environ.get("DBSYNC_SEED", "0"))
@@ -26,8 +26,7 @@ HISTORIES = int(os.environ.get("DBSYNC_HISTORIES", "4"))
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

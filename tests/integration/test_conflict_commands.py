@@ -12,7 +12,7 @@ import pytest
 from dbsync.errors import Refusal, UsageError
 from tests.integration.people import Person, person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -50,8 +50,7 @@ THEIRS: LiteralString = """UPDATE subject SET initials = 'UP', weight = 80, answ
 
 
 def made(databases: Databases, pair: Pair, rule: str) -> Pipeline:
-    ready = prepared(databases, pair, SCHEMA)
-    pipeline = Pipeline(ready.source, ready.upstream, TABLES.format(rule))
+    pipeline = piped(databases, pair, SCHEMA, TABLES.format(rule))
     pipeline.source.script("""
         INSERT INTO site (code) VALUES ('G'), ('M');
         INSERT INTO subject (identifier, initials, weight, answers, site_id) VALUES ('S-1', 'AB', 70, '{"a": 1}', 1);

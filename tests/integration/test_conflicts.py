@@ -11,7 +11,7 @@ import pytest
 from dbsync.apply import writer
 from dbsync.apply.load import Released
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = ONE_MIXTURE
 
@@ -43,11 +43,10 @@ Open = Callable[..., Pipeline]
 @pytest.fixture
 def opened(pair: Pair, databases: Databases) -> Iterator[Open]:
     """Open a pipeline with rules for the table subject; A and B are on both sides."""
-    both = prepared(databases, pair, SCHEMA)
     with ExitStack() as stack:
 
         def of(rules: str = "") -> Pipeline:
-            pipeline = stack.enter_context(Pipeline(both.source, both.upstream, TABLES + rules))
+            pipeline = stack.enter_context(piped(databases, pair, SCHEMA, TABLES + rules))
             pipeline.applier.clock_off = 0.0
             pipeline.source.script("""
                 INSERT INTO site (code) VALUES ('G'), ('M');

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = ONE_MIXTURE
 
@@ -41,11 +41,10 @@ Open = Callable[[str], Pipeline]
 @pytest.fixture
 def opened(pair: Pair, databases: Databases) -> Iterator[Open]:
     """Open a pipeline with a rule for households; A is the head of the only one, B and C live there too."""
-    both = prepared(databases, pair, SCHEMA)
     with ExitStack() as stack:
 
         def of(rule: str) -> Pipeline:
-            pipeline = stack.enter_context(Pipeline(both.source, both.upstream, TABLES + RULES[rule]))
+            pipeline = stack.enter_context(piped(databases, pair, SCHEMA, TABLES + RULES[rule]))
             pipeline.applier.clock_off = 0.0
             pipeline.source.script("""
                 INSERT INTO household (code) VALUES ('H');

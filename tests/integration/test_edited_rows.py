@@ -11,7 +11,7 @@ from dbsync.apply import edited, writer
 from dbsync.apply.share import Share
 from dbsync.keys.expression import Query
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = ONE_MIXTURE
 
@@ -61,11 +61,10 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Tried:
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases, tried: Tried) -> Iterator[Callable[[str], Pipeline]]:
     """Open a pipeline with rules for the table subject; nine subjects with a visit each are on both sides."""
-    both = prepared(databases, pair, SCHEMA)
     with ExitStack() as stack:
 
         def of(rules: str = "") -> Pipeline:
-            pipeline = stack.enter_context(Pipeline(both.source, both.upstream, TABLES + rules))
+            pipeline = stack.enter_context(piped(databases, pair, SCHEMA, TABLES + rules))
             pipeline.upstream.sql("INSERT INTO site (code) VALUES ('elsewhere')")  # so that ids differ
             pipeline.source.script("""
                 INSERT INTO site (code) VALUES ('G'), ('M');

@@ -11,7 +11,7 @@ import pytest
 from dbsync.errors import PrivilegeError, Refusal, UsageError
 from tests.integration.people import Person, person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -55,10 +55,7 @@ FROM (VALUES (1, 'S-1'), (2, 'S-11')) AS d(n, who)
 @pytest.fixture
 def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
     """Give a server that remembers a good deal of two people, S-1 and S-11."""
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES) as made:
-        made.source.script(BEFORE)
-        made.agree()
+    with piped(databases, pair, SCHEMA, TABLES, seed=BEFORE) as made:
         made.upstream.script("""
             ALTER TABLE visit ADD CHECK (note <> 'bad'); ALTER TABLE specimen ADD CHECK (tube > 0);
             UPDATE subject SET initials = 'UP'

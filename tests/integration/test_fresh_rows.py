@@ -11,7 +11,7 @@ from dbsync.apply import fresh, writer
 from dbsync.apply.share import Share
 from dbsync.keys.expression import Query
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -50,11 +50,10 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases, tried: list[str]) -> Iterator[Callable[[str], Pipeline]]:
     """Open a pipeline with rules for the table subject; two sites are on both sides."""
-    both = prepared(databases, pair, SCHEMA)
     with ExitStack() as stack:
 
         def of(rules: str = "") -> Pipeline:
-            pipeline = stack.enter_context(Pipeline(both.source, both.upstream, TABLES + rules))
+            pipeline = stack.enter_context(piped(databases, pair, SCHEMA, TABLES + rules))
             pipeline.source.sql("INSERT INTO site (code) VALUES ('G'), ('M')")
             pipeline.agree()
             tried.clear()

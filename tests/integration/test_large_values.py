@@ -14,7 +14,7 @@ from dbsync.changelog.payload import CHUNK, SLICE, read
 from dbsync.model.batch import Cut
 from tests.acceptance.places import Place, place
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 SCHEMA = """
 CREATE TABLE subject (id bigserial PRIMARY KEY, name text NOT NULL UNIQUE);
@@ -46,8 +46,7 @@ FROM generate_series(-2, 3) d
 
 @pytest.fixture
 def scans(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

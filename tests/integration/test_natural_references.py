@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 SCHEMA = """
 CREATE TABLE country (code text PRIMARY KEY, name text);
@@ -43,10 +43,7 @@ TOWNS = "SELECT t.name, t.country, c.name FROM town t LEFT JOIN country c ON c.c
 @pytest.fixture
 def atlas(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give towns and countries whose rows are upstream already."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
-        pipeline.source.script(SEED)
-        pipeline.agree()
+    with piped(databases, pair, SCHEMA, TABLES, seed=SEED) as pipeline:
         yield pipeline
 
 

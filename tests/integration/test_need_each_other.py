@@ -13,7 +13,7 @@ from dbsync.check.circles import of_circles
 from dbsync.model.findings import Finding
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -79,9 +79,8 @@ def opened(pair: Pair, databases: Databases) -> Iterator[Open]:
 
         def of(schema: str = "numbers", rule: str = "source") -> Pipeline:
             words = SCHEMAS[schema]
-            both = prepared(databases, pair, HOUSEHOLDS.format(**words))
             tables = TABLES.format(rule=rule, **words)
-            return stack.enter_context(Pipeline(both.source, both.upstream, tables))
+            return stack.enter_context(piped(databases, pair, HOUSEHOLDS.format(**words), tables))
 
         yield of
 

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from dbsync.apply.applier import Applier
 from dbsync.postgres import connect
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -48,8 +48,7 @@ skip = true
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give a source and an upstream that both have A and B, each with a visit."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         pipeline.source.script("""
             INSERT INTO subject (name) VALUES ('A'), ('B');
             INSERT INTO visit (subject_id, code) VALUES (1, '1'), (2, '1');

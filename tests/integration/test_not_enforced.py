@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.clinic_schema import held
 from tests.support.databases import Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = pytest.mark.parametrize("pair", [(18, 18)], indirect=True, ids=["18->18"])
 
@@ -24,8 +24,7 @@ VISITS = (
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "*"\n') as pipeline:
+    with piped(databases, pair, SCHEMA, '[[tables]]\nname = "*"\n') as pipeline:
         pipeline.source.script("""
             INSERT INTO subject (name) VALUES ('A'), ('B');
             INSERT INTO visit (code, subject_id) VALUES ('1', 1), ('2', 2), ('3', 99), ('4', NULL)""")

@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 import pytest
 
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -27,8 +27,7 @@ OF_NO_REGION = (None, "W", 99)
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give a ward of region N; upstream both are gone since, and there is one of that name of no region."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, '[[tables]]\nname = "*"\n') as pipeline:
+    with piped(databases, pair, SCHEMA, '[[tables]]\nname = "*"\n') as pipeline:
         pipeline.source.script("""
             INSERT INTO region (code) VALUES ('N'), ('S');
             INSERT INTO ward (region_id, name, beds) VALUES (1, 'W', 5)""")

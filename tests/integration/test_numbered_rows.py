@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 SCHEMA = """
 CREATE TABLE site (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
@@ -31,8 +31,7 @@ key = ["site_id", "no"]
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give two databases with a site."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         pipeline.source.sql("INSERT INTO site (code) VALUES ('x'), ('y')")
         yield pipeline
 

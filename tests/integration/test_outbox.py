@@ -16,15 +16,14 @@ from dbsync.errors import IdentityConflict
 from dbsync.model.batch import Receipt
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = ONE_MIXTURE
 
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

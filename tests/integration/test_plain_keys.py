@@ -12,7 +12,7 @@ from dbsync.capture.backfill import backfill
 from dbsync.model.names import TableName
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 pytestmark = ONE_MIXTURE
 
@@ -29,8 +29,7 @@ HOUSEHOLDS = "INSERT INTO household (village_code, number) SELECT 'V' || i, i FR
 @pytest.fixture
 def villages(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give a table that is written first by its name, and refers to one that must be there before."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

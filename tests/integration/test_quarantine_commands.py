@@ -17,7 +17,7 @@ from dbsync.errors import Interrupted, Refusal, SchemaVersionError, UsageError
 from dbsync.service import quarantine
 from tests.integration.people import Person, person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -41,8 +41,7 @@ DOUBTFUL = "ALTER TABLE subject ADD CONSTRAINT grown_up CHECK (age > 17)"
 @pytest.fixture
 def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
     """Give a pipeline over two tables, with one subject on both sides."""
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES) as made:
+    with piped(databases, pair, SCHEMA, TABLES) as made:
         made.source.sql("INSERT INTO subject (identifier, initials, age) VALUES ('SUBJ-0012', 'AB', 30)")
         made.agree()
         yield made

@@ -20,7 +20,7 @@ from dbsync.postgres import connect
 from dbsync.service.link import Link
 from dbsync.transport.direct import Direct
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import LINK, Pipeline, prepared
+from tests.support.pipeline import LINK, Pipeline, piped, prepared
 from tests.support.servers import own_cluster
 
 pytestmark = ONE_MIXTURE
@@ -60,8 +60,7 @@ name = "form"
 @pytest.fixture
 def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
     """Give a pipeline over two empty tables."""
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES) as made:
+    with piped(databases, pair, SCHEMA, TABLES) as made:
         yield made
 
 

@@ -11,7 +11,7 @@ import pytest
 from dbsync.errors import UsageError
 from tests.integration.people import Person, person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -72,10 +72,7 @@ mode = "lookup"
 @pytest.fixture
 def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
     """Give a pipeline whose upstream has all there is."""
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES) as made:
-        made.source.script(ROWS)
-        made.agree()
+    with piped(databases, pair, SCHEMA, TABLES, seed=ROWS) as made:
         yield made
 
 

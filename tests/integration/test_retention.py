@@ -21,7 +21,7 @@ from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import dbsync
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
 from tests.support.history import SEEDS, write_history
-from tests.support.pipeline import LINK, Pipeline, prepared
+from tests.support.pipeline import LINK, Pipeline, piped
 
 WEEK = 7 * 86_400.0
 PENDING = """
@@ -50,8 +50,7 @@ WHERE r.found <> r.changes
 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

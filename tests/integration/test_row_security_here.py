@@ -15,7 +15,7 @@ from dbsync.errors import Refusal
 from dbsync.postgres import connect
 from tests.integration.clinic_schema import held
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = ONE_MIXTURE
 
@@ -35,8 +35,7 @@ SOME_HIDDEN = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; CREATE POLICY seen ON 
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give two sites and a subject that are upstream already."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         pipeline.source.script(
             "INSERT INTO site VALUES (1, 'G'), (11, 'M'); INSERT INTO subject (name, site_id) VALUES ('A', 1)"
         )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 SCHEMA = """
 CREATE TABLE site (id serial PRIMARY KEY, code text NOT NULL UNIQUE, seen date);
@@ -56,8 +56,7 @@ CREATE DOMAIN theirs.text AS pg_catalog.text CHECK (false);
 @pytest.fixture
 def clinic(pair: Pair, databases: Databases) -> Iterator[Pipeline]:
     """Give an upstream that means something else by some of PostgreSQL's own names."""
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         pipeline.source.script("INSERT INTO site (code, seen) VALUES ('x', '2001-02-03'), ('y', NULL)")
         pipeline.agree()
         pipeline.upstream.script(THEIRS)

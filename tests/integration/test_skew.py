@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 
 pytestmark = ONE_MIXTURE
 
@@ -30,11 +30,10 @@ Open = Callable[..., Pipeline]
 
 @pytest.fixture
 def opened(pair: Pair, databases: Databases) -> Iterator[Open]:
-    both = prepared(databases, pair, SCHEMA)
     with ExitStack() as stack:
 
         def of(tables: str = TABLES) -> Pipeline:
-            pipeline = stack.enter_context(Pipeline(both.source, both.upstream, tables))
+            pipeline = stack.enter_context(piped(databases, pair, SCHEMA, tables))
             pipeline.source.script("INSERT INTO subject (name, age) VALUES ('A', 1), ('B', 2)")
             pipeline.agree()
             return pipeline

@@ -14,7 +14,7 @@ from tests.acceptance.places import Place, parts, place
 from tests.integration.clinic_schema import held
 from tests.integration.test_least_rights import folder_as, login
 from tests.support.databases import ONE_MIXTURE, Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 
 SCHEMA = """
 CREATE SCHEMA extensions;
@@ -56,8 +56,7 @@ def write(database: Database, word: LiteralString) -> None:
 
 @pytest.fixture
 def mailing(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
-    both = prepared(databases, pair, SCHEMA)
-    with Pipeline(both.source, both.upstream, TABLES) as pipeline:
+    with piped(databases, pair, SCHEMA, TABLES) as pipeline:
         yield pipeline
 
 

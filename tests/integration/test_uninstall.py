@@ -12,7 +12,7 @@ import pytest
 from dbsync.errors import Refusal
 from tests.integration.people import person
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 from tests.support.service import until
 
 pytestmark = ONE_MIXTURE
@@ -38,8 +38,7 @@ WHERE p.pronamespace = 'dbsync'::regnamespace AND NOT t.tgisinternal
 
 @pytest.fixture
 def pipeline(databases: Databases, pair: Pair) -> Iterator[Pipeline]:
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES) as found:
+    with piped(databases, pair, SCHEMA, TABLES) as found:
         found.source.sql("INSERT INTO site (code) VALUES ('a')")
         found.ship()
         yield found

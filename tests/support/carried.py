@@ -12,7 +12,7 @@ from dbsync.identity.registry import Role
 from tests.integration.clinic_schema import SCHEMA, TABLES
 from tests.integration.commands import Done, dbsync
 from tests.support.databases import Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped, prepared
 from tests.support.relayed import Relay
 from tests.support.served import admit, free_port, serving
 from tests.support.service import ServiceProcess
@@ -96,13 +96,13 @@ class Field:
         self, folder: Path, pair: Pair, databases: Databases, stack: ExitStack, *, fetches: bool = False
     ) -> None:
         self.folder = folder
-        both = prepared(databases, pair, SCHEMA)
+        both = stack.enter_context(piped(databases, pair, SCHEMA, TABLES))
         other = prepared(databases, pair, SCHEMA).source
+        stack.enter_context(Pipeline(other, both.upstream, TABLES, node="field-02"))
         self.upstream, self.keys, self._port = both.upstream, Keys.generate(), free_port()
         self.relay = Relay(folder)
         self.laptops = []
         for name, source in (("field-01", both.source), ("field-02", other)):
-            stack.enter_context(Pipeline(source, both.upstream, TABLES, node=name))
             laptop = Laptop(folder, name, source, self._port)
             admit(both.upstream, name, laptop.keys)
             with source.connect() as connection:

@@ -29,6 +29,7 @@ from dbsync.verify.report import Report
 from tests.support.databases import Database, Databases, Pair
 
 LINK = "community"
+ENDS = ("source", "upstream")
 OPTIONS = Options(limit=100, show_values=True)
 
 SHIFT_SEQUENCES = """
@@ -162,6 +163,40 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def piped(
+    databases: Databases,
+    pair: Pair,
+    script: LiteralString,
+    tables: str = "",
+    *,
+    seed: LiteralString = "",
+    node: str = "field-01",
+) -> Pipeline:
+    """Give a pipeline on databases that hold a schema, all triggers, and rows that are upstream already.
+
+    That is done once; each test has clones.
+    """
+    templates, servers = databases.servers.templates, databases.servers
+    parts = "".join([script, tables, seed, node, *map(str, pair.versions)])
+    names = [f"piped_{zlib.crc32(parts.encode()):08x}_{end}" for end in ENDS]
+    if (pair.versions[0], names[0]) not in templates:
+        made: list[Database] = []
+        for version, name, end in zip(pair.versions, names, ENDS, strict=True):
+            template = _template(databases, version, script, shift=end == "upstream")
+            servers.cluster(version).create_database(name, template)
+            made.append(Database(cluster=servers.cluster(version), name=name))
+        with Pipeline(made[0], made[1], tables, node=node) as pipeline:
+            if seed:
+                pipeline.source.script(seed)
+                pipeline.agree()
+        templates |= {(version, name): name for version, name in zip(pair.versions, names, strict=True)}
+    source, upstream = (
+        databases.create(version, name=end, template=name)
+        for version, name, end in zip(pair.versions, names, ENDS, strict=True)
+    )
+    return Pipeline(source, upstream, tables, node=node)
 
 
 def prepared(databases: Databases, pair: Pair, script: LiteralString) -> Pair:

@@ -18,7 +18,7 @@ from dbsync.identity.lists import CheckedList, write_list
 from dbsync.identity.registry import Role
 from dbsync.model.greeting import Greeting
 from tests.support.databases import Database, Databases, Pair
-from tests.support.pipeline import Pipeline, prepared
+from tests.support.pipeline import Pipeline, piped
 from tests.support.served import admit
 
 SCHEMA: LiteralString = """
@@ -80,12 +80,11 @@ class Seeded:
 @contextmanager
 def seeded(databases: Databases, pair: Pair, *, value: str = SECRET) -> Iterator[Seeded]:
     """Let a laptop ship what fits, what does not, and what somebody else had changed; then let it lose its line."""
-    ready = prepared(databases, pair, SCHEMA)
-    with Pipeline(ready.source, ready.upstream, TABLES, node="field-07") as line:
-        found = Seeded(laptop=ready.source, server=ready.upstream, line=line)
+    with piped(databases, pair, SCHEMA, TABLES, node="field-07") as line:
+        found = Seeded(laptop=line.source, server=line.upstream, line=line)
         _work(line, value)
-        _hand_over(ready.source)
-        _nodes(ready.upstream)
+        _hand_over(line.source)
+        _nodes(line.upstream)
         yield found
 
 
