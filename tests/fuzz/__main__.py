@@ -44,6 +44,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stories", type=int, default=100, help="how many, from one seed to the next; about 2 s each")
     parser.add_argument("--transactions", type=int, default=25, help="in each story")
     parser.add_argument("--tiers", type=int, default=1, help="how many hops everything makes")
+    parser.add_argument("--laptops", type=int, default=1, help="how many have one upstream, each with keys of its own")
     parser.add_argument(
         "--refusing", type=float, default=0.0, help="how often the upstream begins to refuse rows, 0 to 0.6"
     )

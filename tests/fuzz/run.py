@@ -24,6 +24,7 @@ class Wish:
 
     transactions: int = 25
     tiers: int = 1
+    laptops: int = 1
     tidy: bool = True
     refusing: float = 0.0
     triggers: bool = False
@@ -53,19 +54,27 @@ def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
     schema = schema if wish.triggers else replace(schema, triggers="")
 
     def told(world: World) -> Iterator[Event]:
-        whens = TIDY if wish.tidy else WHENS
-        teller = Teller(
-            schema=schema,
-            pick=Random(seed),
-            session=world.session,
-            beside=world.beside if wish.beside else None,
-            whens=whens,
-            refusing=wish.refusing,
-        )
-        for event in teller.tell(wish.transactions):
-            events.append(event)
-            if not isinstance(event, Transaction | Meanwhile | MeanwhileEnds):  # those happen while they are made up
-                yield event
+        pick = Random(seed)
+        tellers = [
+            Teller(
+                schema=schema,
+                pick=pick,
+                session=laptop.session,
+                beside=laptop.beside if wish.beside else None,
+                whens=TIDY if wish.tidy else WHENS,
+                refusing=wish.refusing,
+                laptop=number,
+                laptops=wish.laptops,
+            )
+            for number, laptop in enumerate(world.laptops)
+        ]
+        for _ in range(wish.transactions):
+            for event in pick.choice(tellers).tell():
+                events.append(event)
+                if not isinstance(
+                    event, Transaction | Meanwhile | MeanwhileEnds
+                ):  # those happen while they are made up
+                    yield event
 
     wrong = _happen(servers, seed, schema, wish, told)
     return Outcome(seed=seed, schema=schema, events=events, wrong=wrong)
@@ -106,7 +115,9 @@ def _happen(
 ) -> list[str]:
     databases = Databases(servers)
     try:
-        with World(databases, schema, MIXTURE if seed % 2 else MIXTURE[::-1], tiers=wish.tiers) as world:
+        with World(
+            databases, schema, MIXTURE if seed % 2 else MIXTURE[::-1], tiers=wish.tiers, laptops=wish.laptops
+        ) as world:
             for event in told(world):
                 world.happen(event)
             return world.end()

@@ -47,6 +47,8 @@ class Column:
     type: str
     nullable: bool
     pool: Sequence[str]
+    own: bool = False
+    """Whether each laptop has values of its own: they tell rows apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,11 @@ class Table:
     def writable(self) -> Sequence[Column | Reference]:
         """Give all columns but the id."""
         return [column for column in self.told if column.name != "id"]
+
+    @property
+    def shared(self) -> Sequence[Column]:
+        """Give the columns with values of their own that several rows may have."""
+        return [column for column in self.columns if not column.own]
 
     @property
     def held(self) -> Sequence[Reference]:
@@ -238,14 +245,17 @@ class _Maker:
             self._reference(f"r{place}", pick.choice(names[: here + 1] if pick.random() < 0.7 else names), id_types)
             for place in range(pick.randint(0, 2))
         ]
-        others: list[Column | Reference] = [*references, *(self._column(place) for place in range(pick.randint(0, 3)))]
+        columns = [self._column(place) for place in range(pick.randint(0, 3))]
         return Table(
             name=name,
             id_type=id_types[name],
             key=self._key_of_one(name, id_types) or self._key(id_types),
-            columns=[column for column in others if isinstance(column, Column)],
+            columns=columns,
             references=references,
-            also_unique=[c.name for c in others if c.type in KEY_TYPES and pick.random() < 0.15],
+            also_unique=[
+                *(column.name for column in columns if column.own),
+                *(reference.name for reference in references if pick.random() < 0.1),
+            ],
             unique_when=pick.choice(["", "", "", "", "DEFERRABLE INITIALLY DEFERRED"]),
         )
 
@@ -256,7 +266,7 @@ class _Maker:
             actions = self._actions(nullable=False, in_circle=False)
             return [Reference(name="id", target=above, nullable=False, actions=actions, type=id_types[name])]
         if id_types[name] == "text" and self._pick.random() < 0.5:
-            return [Column(name="id", type="text", nullable=False, pool=KEY_POOLS["text"])]
+            return [Column(name="id", type="text", nullable=False, pool=KEY_POOLS["text"], own=True)]
         return []
 
     def _key(self, id_types: Mapping[str, str]) -> list[Column | Reference]:
@@ -268,12 +278,14 @@ class _Maker:
                 parts.append(self._refer(f"k{place}", target.name, target, id_types, nullable=False))
             else:
                 kind = pick.choice(KEY_TYPES)
-                parts.append(Column(name=f"k{place}", type=kind, nullable=False, pool=KEY_POOLS[kind]))
+                parts.append(Column(name=f"k{place}", type=kind, nullable=False, pool=KEY_POOLS[kind], own=True))
         return parts
 
     def _column(self, place: int) -> Column:
         kind = self._pick.choice(sorted(POOLS))
-        return Column(name=f"v{place}", type=kind, nullable=self._pick.random() < 0.6, pool=POOLS[kind])
+        own = kind in KEY_TYPES and self._pick.random() < 0.15
+        pool = KEY_POOLS[kind] if own else POOLS[kind]
+        return Column(name=f"v{place}", type=kind, nullable=self._pick.random() < 0.6, pool=pool, own=own)
 
     def _reference(self, name: str, target: str, id_types: Mapping[str, str]) -> Reference:
         earlier = next((table for table in self._tables if table.name == target), None)
@@ -309,11 +321,11 @@ class _Maker:
 
 def _trigger(pick: Random, table: Table, tables: Sequence[Table]) -> str:
     """Make up what a trigger of a table does: change its very row before or after, its parent, or write a line of its own."""
-    stamped = pick.choice([*table.columns, None])
+    stamped = pick.choice([*table.shared, None])
     above = [column for column in table.told if isinstance(column, Reference) and column.target != table.name]
     parent = pick.choice(above or [None])
     touched = next((other for other in tables if parent is not None and other.name == parent.target), None)
-    if parent is not None and touched is not None and touched.columns and pick.random() < 0.5:
+    if parent is not None and touched is not None and touched.shared and pick.random() < 0.5:
         events, when = "INSERT OR UPDATE OR DELETE", "AFTER"
         does = [_set(pick, touched, f"{parent.to} = {row}.{parent.name}") for row in ("OLD", "NEW")]
         body = f"IF TG_OP <> 'INSERT' THEN {does[0]}; END IF; IF TG_OP <> 'DELETE' THEN {does[1]}; END IF"
@@ -332,7 +344,7 @@ def _trigger(pick: Random, table: Table, tables: Sequence[Table]) -> str:
 
 
 def _set(pick: Random, table: Table, condition: str) -> str:
-    column = pick.choice(table.columns)
+    column = pick.choice(table.shared)
     value = _literal(pick, column)
     return f"UPDATE {table.name} SET {column.name} = {value} WHERE {condition} AND {column.name}::text IS DISTINCT FROM {value}::text"
 

@@ -25,7 +25,14 @@ Session = psycopg.Connection[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
+class Event:
+    """What happens, and at which of the laptops, where it happens at one."""
+
+    laptop: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction(Event):
     """Statements, each in a savepoint; ``ends`` is COMMIT or ROLLBACK."""
 
     statements: Sequence[str]
@@ -40,7 +47,7 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Meanwhile:
+class Meanwhile(Event):
     """A statement of another session, whose transaction stays open."""
 
     statement: str
@@ -52,7 +59,7 @@ class Meanwhile:
 
 
 @dataclass(frozen=True, slots=True)
-class MeanwhileEnds:
+class MeanwhileEnds(Event):
     """The other session's transaction ends."""
 
     ends: str = "COMMIT"
@@ -63,7 +70,7 @@ class MeanwhileEnds:
 
 
 @dataclass(frozen=True, slots=True)
-class Ship:
+class Ship(Event):
     """Ship what is pending, or the first batch of it."""
 
     size: int
@@ -71,22 +78,22 @@ class Ship:
 
 
 @dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Event):
     """Go on as a new process."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compact:
+class Compact(Event):
     """Compact the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
-class Backfill:
+class Backfill(Event):
     """Put all rows into the change log once more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Event):
     """From now on the upstream refuses rows that have a value in a column."""
 
     table: str
@@ -102,11 +109,8 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(Event):
     """The upstream refuses nothing any more."""
-
-
-Event = Transaction | Meanwhile | MeanwhileEnds | Ship | Restart | Compact | Backfill | Refuse | Allow
 
 
 def is_open(session: Session) -> bool:
@@ -153,26 +157,32 @@ class Teller:
     """Another one, whose transactions are open while others begin and end."""
     whens: Sequence[str] = WHENS
     refusing: float = 0.0
+    laptop: int = 0
+    laptops: int = 1
+    """Each has keys of its own."""
     _numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def tell(self, transactions: int) -> Iterator[Event]:
-        """Make events up; each must have happened before the next is asked for. What the statements do is done here."""
-        for _ in range(transactions):
-            yield self._transaction()
-            yield from self._meanwhile()
-            chance = self.pick.random()
-            if chance < 0.25:
-                yield Ship(self.pick.choice([1, 3, 10, 20_000]), only_one=self.pick.random() < 0.3)
-            elif chance < 0.28:
-                yield Restart()
-            elif chance < 0.34:
-                yield Compact()
-            elif chance < 0.37:
-                yield Backfill()
-            elif chance < 0.37 + self.refusing:
-                yield self._refuse()
-            elif chance < 0.37 + 1.5 * self.refusing:
-                yield Allow()
+    def tell(self) -> Iterator[Event]:
+        """Make a transaction up and what happens around it; each event must have happened before the next is asked for.
+
+        What the statements do is done here.
+        """
+        yield self._transaction()
+        yield from self._meanwhile()
+        chance = self.pick.random()
+        if chance < 0.25:
+            size, only_one = self.pick.choice([1, 3, 10, 20_000]), self.pick.random() < 0.3
+            yield Ship(size, only_one=only_one, laptop=self.laptop)
+        elif chance < 0.28:
+            yield Restart()
+        elif chance < 0.34:
+            yield Compact(laptop=self.laptop)
+        elif chance < 0.37:
+            yield Backfill(laptop=self.laptop)
+        elif chance < 0.37 + self.refusing:
+            yield self._refuse()
+        elif chance < 0.37 + 1.5 * self.refusing:
+            yield Allow()
 
     def _meanwhile(self) -> Iterator[Event]:
         if self.beside is None:
@@ -182,10 +192,10 @@ class Teller:
                 begin(session, TIDY[0])
                 statement = self._statement()
             if statement is not None and attempt(session, statement):
-                yield Meanwhile(statement)
+                yield Meanwhile(statement, laptop=self.laptop)
         if is_open(self.beside) and self.pick.random() < 0.3:
             ends = self.pick.choice(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"])
-            yield MeanwhileEnds(ends if end(self.beside, ends) else "ROLLBACK")
+            yield MeanwhileEnds(ends if end(self.beside, ends) else "ROLLBACK", laptop=self.laptop)
 
     @contextmanager
     def _speaking(self, session: Session) -> Iterator[Session]:
@@ -215,7 +225,7 @@ class Teller:
             if statement is not None and attempt(self.session, statement):
                 told.append(statement)
         ends = "ROLLBACK" if self.pick.random() < 0.07 else "COMMIT"
-        return Transaction(told, ends if end(self.session, ends) else "ROLLBACK")
+        return Transaction(told, ends if end(self.session, ends) else "ROLLBACK", laptop=self.laptop)
 
     def _statement(self) -> str | None:
         table = self.pick.choice(self.schema.tables)
@@ -390,7 +400,7 @@ class Teller:
         if column.nullable and self.pick.random() < 0.25:
             return "NULL"
         if isinstance(column, Column):
-            return self.pick.choice(column.pool)
+            return self.pick.choice(column.pool[self.laptop :: self.laptops] if column.own else column.pool)
         values = self._ids(self.schema[column.target], column.to)
         if not values:
             return "NULL" if column.nullable else None

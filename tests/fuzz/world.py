@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
@@ -10,6 +12,7 @@ from typing import Self
 from dbsync.capture.backfill import backfill
 from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
+from dbsync.verify.report import Kind
 from tests.fuzz.schema import Schema
 from tests.fuzz.story import (
     Allow,
@@ -20,6 +23,7 @@ from tests.fuzz.story import (
     MeanwhileEnds,
     Refuse,
     Restart,
+    Session,
     Ship,
     Transaction,
     end,
@@ -38,65 +42,75 @@ TIMES = 4
 """That what waits is tried again at the end."""
 
 
-class World:
-    """Databases with a made-up schema; in one of two ``tiers`` everything goes up twice."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laptop:
+    """Where statements are run: in one session, and in another one beside it."""
 
-    def __init__(self, databases: Databases, schema: Schema, versions: tuple[int, int], *, tiers: int = 1) -> None:
+    hop: Pipeline
+    session: Session
+    beside: Session
+
+
+class World:
+    """Databases with a made-up schema: ``laptops`` of one server; with two ``tiers`` all goes on from there to a centre."""
+
+    def __init__(
+        self, databases: Databases, schema: Schema, versions: tuple[int, int], *, tiers: int = 1, laptops: int = 1
+    ) -> None:
         self._schema = schema
         self._stack = ExitStack()
-        pairs = [self._pair(databases, versions) for _ in range(tiers)]
-        ends = [pairs[0].source, *(pair.upstream for pair in pairs)]
-        self._hops = [
-            self._stack.enter_context(Pipeline(below, above, schema.config, node=f"tier-{number}"))
-            for number, (below, above) in enumerate(pairwise(ends))
+        pairs = [self._pair(databases, versions) for _ in range(max(tiers, laptops))]
+        above = [pair.upstream for pair in pairs[:tiers]]
+        self.laptops = [self._laptop(pairs[number].source, above[0], number) for number in range(laptops)]
+        self._tiers = [
+            self._stack.enter_context(Pipeline(low, high, schema.config, node=f"tier-{number}"))
+            for number, (low, high) in enumerate(pairwise(above), 1)
         ]
-        ends[0].sql((schema.triggers or "SELECT").encode())
-        self.session, self.beside = (
-            self._stack.enter_context(ends[0].connect(options="-c lock_timeout=50ms")) for _ in range(2)
-        )
 
     def happen(self, event: Event) -> None:
         """Let an event happen."""
+        laptop = self.laptops[event.laptop]
         match event:
             case Transaction():
-                event.run(self.session)
+                event.run(laptop.session)
             case Meanwhile() | MeanwhileEnds():
-                event.run(self.beside)
+                event.run(laptop.beside)
             case Ship():
-                self._ship(event)
+                self._ship(laptop, event)
             case Restart():
                 self._restart()
             case Compact() | Backfill():
-                self._look_after(event)
+                self._look_after(laptop, event)
             case Refuse():
-                self._hops[0].upstream.sql(event.ddl.encode())
+                laptop.hop.upstream.sql(event.ddl.encode())
             case Allow():
                 self._allow()
 
     def end(self) -> list[str]:
         """Let everything arrive; give what is not as it should be then: what waits, what differs."""
-        end(self.beside, "COMMIT")
+        for laptop in self.laptops:
+            end(laptop.beside, "COMMIT")
         self._allow()
-        found: list[str] = []
-        for number, hop in enumerate(self._hops):
+        hops = [laptop.hop for laptop in self.laptops]
+        for hop in hops:
             hop.ship()
-            for _ in range(TIMES):
-                if hop.upstream.value(WAITING):
-                    hop.applier.release()
-            found += [f"{number}: {line}" for line in self._wrong(hop)]
+        found = self._wrong(hops)
+        for number, hop in enumerate(self._tiers, 1):
+            hop.ship()
+            found += [f"{number}: {line}" for line in self._wrong([hop])]
         return found
 
-    def _ship(self, event: Ship) -> None:
+    def _ship(self, laptop: Laptop, event: Ship) -> None:
         if event.only_one:
-            self._hops[0].ship_one(event.size)
+            laptop.hop.ship_one(event.size)
             return
-        for hop in self._hops:
+        for hop in (laptop.hop, *self._tiers):
             hop.ship(event.size)
 
-    def _look_after(self, event: Compact | Backfill) -> None:
-        if is_open(self.beside):  # both wait for writers
+    def _look_after(self, laptop: Laptop, event: Compact | Backfill) -> None:
+        if is_open(laptop.beside):  # both wait for writers
             return
-        hop = self._hops[0]
+        hop = laptop.hop
         with connect(hop.source.dsn, name="source") as session:
             if isinstance(event, Compact):
                 compact(session, LINK)
@@ -105,26 +119,43 @@ class World:
             backfill(session, hop.registry, hop.catalog, tables, lambda *_: None, again=True)
 
     def _restart(self) -> None:
-        for hop in self._hops:
+        for hop in (*(laptop.hop for laptop in self.laptops), *self._tiers):
             hop.restart()
 
-    def _wrong(self, hop: Pipeline) -> list[str]:
-        found = [f"waits: {conflict}: {reason}" for conflict, reason in hop.upstream.sql(HELD)]
+    def _wrong(self, hops: Sequence[Pipeline]) -> list[str]:
+        """Say what is wrong with what came up these hops, which have one upstream."""
+        upstream = hops[0].upstream
+        for hop in [*hops] * TIMES:
+            if upstream.value(WAITING):
+                hop.applier.release()
+        found = [f"waits: {conflict}: {reason}" for conflict, reason in upstream.sql(HELD)]
         for table in self._schema.tables:
-            below, above = (self._told(database, table.name) for database in (hop.source, hop.upstream))
+            below = [row for hop in hops for row in self._told(hop.source, table.name)]
+            above = self._told(upstream, table.name)
             found += [f"missing in {table.name}: {row}" for row in sorted(set(below) - set(above))]
             found += [f"extra in {table.name}: {row}" for row in sorted(set(above) - set(below))]
             if set(below) == set(above) and len(below) != len(above):
                 found.append(f"of {len(below)} rows of {table.name} there are {len(above)}")
-        return found or [f"verify: {difference}" for difference in hop.compare().differences]
+        return found or [
+            f"verify: {difference}"
+            for hop in hops
+            for difference in hop.compare().differences
+            if difference.kind is not Kind.EXTRA or len(hops) == 1
+        ]
 
     def _told(self, database: Database, name: str) -> list[str]:
         return [row[0] for row in database.sql(self._schema.told(name).encode())]
 
     def _allow(self) -> None:
-        upstream = self._hops[0].upstream
+        upstream = self.laptops[0].hop.upstream
         for table, name in upstream.sql(CHECKS):
             upstream.sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode())
+
+    def _laptop(self, source: Database, upstream: Database, number: int) -> Laptop:
+        hop = self._stack.enter_context(Pipeline(source, upstream, self._schema.config, node=f"laptop-{number}"))
+        source.sql((self._schema.triggers or "SELECT").encode())
+        session, beside = (self._stack.enter_context(source.connect(options="-c lock_timeout=50ms")) for _ in range(2))
+        return Laptop(hop=hop, session=session, beside=beside)
 
     def _pair(self, databases: Databases, versions: tuple[int, int]) -> Pair:
         both = prepared(databases, _Versions(versions), "SELECT 1")
