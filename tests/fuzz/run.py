@@ -7,8 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from tests.fuzz.drift import Drift
 from tests.fuzz.schema import Schema, make
-from tests.fuzz.story import TIDY, WHENS, Event, Meanwhile, MeanwhileEnds, Teller, Transaction
+from tests.fuzz.story import (
+    TIDY,
+    WHENS,
+    Event,
+    Meanwhile,
+    MeanwhileEnds,
+    Migrate,
+    Reinstall,
+    Teller,
+    Transaction,
+)
 from tests.fuzz.world import World
 from tests.support.databases import MIXTURE, Databases
 from tests.support.servers import Servers
@@ -29,6 +40,8 @@ class Wish:
     refusing: float = 0.0
     triggers: bool = False
     """Whether the application has triggers."""
+    drifting: bool = False
+    """Whether columns are added, at one end after the other."""
     beside: bool = False
     """Whether another session's transactions are open while others begin and end."""
 
@@ -80,6 +93,18 @@ def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
     return Outcome(seed=seed, schema=schema, events=events, wrong=wrong)
 
 
+def _drifts(drift: Drift, tellers: Sequence[Teller]) -> Iterator[Event]:
+    """Migrate one of the ends now and then; triggers are installed again later, or not at all."""
+    chance = drift.pick.random()
+    if chance < 0.15:
+        addition, end = drift.next()
+        yield Migrate(addition, end)
+        if end < len(tellers):
+            tellers[end].schema = addition.to(tellers[end].schema)
+    elif chance < 0.2:
+        yield Reinstall()
+
+
 def shorten(servers: Servers, found: Outcome, wish: Wish, tries: int = 100) -> Outcome:
     """Leave out of a story what it can do without and still end wrong in the same way.
 
@@ -127,4 +152,4 @@ def _happen(
 
 def _kinds(wrong: Sequence[str]) -> set[str]:
     """Say what is wrong without the names and the values."""
-    return {re.sub(r'\(.*|"[^"]*"|\b[tkr]\d\w*|\d+', ".", line) for line in wrong if "depends on" not in line}
+    return {re.sub(r'\(.*|"[^"]*"|\b[tkrvw]\d\w*|\d+', ".", line) for line in wrong if "depends on" not in line}

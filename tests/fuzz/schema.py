@@ -39,6 +39,14 @@ KEY_POOLS: Mapping[str, Sequence[str]] = {
 """Few values, so that keys are given again."""
 
 
+ACTIONS = [
+    "DEFERRABLE INITIALLY DEFERRED",
+    "ON DELETE CASCADE",
+    "ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED",
+]
+"""Of references that may be null and that are added later."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """A column with a value of its own."""

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from tests.fuzz.drift import Addition
 from tests.fuzz.schema import Column, Reference, Schema, Table
 
 WHENS = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "")
@@ -90,6 +91,19 @@ class Compact(Event):
 @dataclass(frozen=True, slots=True)
 class Backfill(Event):
     """Put all rows into the change log once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrate(Event):
+    """A migration adds a column at one of the ends: the laptops, then the tiers above."""
+
+    addition: Addition
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reinstall(Event):
+    """Triggers are installed again, where tables have changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ WISHES = {
     "directly": Wish(),
     "over two hops": Wish(tiers=2),
     "two laptops": Wish(laptops=2),
+    "between migrations": Wish(drifting=True),
     "with triggers": Wish(triggers=True),
     "two at once": Wish(beside=True),
     "refused for a while": Wish(refusing=0.2),
@@ -32,20 +33,9 @@ def test_a_made_up_story_ends_as_it_should(servers: Servers, wish: Wish, number:
 
 
 def test_the_stories_are_of_the_kind_that_was_asked_for() -> None:
-    words = [
-        "--transactions",
-        "3",
-        "--tiers",
-        "2",
-        "--laptops",
-        "3",
-        "--untidy",
-        "--refusing",
-        "0.2",
-        "--triggers",
-        "--beside",
-    ]
-    assert wished(arguments(words)) == Wish(
-        transactions=3, tiers=2, laptops=3, tidy=False, refusing=0.2, triggers=True, beside=True
+    words = ["--transactions=3", "--tiers=2", "--laptops=3", "--untidy", "--refusing=0.2"]
+    asked = arguments([*words, "--drifting", "--triggers", "--beside"])
+    assert wished(asked) == Wish(
+        transactions=3, tiers=2, laptops=3, tidy=False, refusing=0.2, triggers=True, beside=True, drifting=True
     )
     assert wished(arguments([])) == Wish()

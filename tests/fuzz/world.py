@@ -13,6 +13,7 @@ from dbsync.capture.backfill import backfill
 from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
 from dbsync.verify.report import Kind
+from tests.fuzz.drift import Addition, all_of
 from tests.fuzz.schema import Schema
 from tests.fuzz.story import (
     Allow,
@@ -21,7 +22,9 @@ from tests.fuzz.story import (
     Event,
     Meanwhile,
     MeanwhileEnds,
+    Migrate,
     Refuse,
+    Reinstall,
     Restart,
     Session,
     Ship,
@@ -62,6 +65,8 @@ class World:
         pairs = [self._pair(databases, versions) for _ in range(max(tiers, laptops))]
         above = [pair.upstream for pair in pairs[:tiers]]
         self.laptops = [self._laptop(pairs[number].source, above[0], number) for number in range(laptops)]
+        self._above = above
+        self._added: list[tuple[Addition, set[int]]] = []
         self._tiers = [
             self._stack.enter_context(Pipeline(low, high, schema.config, node=f"tier-{number}"))
             for number, (low, high) in enumerate(pairwise(above), 1)
@@ -77,20 +82,21 @@ class World:
                 event.run(laptop.beside)
             case Ship():
                 self._ship(laptop, event)
-            case Restart():
-                self._restart()
-            case Compact() | Backfill():
-                self._look_after(laptop, event)
+            case Migrate():
+                self._migrate(event.addition, event.end)
             case Refuse():
                 laptop.hop.upstream.sql(event.ddl.encode())
             case Allow():
                 self._allow()
+            case _:
+                self._look_after(laptop, event)
 
     def end(self) -> list[str]:
         """Let everything arrive; give what is not as it should be then: what waits, what differs."""
         for laptop in self.laptops:
             end(laptop.beside, "COMMIT")
         self._allow()
+        self._complete()
         hops = [laptop.hop for laptop in self.laptops]
         for hop in hops:
             hop.ship()
@@ -107,16 +113,53 @@ class World:
         for hop in (laptop.hop, *self._tiers):
             hop.ship(event.size)
 
-    def _look_after(self, laptop: Laptop, event: Compact | Backfill) -> None:
-        if is_open(laptop.beside):  # both wait for writers
-            return
+    def _look_after(self, laptop: Laptop, event: Event) -> None:
+        match event:
+            case Restart():
+                self._restart()
+            case Reinstall():
+                self._reinstall()
+            case Compact() | Backfill() if not is_open(laptop.beside):  # both wait for writers
+                self._reduce_or_repeat(laptop, event)
+
+    def _reduce_or_repeat(self, laptop: Laptop, event: Compact | Backfill) -> None:
         hop = laptop.hop
         with connect(hop.source.dsn, name="source") as session:
             if isinstance(event, Compact):
                 compact(session, LINK)
                 return
+            hop.reinstall(self._schema.config)  # as a process does that knows the tables as they are now
             tables = [table.name for table in hop.registry.shipped()]
             backfill(session, hop.registry, hop.catalog, tables, lambda *_: None, again=True)
+
+    def _migrate(self, addition: Addition, number: int) -> None:
+        done = next((ends for added, ends in self._added if added == addition), None)
+        if done is None:
+            done = set[int]()
+            self._added.append((addition, done))
+        if number < len(self.laptops):
+            end(self.laptops[number].beside, "COMMIT")  # it may hold the table
+        self._ends[number].sql(addition.ddl.encode())
+        done.add(number)
+
+    def _complete(self) -> None:
+        """Migrate all ends that are behind."""
+        for addition, done in self._added:
+            for number in range(len(self._ends)):
+                if number not in done:
+                    self._migrate(addition, number)
+        self._schema = all_of(self._schema, (addition for addition, _ in self._added))
+        self._reinstall()
+
+    @property
+    def _ends(self) -> list[Database]:
+        return [*(laptop.hop.source for laptop in self.laptops), *self._above]
+
+    def _reinstall(self) -> None:
+        for laptop in self.laptops:
+            end(laptop.beside, "COMMIT")  # triggers wait for it
+        for hop in (*(laptop.hop for laptop in self.laptops), *self._tiers):
+            hop.reinstall(self._schema.config)
 
     def _restart(self) -> None:
         for hop in (*(laptop.hop for laptop in self.laptops), *self._tiers):
