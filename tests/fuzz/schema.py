@@ -262,7 +262,7 @@ class _Maker:
             references=references,
             also_unique=[
                 *(column.name for column in columns if column.own),
-                *(reference.name for reference in references if pick.random() < 0.1),
+                *(each.name for each in references if not each.soft and pick.random() < 0.1),
             ],
             unique_when=pick.choice(["", "", "", "", "DEFERRABLE INITIALLY DEFERRED"]),
         )

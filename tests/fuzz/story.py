@@ -408,7 +408,10 @@ class Teller:
         if table.is_known_by_id:
             return self._value(table.key[0])
         self._numbers[table.name] += 1
-        return table.id(self._numbers[table.name])
+        number = self._numbers[table.name]
+        if table.id_type in ("uuid", "text"):  # means one row everywhere, where numbers do not
+            number = number * self.laptops + self.laptop
+        return table.id(number)
 
     def _value(self, column: Column | Reference) -> str | None:
         if column.nullable and self.pick.random() < 0.25:
