@@ -57,6 +57,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--drifting", action="store_true", help="let migrations add columns, at one end after the other"
     )
+    parser.add_argument("--restoring", action="store_true", help="let the server be restored from backups")
     parser.add_argument("--triggers", action="store_true", help="let the application have triggers that write")
     parser.add_argument(
         "--beside", action="store_true", help="let another session's transactions stay open for a while"

@@ -12,11 +12,13 @@ from tests.fuzz.schema import Schema, make
 from tests.fuzz.story import (
     TIDY,
     WHENS,
+    BackUp,
     Event,
     Meanwhile,
     MeanwhileEnds,
     Migrate,
     Reinstall,
+    Restore,
     Teller,
     Transaction,
 )
@@ -42,6 +44,8 @@ class Wish:
     """Whether the application has triggers."""
     drifting: bool = False
     """Whether columns are added, at one end after the other."""
+    restoring: bool = False
+    """Whether the server is restored from backups."""
     beside: bool = False
     """Whether another session's transactions are open while others begin and end."""
 
@@ -103,6 +107,15 @@ def _drifts(drift: Drift, tellers: Sequence[Teller]) -> Iterator[Event]:
             tellers[end].schema = addition.to(tellers[end].schema)
     elif chance < 0.2:
         yield Reinstall()
+
+
+def _restores(pick: Random) -> Iterator[Event]:
+    """Back the server up now and then, and restore it."""
+    chance = pick.random()
+    if chance < 0.1:
+        yield BackUp()
+    elif chance < 0.16:
+        yield Restore()
 
 
 def shorten(servers: Servers, found: Outcome, wish: Wish, tries: int = 100) -> Outcome:

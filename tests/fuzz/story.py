@@ -107,6 +107,16 @@ class Reinstall(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BackUp(Event):
+    """The server of all laptops is backed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore(Event):
+    """The server is restored, from its last backup."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse(Event):
     """From now on the upstream refuses rows that have a value in a column."""
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -14,10 +17,12 @@ from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
 from dbsync.verify.report import Kind
 from tests.fuzz.drift import Addition, all_of
+from tests.fuzz.hop import Hop, Once, Staying
 from tests.fuzz.schema import Schema
 from tests.fuzz.story import (
     Allow,
     Backfill,
+    BackUp,
     Compact,
     Event,
     Meanwhile,
@@ -26,6 +31,7 @@ from tests.fuzz.story import (
     Refuse,
     Reinstall,
     Restart,
+    Restore,
     Session,
     Ship,
     Transaction,
@@ -33,7 +39,9 @@ from tests.fuzz.story import (
     is_open,
 )
 from tests.support.databases import Database, Databases, Pair
+from tests.support.lives import back_up, restore
 from tests.support.pipeline import LINK, SHIFT_SEQUENCES, Pipeline, prepared
+from tests.support.servers import own_cluster
 
 CHECKS = """
 SELECT conrelid::regclass::text, conname FROM pg_constraint
@@ -41,6 +49,7 @@ WHERE contype = 'c' AND coninhcount = 0 AND connamespace = 'public'::regnamespac
 """
 HELD = "SELECT conflict, reason FROM dbsync.quarantine WHERE state = 'waiting' ORDER BY id"
 WAITING = "SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'"
+MANY = 20_000
 TIMES = 4
 """That what waits is tried again at the end."""
 
@@ -49,7 +58,7 @@ TIMES = 4
 class Laptop:
     """Where statements are run: in one session, and in another one beside it."""
 
-    hop: Pipeline
+    hop: Hop
     session: Session
     beside: Session
 
@@ -58,19 +67,27 @@ class World:
     """Databases with a made-up schema: ``laptops`` of one server; with two ``tiers`` all goes on from there to a centre."""
 
     def __init__(
-        self, databases: Databases, schema: Schema, versions: tuple[int, int], *, tiers: int = 1, laptops: int = 1
+        self,
+        databases: Databases,
+        schema: Schema,
+        versions: tuple[int, int],
+        *,
+        tiers: int = 1,
+        laptops: int = 1,
+        restoring: bool = False,
     ) -> None:
         self._schema = schema
         self._stack = ExitStack()
+        self._folder = Path(self._stack.enter_context(TemporaryDirectory())) if restoring else None
+        self._saved: Path | None = None
         pairs = [self._pair(databases, versions) for _ in range(max(tiers, laptops))]
         above = [pair.upstream for pair in pairs[:tiers]]
+        if restoring:
+            above[0] = self._own(versions[1])
         self.laptops = [self._laptop(pairs[number].source, above[0], number) for number in range(laptops)]
         self._above = above
         self._added: list[tuple[Addition, set[int]]] = []
-        self._tiers = [
-            self._stack.enter_context(Pipeline(low, high, schema.config, node=f"tier-{number}"))
-            for number, (low, high) in enumerate(pairwise(above), 1)
-        ]
+        self._tiers = [self._hop(low, high, f"tier-{number}") for number, (low, high) in enumerate(pairwise(above), 1)]
 
     def happen(self, event: Event) -> None:
         """Let an event happen."""
@@ -99,10 +116,10 @@ class World:
         self._complete()
         hops = [laptop.hop for laptop in self.laptops]
         for hop in hops:
-            hop.ship()
+            hop.ship(MANY)
         found = self._wrong(hops)
         for number, hop in enumerate(self._tiers, 1):
-            hop.ship()
+            hop.ship(MANY)
             found += [f"{number}: {line}" for line in self._wrong([hop])]
         return found
 
@@ -119,12 +136,15 @@ class World:
                 self._restart()
             case Reinstall():
                 self._reinstall()
+            case BackUp():
+                self._back_up()
+            case Restore() if self._saved is not None:
+                restore(self._above[0].cluster, self._saved)
             case Compact() | Backfill() if not is_open(laptop.beside):  # both wait for writers
                 self._reduce_or_repeat(laptop, event)
 
     def _reduce_or_repeat(self, laptop: Laptop, event: Compact | Backfill) -> None:
-        hop = laptop.hop
-        with connect(hop.source.dsn, name="source") as session:
+        with laptop.hop.opened() as hop, connect(hop.source.dsn, name="source") as session:
             if isinstance(event, Compact):
                 compact(session, LINK)
                 return
@@ -165,8 +185,12 @@ class World:
         for hop in (*(laptop.hop for laptop in self.laptops), *self._tiers):
             hop.restart()
 
-    def _wrong(self, hops: Sequence[Pipeline]) -> list[str]:
+    def _wrong(self, ways: Sequence[Hop]) -> list[str]:
         """Say what is wrong with what came up these hops, which have one upstream."""
+        with ExitStack() as stack:
+            return self._wrong_with([stack.enter_context(way.opened()) for way in ways])
+
+    def _wrong_with(self, hops: Sequence[Pipeline]) -> list[str]:
         upstream = hops[0].upstream
         for hop in [*hops] * TIMES:
             if upstream.value(WAITING):
@@ -195,10 +219,29 @@ class World:
             upstream.sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode())
 
     def _laptop(self, source: Database, upstream: Database, number: int) -> Laptop:
-        hop = self._stack.enter_context(Pipeline(source, upstream, self._schema.config, node=f"laptop-{number}"))
+        hop = self._hop(source, upstream, f"laptop-{number}")
         source.sql((self._schema.triggers or "SELECT").encode())
         session, beside = (self._stack.enter_context(source.connect(options="-c lock_timeout=50ms")) for _ in range(2))
         return Laptop(hop=hop, session=session, beside=beside)
+
+    def _hop(self, source: Database, upstream: Database, node: str) -> Hop:
+        if self._folder is not None:
+            return Once(self._folder, source, upstream, self._schema.config, node=node)
+        return self._stack.enter_context(Staying(source, upstream, self._schema.config, node=node))
+
+    def _own(self, version: int) -> Database:
+        """Make an upstream in a cluster of its own, as it can be restored then."""
+        cluster = self._stack.enter_context(own_cluster(version))
+        cluster.create_database("community")
+        made = Database(cluster=cluster, name="community")
+        made.sql(self._schema.ddl.encode())
+        made.script(SHIFT_SEQUENCES)
+        return made
+
+    def _back_up(self) -> None:
+        if self._saved is not None:
+            rmtree(self._saved)
+        self._saved = back_up(self._above[0].cluster)
 
     def _pair(self, databases: Databases, versions: tuple[int, int]) -> Pair:
         both = prepared(databases, _Versions(versions), "SELECT 1")
