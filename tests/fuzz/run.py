@@ -26,6 +26,9 @@ from tests.fuzz.world import World
 from tests.support.databases import MIXTURE, Databases
 from tests.support.servers import Servers
 
+TOLD = (Transaction, Meanwhile, MeanwhileEnds)
+"""What has happened when it is made up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -85,13 +88,18 @@ def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
             )
             for number, laptop in enumerate(world.laptops)
         ]
+        drift = Drift(schema=schema, pick=pick, ends=wish.laptops + wish.tiers)
         for _ in range(wish.transactions):
             for event in pick.choice(tellers).tell():
                 events.append(event)
-                if not isinstance(
-                    event, Transaction | Meanwhile | MeanwhileEnds
-                ):  # those happen while they are made up
+                if not isinstance(event, TOLD):
                     yield event
+            for event in (
+                *(_drifts(drift, tellers) if wish.drifting else ()),
+                *(_restores(pick) if wish.restoring else ()),
+            ):
+                events.append(event)
+                yield event
 
     wrong = _happen(servers, seed, schema, wish, told)
     return Outcome(seed=seed, schema=schema, events=events, wrong=wrong)
@@ -154,7 +162,12 @@ def _happen(
     databases = Databases(servers)
     try:
         with World(
-            databases, schema, MIXTURE if seed % 2 else MIXTURE[::-1], tiers=wish.tiers, laptops=wish.laptops
+            databases,
+            schema,
+            MIXTURE if seed % 2 else MIXTURE[::-1],
+            tiers=wish.tiers,
+            laptops=wish.laptops,
+            restoring=wish.restoring,
         ) as world:
             for event in told(world):
                 world.happen(event)

@@ -11,9 +11,12 @@ import pytest
 
 from tests.fuzz.__main__ import arguments, wished
 from tests.fuzz.run import Wish, tell
+from tests.fuzz.story import Event, Meanwhile, Migrate, Refuse, Restore, Transaction
 from tests.support.servers import Servers
 
 SEED = int(os.environ.get("DBSYNC_SEED", "100"))
+STORIES = 2
+"""Of each kind."""
 WISHES = {
     "directly": Wish(),
     "over two hops": Wish(tiers=2),
@@ -22,20 +25,41 @@ WISHES = {
     "with triggers": Wish(triggers=True),
     "two at once": Wish(beside=True),
     "refused for a while": Wish(refusing=0.2),
+    "restored": Wish(restoring=True, tiers=2),
 }
 
 
-@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES)
-@pytest.mark.parametrize("number", range(2))
-def test_a_made_up_story_ends_as_it_should(servers: Servers, wish: Wish, number: int) -> None:
-    outcome = tell(servers, SEED + number, wish)
-    assert not outcome.wrong, "\n".join(outcome.lines)
+HAPPENS: dict[str, type[Event]] = {
+    "between migrations": Migrate,
+    "two at once": Meanwhile,
+    "refused for a while": Refuse,
+    "restored": Restore,
+}
+"""Without it a story is not of its kind."""
+
+
+@pytest.mark.parametrize("kind", WISHES)
+def test_made_up_stories_end_as_they_should(servers: Servers, kind: str) -> None:
+    outcomes = [tell(servers, SEED + number, WISHES[kind]) for number in range(STORIES)]
+    wrong = [line for outcome in outcomes if outcome.wrong for line in outcome.lines]
+    assert not wrong, "\n".join(wrong)
+    happened = {(type(event), event.laptop) for outcome in outcomes for event in outcome.events}
+    assert (HAPPENS.get(kind, Transaction), WISHES[kind].laptops - 1) in happened
+    assert any(outcome.schema.triggers for outcome in outcomes) == WISHES[kind].triggers
 
 
 def test_the_stories_are_of_the_kind_that_was_asked_for() -> None:
-    words = ["--transactions=3", "--tiers=2", "--laptops=3", "--untidy", "--refusing=0.2"]
+    words = ["--transactions=3", "--tiers=2", "--laptops=3", "--untidy", "--refusing=0.2", "--restoring"]
     asked = arguments([*words, "--drifting", "--triggers", "--beside"])
     assert wished(asked) == Wish(
-        transactions=3, tiers=2, laptops=3, tidy=False, refusing=0.2, triggers=True, beside=True, drifting=True
+        transactions=3,
+        tiers=2,
+        laptops=3,
+        tidy=False,
+        refusing=0.2,
+        triggers=True,
+        beside=True,
+        drifting=True,
+        restoring=True,
     )
     assert wished(arguments([])) == Wish()

@@ -15,6 +15,7 @@ from typing import Self
 from dbsync.capture.backfill import backfill
 from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
+from dbsync.schema import upgrade
 from dbsync.verify.report import Kind
 from tests.fuzz.drift import Addition, all_of
 from tests.fuzz.hop import Hop, Once, Staying
@@ -234,6 +235,7 @@ class World:
         cluster = self._stack.enter_context(own_cluster(version))
         cluster.create_database("community")
         made = Database(cluster=cluster, name="community")
+        upgrade(made.dsn, "upstream")
         made.sql(self._schema.ddl.encode())
         made.script(SHIFT_SEQUENCES)
         return made
