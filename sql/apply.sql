@@ -90,23 +90,19 @@ SELECT EXISTS (SELECT FROM dbsync.relation r WHERE r.mode = 'ship')
 ANALYZE pg_temp.dbsync_stage (layout, op)
 
 -- name: segments
--- Runs of changes between renames (and between two layouts of one table): in each, a natural key means one row.
+-- Runs of changes between renames, and of one layout of each table: in each, a natural key means one row.
 -- Renames by one statement happen at once and are one run; the moment of capture tells one statement from the next.
--- Where the changes are captured again, those of one first origin are a run too. Of the layouts ``going`` a transaction that takes rows
--- of others away begins a run.
+-- Where the changes are captured again, those of one first origin are a run too.
 SELECT max(place), bool_or(renames), max(origin)
 FROM (
     SELECT place, renames, origin, count(*) FILTER (WHERE breaks) OVER (ORDER BY place) AS run
     FROM (
         SELECT place, renames, origin,
-               (class IS DISTINCT FROM lag(class) OVER before OR origin IS DISTINCT FROM lag(origin) OVER before OR takes) AS breaks
+               (class IS DISTINCT FROM lag(class) OVER before OR origin IS DISTINCT FROM lag(origin) OVER before OR begins) AS breaks
         FROM (
             SELECT s.place, s.renames, CASE WHEN {by_origin} THEN s.origin END AS origin,
-                   CASE WHEN s.renames THEN 'rename ' || s.layout || ' ' || s.tx || ' ' || s.captured_at
-                        WHEN s.layout = ANY ({changing}::bigint[]) THEN s.layout::text END AS class,
-                   {going}::bigint[] <> '{{}}' AND s.place IN (
-                       SELECT min(t.place) FROM pg_temp.dbsync_stage t GROUP BY t.tx
-                       HAVING bool_or(t.op = 'D' AND t.origin IS NOT NULL AND t.layout = ANY ({going}::bigint[]))) AS takes
+                   CASE WHEN s.renames THEN 'rename ' || s.layout || ' ' || s.tx || ' ' || s.captured_at END AS class,
+                   {begins} AS begins
             FROM pg_temp.dbsync_stage s
             WHERE {range}
         ) classed
@@ -115,6 +111,22 @@ FROM (
 ) runs
 GROUP BY run
 ORDER BY 1
+
+-- name: begins_with_what_it_takes
+-- Of the layouts ``going`` a transaction that takes rows of others away.
+s.place IN (SELECT min(t.place) FROM pg_temp.dbsync_stage t GROUP BY t.tx
+            HAVING bool_or(t.op = 'D' AND t.origin IS NOT NULL AND t.layout = ANY ({going}::bigint[])))
+
+-- name: begins_with_a_layout
+-- A table's next layout begins with the transaction in which it comes first: what belongs together there stays so, a deleted row and
+-- those that it leaves behind (ON DELETE SET NULL). Only where the very transaction altered the table it begins in the midst.
+s.place IN (SELECT CASE WHEN c.former_tx = c.tx THEN c.place
+                        ELSE (SELECT min(f.place) FROM pg_temp.dbsync_stage f WHERE f.tx = c.tx AND {range_of_first}) END
+            FROM (SELECT t.place, t.tx, t.layout, lag(t.layout) OVER its AS former, lag(t.tx) OVER its AS former_tx
+                  FROM pg_temp.dbsync_stage t JOIN unnest({layouts}::bigint[], {tables}::int[]) k(layout, relation) ON k.layout = t.layout
+                  WHERE {range}
+                  WINDOW its AS (PARTITION BY k.relation ORDER BY t.place)) c
+            WHERE c.layout <> c.former)
 
 -- name: delete_behind_renames
 -- A row whose key runs through one that is deleted gets another key by that (ON DELETE SET NULL), and such a cascade is in the log

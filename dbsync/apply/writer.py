@@ -139,15 +139,14 @@ class Writer:
         tables: dict[object, set[int]] = {}
         for count in counts:
             tables.setdefault(load.layouts[count.layout].table, set()).add(count.layout)
-        changing = sorted(i for ids in tables.values() if len(ids) > 1 for i in ids)
+        changing = [ids for ids in tables.values() if len(ids) > 1]
         going = _coming_and_going(counts) if load.may_be_known else []
         if not changing and not going and not self.by_origin and not any(count.renames for count in counts):
             return [span]
         self._connection.execute(statement("apply", "index_stage"))
         query = statement("apply", "segments").format(
             range=span.condition(),
-            changing=sql.Literal(changing),
-            going=sql.Literal(going),
+            begins=_begins(span, changing, going),
             by_origin=sql.Literal(self.by_origin),
         )
         found: list[Span] = []
@@ -391,6 +390,26 @@ def _by_layout(counts: Sequence[Count]) -> dict[int, Counter[Op]]:
     for count in counts:
         kinds.setdefault(count.layout, Counter())[count.op] += count.changes
     return kinds
+
+
+def _begins(span: Span, changing: Sequence[set[int]], going: Sequence[int]) -> Query:
+    """Say which changes begin a run of their own.
+
+    ``changing`` are the layouts of each table that has several, ``going`` those of which rows come and go.
+    """
+    conditions: list[Query] = [sql.SQL("false")]
+    if changing:
+        conditions.append(
+            statement("apply", "begins_with_a_layout").format(
+                range=span.condition("t"),
+                range_of_first=span.condition("f"),
+                layouts=sql.Literal([layout for layouts in changing for layout in sorted(layouts)]),
+                tables=sql.Literal([number for number, layouts in enumerate(changing) for _ in layouts]),
+            )
+        )
+    if going:
+        conditions.append(statement("apply", "begins_with_what_it_takes").format(going=sql.Literal(list(going))))
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
 
 
 def _coming_and_going(counts: Sequence[Count]) -> list[int]:

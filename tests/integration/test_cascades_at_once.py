@@ -151,3 +151,28 @@ def test_what_goes_goes_before_a_rename_of_rows_that_refer_to_such_rows(
             INSERT INTO tool (name, porter) VALUES ('mop', 'Joe');
             DELETE FROM ward WHERE code = 'A'; UPDATE ward SET code = 'A' WHERE code = 'B'""")
         shipped(clinic)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["altered before", "altered afterwards"])
+def test_a_row_goes_with_those_that_it_leaves_behind_though_their_table_is_altered(
+    clinic: Pipeline, *, first: bool
+) -> None:
+    clinic.source.sql("INSERT INTO bed (number, ward_id, spare_ward_id) VALUES (5, 3, 1)")
+    statements = ["DELETE FROM ward WHERE code = 'A'; INSERT INTO ward (code) VALUES ('A')"]
+    statements.insert(0 if first else 1, "ALTER TABLE bed ADD note text")
+    clinic.upstream.sql("ALTER TABLE bed ADD note text")
+    for statement in statements:
+        clinic.source.script(statement)
+    clinic.source.sql("INSERT INTO bed (number, ward_id, note) VALUES (6, 3, 'at the window')")
+    shipped(clinic)
+
+
+def test_a_transaction_that_alters_a_table_is_told_in_its_order(clinic: Pipeline) -> None:
+    clinic.upstream.sql("ALTER TABLE bed ADD note text")
+    clinic.source.script("""
+        UPDATE bed SET number = number + 10;
+        ALTER TABLE bed ADD note text;
+        UPDATE bed SET number = number - 9, note = 'moved';
+        DELETE FROM ward WHERE code = 'A'""")
+    clinic.source.sql("UPDATE bed SET note = 'since'")
+    shipped(clinic)
