@@ -281,8 +281,12 @@ DROP TRIGGER IF EXISTS {trigger} ON {table}
 DROP FUNCTION IF EXISTS {function}
 
 -- name: grant_read
--- The owner of the capture functions reads the tables that keys run through, and nothing else.
+-- The owner of the capture functions reads the tables that keys run through, and of the others what rows are known by.
 GRANT SELECT ON {table} TO dbsync_capture
+
+-- name: grant_key
+-- A migration may add a reference to any of them, and fill it before the triggers are renewed.
+GRANT SELECT ({columns}) ON {table} TO dbsync_capture
 
 -- name: grant_lock
 -- Locking a row against a change of its key takes the right to update some column of it; nothing of ours ever does.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 
 import psycopg
@@ -14,7 +14,7 @@ from dbsync.errors import PrivilegeError
 from dbsync.keys.expression import Query, table_sql
 from dbsync.model.catalog import Catalog
 from dbsync.model.names import TableName
-from dbsync.model.registration import Mode, Registry
+from dbsync.model.registration import Mode, RegisteredTable, Registry
 from dbsync.statements import statement
 
 
@@ -96,7 +96,8 @@ def grants(
 ) -> Iterator[Query]:
     """Compose what lets the capture functions read the tables that keys run through, and those truncated, and use the types.
 
-    All of it, or what is lacking: ``only`` some that are :func:`unreadable`, partitions among them, and the ``schemas`` of types.
+    All of it, with the keys of the other tables; or what is lacking: ``only`` some that are :func:`unreadable`, partitions
+    among them, and the ``schemas`` of types.
     """
     locked, read = _looked_into(registry)
     if only is not None:
@@ -106,6 +107,18 @@ def grants(
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
+    if only is None:
+        yield from _grants_of_keys(registry.tables[name] for name in sorted({*registry.tables} - locked - read))
+
+
+def _grants_of_keys(tables: Iterable[RegisteredTable]) -> Iterator[Query]:
+    """Compose what lets the capture functions read what rows are known by, in tables that no key runs through so far."""
+    for table in tables:
+        columns = dict.fromkeys([*table.table.primary_key, *key_columns(table)])
+        if columns:
+            yield statement("capture", "grant_schema").format(schema=sql.Identifier(table.name.schema))
+            named = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
+            yield statement("capture", "grant_key").format(table=table_sql(table.name), columns=named)
 
 
 def grants_to_read(names: Collection[TableName], schemas: Collection[str] = ()) -> Iterator[Query]:
