@@ -177,7 +177,7 @@ def depart_statements(share: Share) -> list[Query]:
     for place, reference, _ in share.references:
         target = target_table(share.catalog, reference.target.table)
         column = target_column(target, reference.target_columns[0])
-        if not reference.soft or reference.target.table in share.late or not column.can_be_drawn:
+        if not reference.soft or reference.target.table in share.late or not (column.sequence or column.holds_uuid):
             continue
         found = share.resolve(reference, place)
         fresh = sql.SQL("pg_catalog.nextval({}::regclass)::pg_catalog.text").format(sql.Literal(column.sequence))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dbsync.model.names import TableName
+
+UUID_LENGTH = 36
+"""Characters, written out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,21 @@ class Column:
     def can_be_drawn(self) -> bool:
         """Say whether a value that no row has can be made: from its sequence, or as a random UUID."""
         return bool(self.sequence) or self.cast == "uuid"
+
+    @property
+    def holds_uuid(self) -> bool:
+        """Say whether a UUID fits into it, as such or written out.
+
+        >>> [Column(name="id", type=name, cast="").holds_uuid for name in ("uuid", "text", "character varying(36)")]
+        [True, True, True]
+        >>> [
+        ...     Column(name="id", type=name, cast="").holds_uuid
+        ...     for name in ("bigint", "character varying(20)", "character(40)")
+        ... ]
+        [False, False, False]
+        """
+        found = re.fullmatch(r"(?:uuid|text|character varying)(?:\((\d+)\))?", self.type)
+        return found is not None and int(found[1] or UUID_LENGTH) >= UUID_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
