@@ -286,8 +286,11 @@ class Writer:
 
     def _asked_at_once(self, layout: Layout) -> list[TableName]:
         told = [set(reference.columns) for reference in layout.references]
+        values = {name for name, _ in layout.columns}
         keys = target_table(self.catalog, layout.table).foreign_keys
-        return [key.target for key in keys if not key.deferrable and set(key.columns) not in told]
+        return [
+            k.target for k in keys if not k.deferrable and set(k.columns) not in told and values.issuperset(k.columns)
+        ]
 
     def _share(self, layout: Layout, identity: int, ops: set[Op], span: Span, **kind: Any) -> Share:
         return Share(

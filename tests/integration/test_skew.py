@@ -182,3 +182,16 @@ def test_a_reference_added_at_the_node_first_waits_for_the_upstreams_column(open
     clinic.ship()
     assert held(clinic) == [("visit", "I", "missing_column", "seen_by")]
     flows_after(clinic, added)
+
+
+def test_a_reference_that_only_the_upstream_has_does_not_change_what_is_written_first(opened: Open) -> None:
+    pipeline = opened(TABLES + 'on_error = "transaction"\n')
+    pipeline.upstream.sql("ALTER TABLE subject ADD last_visit_id bigint REFERENCES visit")
+    pipeline.source.script("""
+        DELETE FROM subject WHERE name = 'B'; INSERT INTO subject (id, name) VALUES (7, 'B'), (8, 'C');
+        INSERT INTO visit (subject_id, code) VALUES (8, '1')""")
+    pipeline.ship()
+    assert held(pipeline) == []
+    assert pipeline.upstream.sql("SELECT s.name, v.code FROM visit v JOIN subject s ON s.id = v.subject_id") == [
+        ("C", "1")
+    ]
