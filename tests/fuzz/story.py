@@ -185,6 +185,11 @@ class Teller:
     laptops: int = 1
     """Each has keys of its own."""
     _numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _first: Schema = field(init=False)
+    """The schema before all migrations."""
+
+    def __post_init__(self) -> None:
+        self._first = self.schema
 
     def tell(self) -> Iterator[Event]:
         """Make a transaction up and what happens around it; each event must have happened before the next is asked for.
@@ -231,7 +236,7 @@ class Teller:
             self.session = usual
 
     def _refuse(self) -> Refuse:
-        table = self.pick.choice(self.schema.tables)
+        table = self.pick.choice(self._first.tables)
         column = self.pick.choice([c for c in (*table.key, *table.columns) if isinstance(c, Column)] or [None])
         if column is None:
             return Refuse(table.name, "id", "'0'")
