@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import fields
 
+import structlog
+
 from tests.fuzz.run import Wish, shorten, tell
 from tests.support.servers import Servers
 
@@ -17,7 +19,7 @@ def main() -> int:
     """Tell one story after the other."""
     chosen = arguments(sys.argv[1:])
     wish = wished(chosen)
-    logging.disable(logging.INFO)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # the stories say it
     first = chosen.seed if chosen.seed is not None else time.time_ns() % 1_000_000
     ended_wrong = 0
     with Servers() as servers:
