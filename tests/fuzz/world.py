@@ -81,6 +81,7 @@ class World:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(TemporaryDirectory())) if restoring else None
         self._saved: Path | None = None
+        self._saved_with: list[Addition] = []
         pairs = [self._pair(databases, versions) for _ in range(max(tiers, laptops))]
         above = [pair.upstream for pair in pairs[:tiers]]
         if restoring:
@@ -140,7 +141,7 @@ class World:
             case BackUp():
                 self._back_up()
             case Restore() if self._saved is not None:
-                restore(self._above[0].cluster, self._saved)
+                self._restore(self._saved)
             case Compact() | Backfill() if not is_open(laptop.beside):  # both wait for writers
                 self._reduce_or_repeat(laptop, event)
 
@@ -244,6 +245,13 @@ class World:
         if self._saved is not None:
             rmtree(self._saved)
         self._saved = back_up(self._above[0].cluster)
+        self._saved_with = [addition for addition, done in self._added if len(self.laptops) in done]
+
+    def _restore(self, saved: Path) -> None:
+        restore(self._above[0].cluster, saved)
+        for addition, done in self._added:
+            if addition not in self._saved_with:
+                done.discard(len(self.laptops))
 
     def _pair(self, databases: Databases, versions: tuple[int, int]) -> Pair:
         both = prepared(databases, _Versions(versions), "SELECT 1")
