@@ -257,6 +257,7 @@ FROM (
             FROM dbsync.quarantine c
             WHERE c.lineage = %(lineage)s AND c.state = 'waiting'
               AND (c.op <> 'U' OR c.renames OR c.conflict = 'update_missing')
+              AND c.id NOT IN (SELECT again.case_id FROM pg_temp.dbsync_stage again WHERE again.case_id IS NOT NULL)
             UNION ALL
             SELECT q.awaits, q.awaits_key, true, q.id, NULL, NULL, NULL
             FROM dbsync.quarantine q
@@ -398,10 +399,9 @@ SET state = 'released', decided_at = now(), decided_by = session_user, image = N
 FROM pg_temp.dbsync_stage s WHERE s.case_id = q.id
 
 -- name: free_those_behind
--- What waits behind cases that were tried without it, and wait no longer.
+-- What waits behind cases that have just been let go: it is a case of its own then.
 UPDATE dbsync.quarantine q SET behind = NULL
-FROM dbsync.quarantine c
-WHERE c.id = ANY (%(cases)s) AND c.state = 'released' AND q.behind = c.id AND q.state = 'waiting'
+FROM pg_temp.dbsync_stage s WHERE q.behind = s.case_id AND q.state = 'waiting'
 
 -- name: staged_layouts
 SELECT DISTINCT s.layout FROM pg_temp.dbsync_stage s

@@ -208,6 +208,7 @@ class Attempt:
         quarantine.hold_dependents()
         replace(self, quarantine=quarantine).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
+        self.connection.execute(statement("aside", "free_those_behind"))
 
 
 def _runs_through(layouts: Mapping[int, Layout], layout: int) -> frozenset[TableName]:

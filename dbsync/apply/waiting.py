@@ -129,9 +129,8 @@ class Waiting:
             tried = self.connection.execute(statement("aside", "count_staged")).fetchone()
             self.write(load, policies)
             released = self.connection.execute(statement("aside", "release")).rowcount
+            self.connection.execute(statement("aside", "free_those_behind"))
             self.connection.execute(statement("aside", "empty_stage"))
-            if alone:
-                self.connection.execute(statement("aside", "free_those_behind"), {"cases": cases})
             if not counts:
                 self.connection.execute(statement("aside", "forget_attempt"), {"lineage": load.lineage})
         return Released(released=released, waiting=(tried[0] if tried else 0) - released)
