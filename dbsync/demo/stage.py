@@ -6,7 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,21 +104,28 @@ def stage(*, keep: bool = False) -> Iterator[Stage]:
 def _clusters(stack: ExitStack, binaries: ServerBinaries, number: int, keep: bool) -> list[Cluster]:
     """Make the servers' data at the same time, then start them: a server ends with the thread that started it."""
     options = ClusterOptions(durable=False, keep=keep, max_connections=20, settings={"shared_buffers": "16MB"})
+    made: list[Cluster] = []
+
+    def make() -> Cluster:
+        cluster = Cluster(binaries, options)
+        made.append(cluster)
+        return cluster
+
     pool = ThreadPoolExecutor(number)
-    futures = [pool.submit(Cluster, binaries, options) for _ in range(number)]
-    stack.callback(_close, futures)
-    clusters = [future.result() for future in futures]
+    stack.callback(_close, pool, made)  # first: the demo may be stopped at any moment from here on
+    clusters = [future.result() for future in [pool.submit(make) for _ in range(number)]]
     for cluster in clusters:
         cluster.start()
         cluster.create_database(DATABASE)
     return clusters
 
 
-def _close(futures: Sequence[Future[Cluster]]) -> None:
-    """Close the servers, also one that was still being made when the demo was stopped."""
-    for future in futures:
+def _close(pool: ThreadPoolExecutor, made: Sequence[Cluster]) -> None:
+    """Close the servers, also those that were still being made when the demo was stopped."""
+    pool.shutdown(cancel_futures=True)
+    for cluster in made:
         with suppress(Exception):
-            future.result().close()
+            cluster.close()
 
 
 def _folder(stack: ExitStack, base: Path) -> Path:
