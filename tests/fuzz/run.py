@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from tests.fuzz.drift import Drift
-from tests.fuzz.schema import Schema, make
-from tests.fuzz.story import (
+from tests.fuzz.events import (
     TIDY,
     WHENS,
     BackUp,
@@ -19,9 +18,10 @@ from tests.fuzz.story import (
     Migrate,
     Reinstall,
     Restore,
-    Teller,
     Transaction,
 )
+from tests.fuzz.schema import Schema, make
+from tests.fuzz.story import Teller
 from tests.fuzz.world import World
 from tests.support.databases import MIXTURE, Databases
 from tests.support.servers import Servers

@@ -10,8 +10,8 @@ import os
 import pytest
 
 from tests.fuzz.__main__ import arguments, wished
+from tests.fuzz.events import Event, Meanwhile, Migrate, Refuse, Restore, Transaction
 from tests.fuzz.run import Wish, tell
-from tests.fuzz.story import Event, Meanwhile, Migrate, Refuse, Restore, Transaction
 from tests.support.servers import Servers
 
 SEED = int(os.environ.get("DBSYNC_SEED", "100"))

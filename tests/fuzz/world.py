@@ -18,9 +18,7 @@ from dbsync.postgres import connect
 from dbsync.schema import upgrade
 from dbsync.verify.report import Kind
 from tests.fuzz.drift import Addition, all_of
-from tests.fuzz.hop import Hop, Once, Staying
-from tests.fuzz.schema import Schema
-from tests.fuzz.story import (
+from tests.fuzz.events import (
     Allow,
     Backfill,
     BackUp,
@@ -39,6 +37,8 @@ from tests.fuzz.story import (
     end,
     is_open,
 )
+from tests.fuzz.hop import Hop, Once, Staying
+from tests.fuzz.schema import Schema
 from tests.support.databases import Database, Databases, Pair
 from tests.support.lives import back_up, restore
 from tests.support.pipeline import LINK, SHIFT_SEQUENCES, Pipeline, prepared
