@@ -100,15 +100,18 @@ def grants(
     among them, and the ``schemas`` of types.
     """
     locked, read = _looked_into(registry)
-    if only is not None:
+    others: list[RegisteredTable] = []
+    if only is None:
+        others = [registry.tables[name] for name in sorted({*registry.tables} - locked - read)]
+        schemas = type_schemas(registry) | {table.name.schema for table in others}
+    else:
         locked, read = locked & {*only}, {*only}
-    yield from grants_to_read(locked | read, type_schemas(registry) if only is None else schemas)
+    yield from grants_to_read(locked | read, schemas)
     for name in sorted(locked):
         table = registry.tables[name].table
         column = (*table.primary_key, table.columns[0].name)[0]
         yield statement("capture", "grant_lock").format(table=table_sql(name), column=sql.Identifier(column))
-    if only is None:
-        yield from _grants_of_keys(registry.tables[name] for name in sorted({*registry.tables} - locked - read))
+    yield from _grants_of_keys(others)
 
 
 def _grants_of_keys(tables: Iterable[RegisteredTable]) -> Iterator[Query]:
@@ -116,7 +119,6 @@ def _grants_of_keys(tables: Iterable[RegisteredTable]) -> Iterator[Query]:
     for table in tables:
         columns = dict.fromkeys([*table.table.primary_key, *key_columns(table)])
         if columns:
-            yield statement("capture", "grant_schema").format(schema=sql.Identifier(table.name.schema))
             named = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
             yield statement("capture", "grant_key").format(table=table_sql(table.name), columns=named)
 
