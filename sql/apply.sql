@@ -424,14 +424,15 @@ RETURNING local_id
 
 -- name: depart
 -- A reference that no constraint holds may point to a row that is gone for good (the history of a deleted row). Such a row
--- gets an id of its own here, fresh from the sequence so that no living row has it, and the same for all who mean it.
+-- gets an id of its own here, fresh from the sequence so that no living row has it, and the same for all who mean it; or the
+-- one that it has here, where it goes with the same batch.
 WITH net AS ({net}),
 typed AS ({typed})
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT {relation}, {fresh}, gone.departed
-FROM (SELECT DISTINCT {departed} AS departed FROM typed y {joins} WHERE NOT y.gone AND {unfound}) gone
-WHERE gone.departed IS NOT NULL
-ON CONFLICT (row_key) DO NOTHING
+SELECT gone.relation, coalesce(gone.id, {fresh}), gone.departed
+FROM (SELECT DISTINCT {relation} AS relation, {departed} AS departed, {known} AS id FROM typed y {joins} WHERE NOT y.gone) gone
+WHERE gone.departed IS NOT NULL AND gone.relation = ANY ({relations})
+ON CONFLICT DO NOTHING
 
 -- name: forget_row_keys
 -- Once the rows are gone, not with them: where they are captured, to be passed on, the trigger tells them by their UUIDs.

@@ -245,14 +245,19 @@ CROSS JOIN LATERAL (SELECT c.* FROM dbsync.change c WHERE c.xid = w.xid OFFSET 0
 WHERE c.layout = {layout}
 
 -- name: untold
--- The changes of a layout that one of their references was not told for.
+-- The changes of a layout that one of their references was not told for; of a generic one those that point into one table.
 SELECT m.xid, m.seq, m.op, m.unresolved[{place}] AS id
 FROM pg_temp.dbsync_window w
 CROSS JOIN LATERAL (
-    SELECT m.xid, m.seq, m.op, m.layout, m.unresolved FROM dbsync.change m
+    SELECT m.xid, m.seq, m.op, m.layout, m.refs, m.unresolved FROM dbsync.change m
     WHERE m.xid = w.xid AND m.unresolved IS NOT NULL OFFSET 0
 ) m
-WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
+WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL {into}
+
+-- name: told
+-- The references of a change that are not told yet, without one that is.
+CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
+     THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
 
 -- name: stitch
 -- A reference whose target was not there at capture: a child deleted by a cascade after its parent, or inserted before it
@@ -262,8 +267,7 @@ WHERE m.layout = {layout} AND m.unresolved[{place}] IS NOT NULL
 -- have been given to another row. A key of NULLs only would be that of no row.
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.leaves || c.{column}[{behind}:],
-    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
-                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
+    unresolved = {still_untold}
 FROM (
     SELECT m.xid, m.seq, found.leaves
     FROM ({untold}) m
@@ -296,8 +300,7 @@ WHERE c.xid = p.xid AND c.seq = p.seq
 -- The target is a row_id table: its UUID may have been given after the child was captured.
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.row_key::text || c.{column}[{behind}:],
-    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
-                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
+    unresolved = {still_untold}
 FROM (
     SELECT m.xid, m.seq, k.row_key FROM ({untold}) m JOIN dbsync.row_key k ON k.relation = {relation} AND k.local_id = m.id
     OFFSET 0
@@ -307,8 +310,40 @@ WHERE c.xid = p.xid AND c.seq = p.seq
 -- name: name_gone_rows
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, gone.id, gen_random_uuid()
-FROM (SELECT DISTINCT m.id FROM ({untold}) m) gone
+FROM (SELECT DISTINCT {id} AS id FROM ({untold}) m) gone
+WHERE gone.id IS NOT NULL
 ON CONFLICT (relation, local_id) DO NOTHING
+
+-- name: gone_id
+dbsync.gone_id({relation}, m.id)
+
+-- name: gone_row_key
+-- The UUID that stands for a row which is gone, behind the key it had.
+{key} || ARRAY(SELECT k.row_key::text FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = {id})
+
+-- name: gone_key
+-- The key that a gone row had, where that is the very id by which it is known; else nobody knows any more.
+CASE WHEN EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                  WHERE i.indrelid = to_regclass({table}) AND i.indisprimary AND ARRAY[a.attname::text] = {columns})
+     THEN ARRAY[{id}] ELSE {unknown} END
+
+-- name: pointed_into
+SELECT DISTINCT c.refs[{table}] FROM ({untold}) m JOIN dbsync.change c ON c.xid = m.xid AND c.seq = m.seq
+
+-- name: stitch_gone
+-- What a generic reference pointed to is gone, and no change in its transaction tells the key it had.
+UPDATE dbsync.change c
+SET refs = c.refs[:{before}] || p.key::text || c.refs[{behind}:],
+    unresolved = {still_untold}
+FROM (SELECT m.xid, m.seq, {key} AS key FROM ({untold}) m OFFSET 0) p
+WHERE c.xid = p.xid AND c.seq = p.seq AND cardinality(p.key) > {width}
+
+-- name: let_lost
+-- A generic reference of which nothing is told: its empty key says so.
+UPDATE dbsync.change c
+SET unresolved = {still_untold}
+FROM (SELECT m.xid, m.seq FROM ({untold}) m) m
+WHERE c.xid = m.xid AND c.seq = m.seq
 
 -- name: node
 SELECT name, lineage, incarnation, system_identifier, capture_off_since, paused_since,

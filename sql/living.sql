@@ -32,8 +32,7 @@ since AS MATERIALIZED (
 )
 UPDATE dbsync.change c
 SET {column} = c.{column}[:{before}] || p.key || c.{column}[{behind}:],
-    unresolved = CASE WHEN cardinality(array_remove(c.unresolved[:{place} - 1] || c.unresolved[{place} + 1:], NULL)) > 0
-                 THEN c.unresolved[:{place} - 1] || ARRAY[NULL::text] || c.unresolved[{place} + 1:] END
+    unresolved = {still_untold}
 FROM living p
 WHERE c.xid = p.xid AND c.seq = p.seq
   AND NOT EXISTS (SELECT FROM since n

@@ -219,10 +219,10 @@ class Share:
                 continue
             found = self.resolve(reference, place)
             joins += found.joins
-            joins += [self._departed_join(reference, place)] if reference.soft else []
+            joins += [self._gone_target(reference, place)] if reference.soft else []
             columns += self.resolved(reference, place, found)
         for place, generic, _ in self.generics:
-            identity, more = self._resolve_generic(generic, place)
+            identity, more = self.resolve_generic(generic, place)
             column = target_column(self.table, generic.id_column)
             columns.append(named(value_of(identity, column), f"f{place}_1"))
             joins += more
@@ -275,11 +275,14 @@ class Share:
             key=self.asked(reference, place),
         )
 
-    def _departed_join(self, reference: KeyReference, place: int) -> Sql:
+    def _gone_target(self, reference: KeyReference, place: int) -> Sql:
+        relation = sql.Literal(qualified(reference.target.table))
+        return self._departed_join(f"gone{place}", relation, self.departed(reference, place))
+
+    def _departed_join(self, alias: str, relation: Sql, departed: Sql) -> Sql:
+        """Join the id that stands for a gone row."""
         return sql.SQL("LEFT JOIN dbsync.row_key {a} ON {a}.relation = {relation} AND {a}.row_key = {departed}").format(
-            a=sql.Identifier(f"gone{place}"),
-            relation=sql.Literal(qualified(reference.target.table)),
-            departed=self.departed(reference, place),
+            a=sql.Identifier(alias), relation=relation, departed=departed
         )
 
     def missing(
@@ -418,8 +421,10 @@ class Share:
             conditions += reference_conditions(reference, alias, table, found, leaves, self.catalog)
         return joins, conditions
 
-    def _resolve_generic(self, generic: LayoutGeneric, place: int) -> tuple[Sql, list[Sql]]:
-        joins: list[Sql] = []
+    def resolve_generic(self, generic: LayoutGeneric, place: int) -> tuple[Sql, list[Sql]]:
+        """Compose the lookup of what a generic reference points to: its id as text, and the joins."""
+        gone = f"gone{place}"
+        joins = [self._departed_join(gone, column_sql("y", f"gt{place}"), column_sql("y", f"departed{place}"))]
         ids: list[Sql] = []
         for i, tree in enumerate(generic.targets, start=1):
             if self.catalog.table(tree.table) is None:
@@ -429,8 +434,7 @@ class Share:
             primary = target_table(self.catalog, tree.table).primary_key
             joins += found.joins
             ids.append(sql.SQL("{}::pg_catalog.text").format(found.value(self.catalog, primary[0])))
-        text = sql.SQL("coalesce({})").format(sql.SQL(", ").join(ids)) if ids else sql.SQL("NULL::pg_catalog.text")
-        return text, joins
+        return sql.SQL("coalesce({})").format(sql.SQL(", ").join([*ids, column_sql(gone, "local_id")])), joins
 
     def key_reference(self, part: KeyReference) -> tuple[int, KeyReference]:
         """Give the reference that a part of the key is, with its place."""

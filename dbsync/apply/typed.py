@@ -65,6 +65,7 @@ def _generic_leaves(share: Share, generic: LayoutGeneric, first: int, place: int
         named(_element("n.refs", first + 1), f"gk{place}"),
     ]
     key = sql.SQL("({}::pg_catalog.text[])").format(_element("n.refs", first + 1))
+    columns.append(named(_departed(generic, key, first), f"departed{place}"))
     for i, tree in enumerate(generic.targets, start=1):
         if share.catalog.table(tree.table) is None:
             continue
@@ -74,6 +75,18 @@ def _generic_leaves(share: Share, generic: LayoutGeneric, first: int, place: int
             )
             columns.append(named(mine, f"g{place}_{i}_{j}"))
     return columns
+
+
+def _departed(generic: LayoutGeneric, key: Sql, first: int) -> Sql:
+    """Say the UUID that stands for a gone row, behind its key."""
+    behind = [
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(qualified(tree.table)), sql.Literal(tree.width + 1))
+        for tree in generic.targets
+    ]
+    if not behind:
+        return sql.SQL("NULL::pg_catalog.uuid")
+    place = sql.SQL("CASE {} {} END").format(_element("n.refs", first), sql.SQL(" ").join(behind))
+    return sql.SQL("{}[{}]::pg_catalog.uuid").format(key, place)
 
 
 def _differences(share: Share) -> list[Sql]:

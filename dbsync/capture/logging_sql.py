@@ -185,7 +185,8 @@ def _lookups(form: Form, references: Sequence[KeyReference], *, both: bool = Fal
 
     Of a row that is ``gone`` none is looked up that is new to the triggers: it is in no key.
     """
-    found = _looked_up(form, references, both=both) if references else NOTHING
+    generics = () if gone or not form.keyed else form.table.generics
+    found = _looked_up(form, references, generics, both=both) if references or generics else NOTHING
     if gone or not (form.drifted and form.keyed):
         return found
     if not both:
@@ -196,7 +197,9 @@ def _lookups(form: Form, references: Sequence[KeyReference], *, both: bool = Fal
     return found + form.added("lookups") + told
 
 
-def _looked_up(form: Form, references: Sequence[KeyReference], *, both: bool) -> Sql:
+def _looked_up(
+    form: Form, references: Sequence[KeyReference], generics: Sequence[GenericReference], *, both: bool
+) -> Sql:
     places = {reference: i for i, reference in enumerate(form.table.references)}
     expressions: list[Sql] = []
     differences: list[Sql] = []
@@ -207,7 +210,8 @@ def _looked_up(form: Form, references: Sequence[KeyReference], *, both: bool) ->
             differs = sql.Identifier("d", f"d{place}")
             differences.append(_named(_differs(reference.columns), f"d{place}"))
             expressions += [differs, _named(_case(differs, _key(form, reference, place, "o")), f"o{place}")]
-    told = sql.SQL("FROM (SELECT {} OFFSET 0) d").format(sql.SQL(", ").join(differences)) if both else NOTHING
+    expressions += [_named(_generic(generic, "n"), f"g{i}") for i, generic in enumerate(generics)]
+    told = sql.SQL("FROM (SELECT {} OFFSET 0) d").format(sql.SQL(", ").join(differences)) if differences else NOTHING
     return statement("capture", "lookup").format(expressions=sql.SQL(", ").join(expressions), told=told)
 
 
@@ -241,8 +245,15 @@ def _refs(form: Form, alias: str, looked_up: Sequence[KeyReference], *, gone: bo
         parts.append(_leaves_or(_found(alias, i), nulls, reference) if reference.columns in known else nulls)
     if form.drifted:
         parts.append(NO_LEAVES + form.added("no.refs" if gone else f"{alias}.refs"))  # no leaves change no array
-    parts.extend(null_array(2) if gone else _generic(generic, alias) for generic in table.generics)
+    for i, generic in enumerate(table.generics):
+        found = _generic(generic, alias) if alias == "o" else _pointed_to(i)
+        parts.append(null_array(2) if gone else found)
     return sql.SQL(" || ").join(parts) if parts else NO_LEAVES
+
+
+def _pointed_to(place: int) -> Sql:
+    """Say what a generic reference of the new row was found to point to."""
+    return sql.Identifier("q", f"g{place}")
 
 
 def _found(alias: str, place: int) -> Sql:
@@ -294,6 +305,7 @@ def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = 
     """Say the local ids of references that gave no key, one element a reference; null where all did.
 
     For an update those of the old row follow (``both``), where any reference changed: then all that it referred to is told.
+    Generic ones come last, of the new row only, and only into tables that are known.
     """
     if not form.keyed:
         return sql.SQL("ARRAY[]::pg_catalog.text[]")
@@ -303,6 +315,10 @@ def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = 
         lost, elements = _lost(form, references, alias)
         missing += lost
         rows.append(text_array(elements) + form.added("no.ids" if gone else f"{alias}.ids"))
+    if form.table.generics and not gone:
+        lost, elements = _lost_generics(form.table.generics)
+        missing += lost
+        rows.append(text_array(elements))
     if not missing:
         return sql.NULL
     added = NOTHING if gone else form.added("n.lost") + (form.added("o.lost") if both else NOTHING)
@@ -324,6 +340,16 @@ def _lost(form: Form, references: Sequence[KeyReference], alias: str) -> tuple[l
         conditions.append(lost)
         elements.append(_case(lost, local_id(alias, reference.columns)))
     return conditions, elements
+
+
+def _lost_generics(generics: Sequence[GenericReference]) -> tuple[list[Sql], list[Sql]]:
+    """Say of the new row which generic references gave no key though their table is known, and the ids of those."""
+    conditions: list[Sql] = [
+        sql.SQL("({0}[1] IS NOT NULL AND {0}[2] OPERATOR(pg_catalog.=) '{{}}')").format(_pointed_to(i))
+        for i, _ in enumerate(generics)
+    ]
+    ids = [sql.SQL("{}::pg_catalog.text").format(column_sql("n", generic.id_column)) for generic in generics]
+    return conditions, [_case(*lost) for lost in zip(conditions, ids, strict=True)]
 
 
 def _differs(columns: Sequence[str]) -> Sql:

@@ -323,12 +323,19 @@ def key_query(table: RegisteredTable, catalog: Catalog) -> str:
     primary = table.table.primary_key
     if len(primary) != 1 or not (table.key.row_id or key_columns(table)):
         return ""
-    if table.key.row_id:
-        found = row_key_of(table.name, sql.SQL("$1"))
-        return sql.SQL("SELECT ARRAY[q.k] FROM (SELECT {} AS k) q WHERE q.k IS NOT NULL").format(found).as_string(None)
-    flat = flatten(table.key, "t", catalog)
     column = table.table.column(primary[0])
     assert column is not None
+    if table.key.row_id:  # one that is gone may have a UUID as well
+        found = sql.SQL(
+            "SELECT ARRAY[q.k] FROM {} t, LATERAL (SELECT {} AS k) q WHERE t.{} = $1::{} AND q.k IS NOT NULL"
+        ).format(
+            table_sql(table.name),
+            row_key_of(table.name, local_id("t", primary)),
+            sql.Identifier(column.name),
+            sql.SQL(column.cast),  # quoted by PostgreSQL
+        )
+        return found.as_string(None)
+    flat = flatten(table.key, "t", catalog)
     return (
         sql.SQL("SELECT {} FROM {} t {} WHERE t.{} = $1::{}")
         .format(

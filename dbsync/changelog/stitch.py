@@ -8,8 +8,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from dbsync.changelog import living
+from dbsync.changelog import generics, living
 from dbsync.changelog.leaves import has_key, leaves_of
+from dbsync.changelog.untold import untold
 from dbsync.keys.expression import Query, Sql, qualified, text_array
 from dbsync.model.layout import Layout
 from dbsync.model.registration import KeyColumn, KeyReference
@@ -32,6 +33,7 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     """
     total = 0
     targets = {reference.target.table for layout in waiting for reference in layouts[layout].references}
+    targets |= {tree.table for layout in waiting for generic in layouts[layout].generics for tree in generic.targets}
     connection.execute(statement("changelog", "make_siblings"))
     connection.execute(statement("changelog", "clear_siblings"))
     connection.execute(
@@ -40,12 +42,26 @@ def stitch(connection: psycopg.Connection, layouts: Mapping[int, Layout], waitin
     for other, columns in sorted({found for layout in waiting for found in _pointed_to(layout, layouts, beside)}):
         connection.execute(_by_other_columns(other, layouts[other], columns))
     statements = [s for layout in waiting for s in _statements(layout, layouts, beside)]
-    while told := sum(connection.execute(s).rowcount for s in statements):
-        total += told
+    pointing = [p for layout in waiting for p in generics.lost(connection, layout, layouts[layout])]
+    for one in pointing:
+        one.name_gone_rows(connection)
+    statements += [s for one in pointing for s in one.from_changes(layouts, beside)]
+    total += _told(connection, statements)
+    if pointing:
+        total += sum(one.tell_gone(connection) for one in pointing)
+        total += _told(connection, statements)
     for layout in waiting:
         total += sum(living.tell(connection, at, reference) for at, reference in _places(layout, layouts[layout]))
         for step in _gone(layout, layouts[layout]):
             total += connection.execute(step).rowcount
+    return total
+
+
+def _told(connection: psycopg.Connection, statements: list[Query]) -> int:
+    """Run statements that tell references until none tells any more; give the number of references told."""
+    total = 0
+    while told := sum(connection.execute(s).rowcount for s in statements):
+        total += told
     return total
 
 
@@ -96,7 +112,7 @@ def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyR
     for place, column, reference, first in places:
         yield (
             {
-                **_untold(waiting, place),
+                **untold(waiting, sql.Literal(place)),
                 "column": sql.Identifier(column),
                 "is_past": sql.Literal(column == "old_refs"),
                 "before": sql.Literal(first - 1),
@@ -106,23 +122,17 @@ def _places(waiting: int, layout: Layout) -> Iterator[tuple[dict[str, Sql], KeyR
         )
 
 
-def _untold(waiting: int, place: int) -> dict[str, Sql]:
-    """Say which changes wait for what one of their references means, and its place."""
-    at = {"place": sql.Literal(place)}
-    return {**at, "untold": statement("changelog", "untold").format(layout=sql.Literal(waiting), **at)}
-
-
 def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
     """Give the targets of soft references that are gone for good a UUID each: the same for all who refer to one."""
     for place, (reference, first) in enumerate(layout.reference_positions(), start=1):
         if not reference.soft:
             continue
         at = {
-            **_untold(waiting, place),
+            **untold(waiting, sql.Literal(place)),
             "column": sql.Identifier("refs"),
             "relation": sql.Literal(qualified(reference.target.table)),
         }
-        yield statement("changelog", "name_gone_rows").format(**at)
+        yield statement("changelog", "name_gone_rows").format(id=sql.SQL("m.id"), **at)
         behind = first + reference.width
         yield statement("changelog", "stitch_row_key").format(
             before=sql.Literal(behind - 2), behind=sql.Literal(behind), **at

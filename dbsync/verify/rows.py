@@ -127,7 +127,11 @@ class _Saying:
 
     def soft(self, reference: KeyReference) -> Sql:
         """Say a reference that no constraint holds as its target's key, GONE where it has no target."""
-        return _where_set(reference.columns, _gone_if_nothing(self.leaves(self._pseudo_tree(reference), _ROW)))
+        if reference.target.row_id:
+            leaves = [self._living_row_key(reference.target, local_id(_ROW, reference.columns), sql.SQL("true"))]
+        else:
+            leaves = self.leaves(self._pseudo_tree(reference), _ROW)
+        return _where_set(reference.columns, _gone_if_nothing(leaves))
 
     def generic(self, generic: GenericReference) -> Sql:
         """Say a generic reference as its target's key, in the table that the type's key names.
@@ -151,20 +155,29 @@ class _Saying:
     def _generic_leaves(self, generic: GenericReference, label: Sql, model: str) -> list[Sql]:
         """Join one of the tables pointed to. Ids are matched as text: a text column holds anything."""
         tree, identity = generic.targets[model], local_id(_ROW, [generic.id_column])
+        meant = sql.SQL("{} OPERATOR(pg_catalog.=) {}").format(label, sql.Literal(model))
         if tree.row_id:
-            return [row_key_of(tree.table, identity)]
+            return [self._living_row_key(tree, identity, meant)]
+        return self.leaves(tree, self._target(tree, identity, meant))
+
+    def _living_row_key(self, tree: KeyTree, identity: Sql, meant: Sql) -> Sql:
+        """Say the UUID of a row that is there: one that is gone may have one as well, which stands for it."""
+        alias = self._target(tree, identity, meant)
+        return row_key_of(tree.table, local_id(alias, self.view.table(tree.table).primary_key))
+
+    def _target(self, tree: KeyTree, identity: Sql, meant: Sql) -> str:
+        """Join a row by its id as text, where a condition holds; give its alias."""
         alias = f"k{next(self.numbers)}"
         self.joins.append(
-            sql.SQL("LEFT JOIN {} {} ON {} OPERATOR(pg_catalog.=) {} AND {} OPERATOR(pg_catalog.=) {}").format(
+            sql.SQL("LEFT JOIN {} {} ON {} AND {} OPERATOR(pg_catalog.=) {}").format(
                 table_sql(tree.table),
                 sql.Identifier(alias),
-                label,
-                sql.Literal(model),
+                meant,
                 local_id(alias, self.view.table(tree.table).primary_key),
                 identity,
             )
         )
-        return self.leaves(tree, alias)
+        return alias
 
     def _plain_leaves(self, tree: KeyTree, alias: str) -> tuple[Sql, ...]:
         flat = flatten(tree, alias, self.view.catalog, self.numbers, optional=True)
