@@ -78,7 +78,7 @@ def means_one_row_each(lab: Pipeline, lines: int) -> None:
     """See that all lines are there, that those about one row name one id, and that no living row has it."""
     assert held(lab) == []
     assert lab.upstream.value("SELECT count(*) FROM entry") == lines
-    meant = dict(lab.upstream.sql(MEANT))
+    meant: dict[int, list[str]] = dict(lab.upstream.sql(MEANT))
     assert [len(ids) for ids in meant.values()] == [1, 1, 1, 1]
     assert (meant[3], meant[4]) == (["00000000-0000-4000-8000-000000000001"], ["mg"])
     assert lab.upstream.sql(LIVING) == []
