@@ -322,21 +322,21 @@ dbsync.gone_id({relation}, m.id)
 {key} || ARRAY(SELECT k.row_key::text FROM dbsync.row_key k WHERE k.relation = {relation} AND k.local_id = {id})
 
 -- name: gone_key
--- The key that a gone row had, where that is the very id by which it is known; else nobody knows any more.
+-- The key that a gone row had, where that is the very id by which it is known, and another row may have it by now; else nobody knows.
 CASE WHEN EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                   WHERE i.indrelid = to_regclass({table}) AND i.indisprimary AND ARRAY[a.attname::text] = {columns})
-     THEN ARRAY[{id}] ELSE {unknown} END
+     THEN coalesce(dbsync.key_of({relation}, m.id), ARRAY[{id}]) ELSE {unknown} END
 
 -- name: pointed_into
 SELECT DISTINCT c.refs[{table}] FROM ({untold}) m JOIN dbsync.change c ON c.xid = m.xid AND c.seq = m.seq
 
 -- name: stitch_gone
--- What a generic reference pointed to is gone, and no change in its transaction tells the key it had.
+-- What a generic reference pointed to is gone, and no change in its transaction tells the key it had. A key of nulls says nothing.
 UPDATE dbsync.change c
 SET refs = c.refs[:{before}] || p.key::text || c.refs[{behind}:],
     unresolved = {still_untold}
 FROM (SELECT m.xid, m.seq, {key} AS key FROM ({untold}) m OFFSET 0) p
-WHERE c.xid = p.xid AND c.seq = p.seq AND cardinality(p.key) > {width}
+WHERE c.xid = p.xid AND c.seq = p.seq AND array_remove(p.key, NULL) <> '{{}}'
 
 -- name: let_lost
 -- A generic reference of which nothing is told: its empty key says so.

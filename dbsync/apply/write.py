@@ -7,7 +7,7 @@ row's UUID is to be remembered, the ids of new rows are drawn first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from psycopg import sql
@@ -19,9 +19,7 @@ from dbsync.apply.typed import net, typed
 from dbsync.apply.wish import Wish
 from dbsync.keys.expression import Query, Sql, column_sql, local_id, qualified, table_sql, text_array
 from dbsync.model.catalog import Column
-from dbsync.model.layout import LayoutGeneric
-from dbsync.model.names import TableName
-from dbsync.model.registration import KeyColumn, KeyReference
+from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
 
 
@@ -171,82 +169,6 @@ def _by_primary_key(share: Share) -> Sql:
 
 def _listed(parts: Sequence[Sql]) -> Sql:
     return sql.SQL("").join(sql.SQL(",\n{}").format(part) for part in parts)
-
-
-def depart_statements(share: Share) -> list[Query]:
-    """Compose what gives the gone targets of soft and generic references an id upstream, before the share is written."""
-    composed: list[Query] = []
-    for place, reference, _ in share.references:
-        if not reference.soft or reference.target.table in share.late:
-            continue
-        unfound = sql.SQL("CASE WHEN {} IS NULL THEN {} END")
-        composed += _depart(
-            share,
-            dict(_fresh_ids(share, reference.target.table, reference.target_columns[0])),
-            relation=sql.Literal(qualified(reference.target.table)),
-            departed=unfound.format(share.anchor(reference, place), share.departed(reference, place)),
-            joins=share.resolve(reference, place).joins,
-            known=sql.SQL("NULL::pg_catalog.text"),
-        )
-    for place, generic, _ in share.generics:
-        identity, joins = share.resolve_generic(generic, place)
-        ids = {
-            relation: value
-            for tree in generic.targets
-            if (table := share.catalog.table(tree.table)) is not None
-            for relation, value in _fresh_ids(share, table.name, table.primary_key[0])
-        }
-        told = dict(_told_ids(share, generic, place))
-        composed += _depart(
-            share,
-            {**ids, **dict.fromkeys(told, sql.NULL)},
-            relation=column_sql("y", f"gt{place}"),
-            departed=column_sql("y", f"departed{place}"),
-            joins=joins,
-            known=sql.SQL("coalesce({})").format(sql.SQL(", ").join([identity, *told.values()])),
-        )
-    return composed
-
-
-def _depart(share: Share, fresh: Mapping[str, Sql], *, joins: Iterable[Sql], **said: Sql) -> Iterator[Query]:
-    """Compose what gives an id to each gone row of some tables that has none yet.
-
-    ``fresh`` says how one is made in each table where that can be done; ``said`` are the gone row's table, its UUID, and the id
-    that it is known to have had.
-    """
-    if not fresh:
-        return
-    cases = [sql.SQL("WHEN {} THEN {}").format(sql.Literal(relation), value) for relation, value in fresh.items()]
-    yield statement("apply", "depart").format(
-        net=net(share),
-        typed=typed(share),
-        joins=sql.SQL("\n").join(joins),
-        relations=text_array([sql.Literal(relation) for relation in fresh]),
-        fresh=sql.SQL("CASE gone.relation {} END").format(sql.SQL(" ").join(cases)),
-        **said,
-    )
-
-
-def _fresh_ids(share: Share, table: TableName, name: str) -> Iterator[tuple[str, Sql]]:
-    """Say how an id is made that no living row of a table has; nothing where it cannot be."""
-    column = target_column(target_table(share.catalog, table), name)
-    if column.sequence:
-        drawn = sql.SQL("pg_catalog.nextval({}::regclass)::pg_catalog.text").format(sql.Literal(column.sequence))
-        yield qualified(table), drawn
-    elif column.holds_uuid:
-        yield qualified(table), sql.SQL("gone.departed::pg_catalog.text")
-
-
-def _told_ids(share: Share, generic: LayoutGeneric, place: int) -> Iterator[tuple[str, Sql]]:
-    """Say the ids of gone rows of those tables whose rows are known by them."""
-    for i, tree in enumerate(generic.targets, start=1):
-        table = share.catalog.table(tree.table)
-        columns = tuple(part.column for part in tree.parts if isinstance(part, KeyColumn))
-        if table is not None and columns == table.primary_key and len(tree.parts) == 1:
-            leaf = column_sql("y", f"g{place}_{i}_1")
-            only = sql.SQL("CASE WHEN {} = {} THEN {}::pg_catalog.text END")
-            relation = qualified(tree.table)
-            yield relation, only.format(column_sql("y", f"gt{place}"), sql.Literal(relation), leaf)
 
 
 def drawn_columns(share: Share) -> list[str]:

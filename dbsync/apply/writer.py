@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors, sql
 
 from dbsync.apply.bystanders import Acting
+from dbsync.apply.depart import depart_statements
 from dbsync.apply.edited import edited_columns, edited_statement, edits, may_be_edited
 from dbsync.apply.fresh import fresh_statement, may_be_fresh
 from dbsync.apply.judge import CLOCK
@@ -29,7 +30,6 @@ from dbsync.apply.wish import Wish
 from dbsync.apply.write import (
     absent_statement,
     delete_statement,
-    depart_statements,
     doom_statement,
     forget_statement,
     lock_statement,

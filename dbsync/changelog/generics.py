@@ -49,9 +49,7 @@ class Lost:
         told = 0
         for tree in self.targets:
             key = _behind(tree, _gone_key(tree))
-            query = statement("changelog", "stitch_gone").format(
-                key=key, width=sql.Literal(tree.width), **self._at, **self._into(tree)
-            )
+            query = statement("changelog", "stitch_gone").format(key=key, **self._at, **self._into(tree))
             told += connection.execute(query).rowcount
         connection.execute(statement("changelog", "let_lost").format(**untold(self.layout, self.place)))
         return told
@@ -120,6 +118,7 @@ def _gone_key(tree: KeyTree) -> Sql:
     columns = [sql.Literal(part.column) for part in tree.parts if isinstance(part, KeyColumn)]
     return statement("changelog", "gone_key").format(
         table=sql.Literal(table_sql(tree.table).as_string(None)),
+        relation=sql.Literal(qualified(tree.table)),
         columns=text_array(columns if len(columns) == len(tree.parts) else []),
         id=_gone_id(tree),
         unknown=null_array(tree.width),
