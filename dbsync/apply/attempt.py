@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from dbsync.apply.load import Load
+from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import above
 from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.refused import Unapplicable
@@ -37,6 +37,8 @@ class Attempt:
     policies: Policies
     writer: Writer
     quarantine: Quarantine
+    again: bool = False
+    """What was held is tried once more."""
 
     def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
         """Write everything; when all is written, try once more what may only have come in the wrong order.
@@ -99,8 +101,25 @@ class Attempt:
                 continue
             if not troubles:
                 return
+            if self.again and self._may_come_in_order(troubles):
+                if not self._is_one(span, counts):
+                    self._part(span, counts, None)
+                    return
+                if self._goes_in_by_steps(span, counts):
+                    return
             self.quarantine.hold_troubles(troubles, span)
             counts = None
+
+    def _may_come_in_order(self, troubles: Sequence[Trouble]) -> bool:
+        """Say whether a transaction that stays whole may go in change by change: one of its rows points to another of them.
+
+        Generic references point into tables in no order. Where no row of a transaction is written alone, each is written later so.
+        """
+        pointing = [(t, self.load.layouts[t.layout]) for t in troubles if not t.is_untold]
+        return any(
+            trouble.place > len(layout.references) and self.policies.of(layout.table).on_error is OnError.TRANSACTION
+            for trouble, layout in pointing
+        )
 
     def _part(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
         """Write a span in two parts, down to the change that is the cause.
@@ -206,7 +225,7 @@ class Attempt:
         self.connection.execute(statement("aside", "stage_again"), asked)
         quarantine = Quarantine(self.connection, self.load, self.writer.catalog, self.policies, halts=False)
         quarantine.hold_dependents()
-        replace(self, quarantine=quarantine).write_all(None, again=False)
+        replace(self, quarantine=quarantine, again=True).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
         self.connection.execute(statement("aside", "free_those_behind"))
 

@@ -58,6 +58,11 @@ class Trouble:
     reason: str | None = None
     """Why in words, where the conflict's name does not say enough."""
 
+    @property
+    def is_untold(self) -> bool:
+        """Say whether a generic reference asked for an empty key: what it points to could not be told."""
+        return self.asked is not None and self.asked.endswith(',"{}"}')
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:

@@ -286,7 +286,7 @@ class Quarantine:
 def _generic_reason(layout: Layout, trouble: Trouble) -> str:
     """Say what a generic reference means; one whose key is empty points to nothing that the node could tell."""
     column = layout.generics[trouble.place - 1 - len(layout.references)].id_column
-    if trouble.asked is not None and trouble.asked.endswith(',"{}"}'):
+    if trouble.is_untold:
         return f"its {column} pointed to a row whose key the node could not tell"
     return f"its generic reference {column} points to a row that is not upstream"
 

@@ -305,7 +305,7 @@ def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = 
     """Say the local ids of references that gave no key, one element a reference; null where all did.
 
     For an update those of the old row follow (``both``), where any reference changed: then all that it referred to is told.
-    Generic ones come last, of the new row only, and only into tables that are known.
+    Generic ones come last, behind both rows, of the new row only, and only into tables that are known.
     """
     if not form.keyed:
         return sql.SQL("ARRAY[]::pg_catalog.text[]")
@@ -318,6 +318,8 @@ def _unresolved(form: Form, references: Sequence[KeyReference], *, both: bool = 
     if form.table.generics and not gone:
         lost, elements = _lost_generics(form.table.generics)
         missing += lost
+        if not both:
+            rows.append(text_array([sql.NULL] * len(form.table.references)) + form.added("no.ids"))
         rows.append(text_array(elements))
     if not missing:
         return sql.NULL

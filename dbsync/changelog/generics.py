@@ -81,19 +81,11 @@ class Lost:
 def lost(connection: psycopg.Connection, layout: int, definition: Layout) -> Iterator[Lost]:
     """Find the generic references of a layout's changes in the window that gave no key."""
     for number, (generic, first) in enumerate(definition.generic_positions(), start=1):
-        place = _place(definition, number)
+        place = sql.Literal(2 * len(definition.references) + number)  # behind those of the references, of both rows
         pointed_into = statement("changelog", "pointed_into").format(table=sql.Literal(first), **untold(layout, place))
         names = {row[0] for row in connection.execute(pointed_into).fetchall()}
         if names:
             yield Lost(layout=layout, place=place, first=first, targets=_named(generic, names))
-
-
-def _place(layout: Layout, number: int) -> Sql:
-    """Say where a change keeps the id: behind those of the references, of which an update has two rows."""
-    references = len(layout.references)
-    return sql.SQL("(CASE WHEN op = 'U' THEN {} ELSE {} END)").format(
-        sql.Literal(2 * references + number), sql.Literal(references + number)
-    )
 
 
 def _named(generic: LayoutGeneric, names: set[str]) -> tuple[KeyTree, ...]:

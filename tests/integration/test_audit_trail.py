@@ -27,7 +27,7 @@ CREATE TABLE list_item (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
 CREATE TABLE entry (id serial PRIMARY KEY, said text NOT NULL, site_id int REFERENCES lab_site ON DELETE SET NULL,
     content_type_id int NOT NULL REFERENCES django_content_type, object_id text NOT NULL);
 INSERT INTO django_content_type VALUES (1, 'lab', 'visit'), (2, 'lab', 'box'), (3, 'lab', 'tube'), (4, 'lab', 'unit'), (5, 'list', 'item'),
-    (6, 'nobody', 'knows'), (7, 'lab', 'scan');
+    (6, 'nobody', 'knows'), (7, 'lab', 'scan'), (8, 'lab', 'site');
 """
 TABLES = """
 [[tables]]
@@ -57,7 +57,9 @@ MADE = """
     INSERT INTO entry (said, content_type_id, object_id) VALUES ('made', 1, '1'), ('made', 2, '1'),
         ('made', 3, '00000000-0000-4000-8000-000000000001'), ('made', 4, 'mg'), ('made', 7, '1')"""
 GONE = MADE.replace("made", "gone")
-DELETE = "DELETE FROM lab_scan; DELETE FROM lab_visit WHERE id = 1; DELETE FROM lab_box WHERE id = 1; DELETE FROM lab_tube; DELETE FROM lab_unit"
+DELETE = """
+    DELETE FROM lab_scan; DELETE FROM lab_visit WHERE id = 1;
+    DELETE FROM lab_box WHERE id = 1; DELETE FROM lab_tube; DELETE FROM lab_unit"""
 MEANT = "SELECT content_type_id, array_agg(DISTINCT object_id) FROM entry GROUP BY 1 ORDER BY 1"
 LIVING = """
     SELECT FROM entry e WHERE EXISTS (SELECT FROM lab_visit t WHERE e.content_type_id = 1 AND e.object_id = t.id::text)
@@ -98,6 +100,22 @@ def test_a_line_that_is_written_with_the_delete_of_its_row_means_the_row_that_wa
     assert lab.upstream.value("SELECT count(*) FROM entry") == 10
     if shipped == "when it was made":
         means_one_row_each(lab, 10)
+
+
+def test_a_line_that_says_where_it_was_written_means_another_row(lab: Pipeline) -> None:
+    lab.source.script(f"{ROWS}; INSERT INTO lab_site VALUES (2, 'south')")
+    lab.agree()
+    south = lab.upstream.value("SELECT id::text FROM lab_site WHERE code = 'south'")
+    lab.source.script("""
+        BEGIN;
+        DELETE FROM lab_site WHERE id = 2;
+        INSERT INTO entry (said, site_id, content_type_id, object_id) VALUES ('gone', 1, 8, '2');
+        COMMIT""")
+    lab.ship()
+    assert held(lab) == []
+    assert lab.upstream.sql("SELECT s.code, e.object_id FROM entry e JOIN lab_site s ON s.id = e.site_id") == [
+        ("north", south)
+    ]
 
 
 def test_lines_about_rows_that_were_gone_before_them_name_an_id_that_no_living_row_has(lab: Pipeline) -> None:

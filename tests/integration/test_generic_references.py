@@ -126,13 +126,18 @@ def test_one_whose_row_is_gone_stays_as_it_is_while_the_rest_of_its_row_changes(
     assert clinic.upstream.sql("SELECT note, object_id FROM mark") == [("later", "2")]
 
 
-def test_remarks_on_remarks_arrive_together(clinic: Pipeline) -> None:
+@pytest.mark.parametrize("rule", ["row", "transaction"])
+def test_remarks_on_remarks_arrive_together(clinic: Pipeline, rule: str) -> None:
+    clinic.reinstall(TABLES.replace('name = "lab_remark"', f'name = "lab_remark"\non_error = "{rule}"'))
+    clinic.restart()
     clinic.upstream.sql("SELECT setval('lab_remark_id_seq', 500)")
     clinic.source.script("""
+        BEGIN;
         INSERT INTO lab_remark (code) VALUES ('first'), ('other');
         INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('z', 4, 1), ('b', 4, 2);
         INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('a', 4, 3);
-        INSERT INTO mark (code, content_type_id, object_id) VALUES ('on it', 4, '5')""")
+        INSERT INTO mark (code, content_type_id, object_id) VALUES ('on it', 4, '5');
+        COMMIT""")
     clinic.agree()
     assert clinic.upstream.sql("SELECT FROM dbsync.quarantine WHERE state = 'waiting'") == []
     remarks = "SELECT r.code, o.code FROM lab_remark r LEFT JOIN lab_remark o ON o.id = r.object_id ORDER BY 1"
