@@ -30,7 +30,7 @@ from tests.fuzz.events import (
     end,
     is_open,
 )
-from tests.fuzz.schema import Column, Reference, Schema, Table
+from tests.fuzz.schema import POINTS, Column, Pointer, Reference, Schema, Table
 
 
 @dataclass(kw_only=True)
@@ -47,6 +47,8 @@ class Teller:
     laptop: int = 0
     laptops: int = 1
     """Each has keys of its own."""
+    _seen: dict[tuple[Session, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The ids that rows had, as each session saw them."""
     _numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _first: Schema = field(init=False)
     """The schema before all migrations."""
@@ -161,6 +163,8 @@ class Teller:
 
     def _update(self, table: Table) -> str | None:
         chosen = self.pick.sample(table.others, min(len(table.others), self.pick.choice([1, 1, 2])))
+        if table.pointer and any(column.name in POINTS for column in chosen):
+            chosen = [*(column for column in chosen if column.name not in POINTS), *table.pointer.columns]
         return self._set(table, chosen)
 
     def _delete_below(self, table: Table) -> str | None:
@@ -181,7 +185,7 @@ class Teller:
         return self._new_id(table) if table.is_known_by_id else self._set(table, [self.pick.choice(table.key)])
 
     def _set(self, table: Table, columns: Sequence[Column | Reference]) -> str | None:
-        values = [(column.name, self._value(column)) for column in columns]
+        values = list(zip((column.name for column in columns), self._values(table, columns), strict=True))
         ids = self._some(table)
         if not values or not ids or any(value is None for _, value in values):
             return None
@@ -195,8 +199,9 @@ class Teller:
             return None
         one, other = self.pick.sample(ids, 2)
         name = self.pick.choice(table.told).name
+        sets = ", ".join(f"{one} = o.{one}" for one in (POINTS if name in POINTS else (name,)))
         return (
-            f"UPDATE {table.name} t SET {name} = o.{name} FROM {table.name} o"
+            f"UPDATE {table.name} t SET {sets} FROM {table.name} o"
             f" WHERE (t.id, o.id) IN (({one}, {other}), ({other}, {one}))"
         )
 
@@ -253,7 +258,7 @@ class Teller:
         matched = "DELETE"
         if others and self.pick.random() < 0.7:
             matched = "UPDATE SET " + ", ".join(f"{name} = s.{name}" for name in others)
-        types = {column.name: column.type for column in (*table.key, *table.columns) if isinstance(column, Column)}
+        types = {column.name: column.type for column in table.told if isinstance(column, Column)}
         values = ", ".join(
             f"{value}::{types[name]} AS {name}" if name in types else f"{value} AS {name}"
             for name, value in given.items()
@@ -278,7 +283,7 @@ class Teller:
         return ", ".join(["id", *(column.name for column in table.writable)])
 
     def _row(self, table: Table) -> list[str] | None:
-        values = [self._next(table), *(self._value(column) for column in table.writable)]
+        values = [self._next(table), *self._values(table, table.writable)]
         known = [value for value in values if value is not None]
         return known if len(known) == len(values) else None
 
@@ -290,6 +295,30 @@ class Teller:
         if table.id_type in ("uuid", "text"):  # means one row everywhere, where numbers do not
             number = number * self.laptops + self.laptop
         return table.id(number)
+
+    def _values(self, table: Table, columns: Sequence[Column | Reference]) -> list[str | None]:
+        """Make values up; those of a generic reference go together, and are the last."""
+        if table.pointer is None or not columns or columns[-1].name not in POINTS:
+            return [self._value(column) for column in columns]
+        return [
+            *(self._value(column) for column in columns if column.name not in POINTS),
+            *self._pointed(table.pointer),
+        ]
+
+    def _pointed(self, pointer: Pointer) -> Sequence[str | None]:
+        """Point to a row that is there, or to one that was."""
+        if pointer.nullable and self.pick.random() < 0.25:
+            return ["NULL", "NULL"]
+        target = self.schema[self.pick.choice(pointer.targets)]
+        there, seen = self._ids(target), self._seen[self.session, target.name]
+        gone = sorted(seen.difference(there))
+        seen.update(there)
+        found = (
+            self.pick.choice(gone) if gone and self.pick.random() < 0.3 else self.pick.choice(there or gone or ["NULL"])
+        )
+        if found == "NULL":
+            return ["NULL", "NULL"] if pointer.nullable else [None, None]
+        return [str(self._first.tables.index(self._first[target.name])), found]
 
     def _value(self, column: Column | Reference) -> str | None:
         if column.nullable and self.pick.random() < 0.25:

@@ -38,7 +38,7 @@ from tests.fuzz.events import (
     is_open,
 )
 from tests.fuzz.hop import Hop, Once, Staying
-from tests.fuzz.schema import Schema
+from tests.fuzz.schema import TYPES, Schema
 from tests.support.databases import Database, Databases, Pair
 from tests.support.lives import back_up, restore
 from tests.support.pipeline import LINK, SHIFT_SEQUENCES, Pipeline, prepared
@@ -50,6 +50,7 @@ WHERE contype = 'c' AND coninhcount = 0 AND connamespace = 'public'::regnamespac
 """
 HELD = "SELECT conflict, reason FROM dbsync.quarantine WHERE state = 'waiting' ORDER BY id"
 WAITING = "SELECT count(*) FROM dbsync.quarantine WHERE state = 'waiting'"
+OTHER_IDS = f"{SHIFT_SEQUENCES}; UPDATE {TYPES} SET id = id + 100"
 MANY = 20_000
 TIMES = 4
 """That what waits is tried again at the end."""
@@ -238,7 +239,7 @@ class World:
         made = Database(cluster=cluster, name="community")
         upgrade(made.dsn, "upstream")
         made.sql(self._schema.ddl.encode())
-        made.script(SHIFT_SEQUENCES)
+        made.script(OTHER_IDS)
         return made
 
     def _back_up(self) -> None:
@@ -257,7 +258,7 @@ class World:
         both = prepared(databases, _Versions(versions), "SELECT 1")
         for database in (both.source, both.upstream):
             database.sql(self._schema.ddl.encode())
-        both.upstream.script(SHIFT_SEQUENCES)
+        both.upstream.script(OTHER_IDS)
         return both
 
     def __enter__(self) -> Self:
