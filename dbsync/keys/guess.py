@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from dbsync.keys.problems import is_integer, looks_like_id
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.names import TableName
-
-CONTENT_TYPES = "django_content_type"
 
 _POSITIONS = frozenset(
     {
@@ -28,35 +26,6 @@ def rank(table: Table, columns: Sequence[str]) -> tuple[bool, bool, int]:
     """Rate a key for choosing the best of several, lower first: real values, not positions, not UUIDs, and few."""
     types = [column.cast for name in columns if (column := table.column(name)) is not None]
     return bool(positions(table, columns)), "uuid" in types, len(columns)
-
-
-def generic_pairs(table: Table, references: Mapping[str, TableName]) -> tuple[tuple[str, str], ...]:
-    """Find Django's generic references: a column that refers to the content types, and an id column beside it."""
-    types = [key.columns[0] for key in table.foreign_keys if len(key.columns) == 1 and _is_content_type(key.target)]
-    types += [column for column, target in references.items() if _is_content_type(target)]
-    pairs = ((type_column, _object_id(table, type_column)) for type_column in types)
-    return tuple((type_column, id_column) for type_column, id_column in pairs if id_column)
-
-
-def _is_content_type(name: TableName) -> bool:
-    return name.name == CONTENT_TYPES
-
-
-def _object_id(table: Table, type_column: str) -> str:
-    for suffix, others in (
-        ("content_type_id", ("object_id", "object_pk", "object_uuid", "id")),
-        ("ctype_id", ("object_id", "id")),
-        ("ct_id", ("object_id", "id")),
-        ("type_id", ("object_id", "id")),
-    ):
-        if not type_column.endswith(suffix):
-            continue
-        stem = type_column.removesuffix(suffix)
-        for other in others:
-            found = table.column(stem + other)
-            if found is not None and not found.auto and found.name not in table.primary_key:
-                return "" if _refers(table, found.name) else found.name
-    return ""
 
 
 def guesses(catalog: Catalog, table: Table, known: Sequence[str]) -> Iterator[tuple[str, TableName]]:

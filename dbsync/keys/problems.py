@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from dbsync.config.models import Config, TableConfig
 from dbsync.keys.choose import Columns, KeyChoice, is_complete
+from dbsync.keys.pairs import generic_pairs
 from dbsync.keys.pointers import Pointer, Selection
 from dbsync.keys.types import unsupported
 from dbsync.model.catalog import Catalog, Column, Table
@@ -184,9 +185,19 @@ def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: C
                 f"'{generic.type_column}' refers to no registered table, so nothing says what '{generic.id_column}' is",
                 in_config(table.name, f'references = {{ {generic.type_column} = "django_content_type" }}'),
             )
+    unpaired = {
+        identity: kind for kind, identity in generic_pairs(table, _plain_targets(pointing)) if identity not in ours
+    }
     for name in registered.values:
         column = table.column(name)
-        if column is not None and name not in ours and looks_like_id(table, column):
+        if name in unpaired:
+            yield _warning(
+                "unresolved_id",
+                str(table.name),
+                f"'{name}' beside '{unpaired[name]}' looks like the id of a row of any table, and would travel as it is here",
+                in_config(table.name, f'generic = [{{ type = "{unpaired[name]}", id = "{name}" }}]'),
+            )
+        elif column is not None and name not in ours and looks_like_id(table, column):
             yield _warning(
                 "unresolved_id",
                 str(table.name),
@@ -197,6 +208,10 @@ def of_values(registered: RegisteredTable, pointing: Iterable[Pointer], local: C
         if column.name in local and column.name not in table.primary_key:
             what = f"'{column.name}' is unique and drawn from a sequence: the upstream draws its own"
             yield _warning("local_number", str(table.name), what, "none needed, if the number means nothing elsewhere")
+
+
+def _plain_targets(pointing: Iterable[Pointer]) -> dict[str, TableName]:
+    return {pointer.columns[0]: pointer.target for pointer in pointing if len(pointer.columns) == 1}
 
 
 def of_width(registered: RegisteredTable) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from dbsync.config.models import Config, NodeConfig, TableConfig, UpstreamConfig
 from dbsync.config.proposal import Omission, Proposal, ProposedTable, Stated
-from dbsync.keys import guess, mirror
+from dbsync.keys import guess, mirror, pairs
 from dbsync.keys.choose import Columns, KeyChoice, choose, is_complete, is_usable
 from dbsync.keys.problems import is_identifying, is_unique
 from dbsync.keys.register import Drafts, draft
@@ -30,7 +30,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "spatial_ref_sys": "filled by PostGIS itself on every database",
     }
 )
-LOOKUPS = frozenset({guess.CONTENT_TYPES, "auth_permission", "django_site"})
+LOOKUPS = frozenset({pairs.CONTENT_TYPES, "auth_permission", "django_site"})
 
 _NEVER_MERGE = "each row gets a UUID of its own: rows of different nodes never merge"
 _POOR = "{} says where a row stands in a list or tree: a poor key, since it moves and is taken anew on every node"
@@ -114,7 +114,7 @@ def _entry(facts: _Facts, name: TableName, *, outside: bool = False) -> Proposed
         mode=Mode.LOOKUP if lookup else Mode.SHIP,
         exclude=() if lookup else exclude,
         references=references,
-        generic=() if lookup else guess.generic_pairs(table, references),
+        generic=() if lookup else pairs.generic_pairs(table, references),
         notes=(*notes, *(("here because other tables refer to it",) if outside else ())),
     )
     entry = _keyed(entry, table, choice, columns, why)

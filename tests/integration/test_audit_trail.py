@@ -26,6 +26,8 @@ CREATE TABLE lab_unit (code text PRIMARY KEY);
 CREATE TABLE list_item (id serial PRIMARY KEY, code text NOT NULL UNIQUE);
 CREATE TABLE entry (id serial PRIMARY KEY, said text NOT NULL, site_id int REFERENCES lab_site ON DELETE SET NULL,
     content_type_id int NOT NULL REFERENCES django_content_type, object_id text NOT NULL);
+CREATE TABLE auditlog_logentry (id serial PRIMARY KEY, content_type_id int NOT NULL REFERENCES django_content_type,
+    object_pk varchar(255) NOT NULL, object_id bigint, action smallint NOT NULL);
 INSERT INTO django_content_type VALUES (1, 'lab', 'visit'), (2, 'lab', 'box'), (3, 'lab', 'tube'), (4, 'lab', 'unit'), (5, 'list', 'item'),
     (6, 'nobody', 'knows'), (7, 'lab', 'scan'), (8, 'lab', 'site');
 """
@@ -45,6 +47,10 @@ name = "lab_*"
 name = "entry"
 key = "row_id"
 generic = [{ type = "content_type_id", id = "object_id" }]
+[[tables]]
+name = "auditlog_logentry"
+key = "row_id"
+generic = [{ type = "content_type_id", id = "object_id" }, { type = "content_type_id", id = "object_pk" }]
 """
 ROWS = """
     INSERT INTO lab_site VALUES (1, 'north');
@@ -116,6 +122,18 @@ def test_a_line_that_says_where_it_was_written_means_another_row(lab: Pipeline) 
     assert lab.upstream.sql("SELECT s.code, e.object_id FROM entry e JOIN lab_site s ON s.id = e.site_id") == [
         ("north", south)
     ]
+
+
+def test_a_line_that_names_its_row_twice_names_one_row(lab: Pipeline) -> None:
+    line = "INSERT INTO auditlog_logentry (content_type_id, object_pk, object_id, action) VALUES (1, '1', 1, {})"
+    lab.source.script(f"{ROWS}; {line.format(0)}")
+    lab.agree()
+    lab.source.script(f"BEGIN; {DELETE}; {line.format(2)}; COMMIT; {line.format(3)}")
+    lab.ship()
+    assert held(lab) == []
+    ids = "SELECT count(DISTINCT object_pk), count(*), bool_and(object_pk = object_id::text) FROM auditlog_logentry"
+    assert lab.upstream.sql(ids) == [(1, 3, True)]
+    assert not lab.compare().differences
 
 
 def test_lines_about_rows_that_were_gone_before_them_name_an_id_that_no_living_row_has(lab: Pipeline) -> None:

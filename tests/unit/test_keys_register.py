@@ -126,6 +126,17 @@ def test_columns_without_a_reference_that_look_like_one_are_warned_of() -> None:
     assert warnings((trail,), "*") == ["unresolved_id", "unresolved_id"]
 
 
+@pytest.mark.parametrize("kind", ["int", "text", "uuid"])
+def test_a_generic_reference_that_nobody_configured_is_warned_of(kind: str) -> None:
+    types = table("django_content_type", "id auto", "app_label text", "model text", unique=["app_label model"])
+    tag = table("app_tag", "id auto", "code text", "content_type_id int", f"object_id {kind}", unique=["code"],
+                fk=["content_type_id -> django_content_type.id"])  # fmt: skip
+    generic = {"generic": [{"type": "content_type_id", "id": "object_id"}]}
+    assert warnings((types, tag), "django_content_type", "app_tag") == ["unresolved_id"]
+    assert warnings((types, tag), "django_content_type", {"name": "app_tag", **generic}) == []
+    assert warnings((types, tag), "django_content_type", {"name": "app_tag", "exclude": ["object_id"]}) == []
+
+
 def test_excluded_columns_stay() -> None:
     entry: dict[str, object] = {"name": "clinic_visit", "exclude": ["report"]}
     found = registered("clinic_visit", CLINIC, "clinic_subject", "sites_site", entry)

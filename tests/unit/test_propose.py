@@ -188,6 +188,17 @@ def test_generic_references_are_found() -> None:
     )
 
 
+def test_an_audit_trail_may_say_the_same_id_twice() -> None:
+    entries = table(
+        "auditlog_logentry", "id auto", "content_type_id int", "object_pk text", "object_id int null", "action int",
+        fk=["content_type_id -> django_content_type.id"],
+    )  # fmt: skip
+    assert entry(proposed(TYPES, entries), "auditlog_logentry").generic == (
+        ("content_type_id", "object_id"),
+        ("content_type_id", "object_pk"),
+    )
+
+
 def test_what_only_a_name_speaks_for_is_written_as_a_comment() -> None:
     loose = table("clinic_extra", "id uuid", "site_id int")
     proposal = proposed(SITE, SUBJECT, loose)
