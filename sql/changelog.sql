@@ -310,12 +310,14 @@ WHERE c.xid = p.xid AND c.seq = p.seq
 -- name: name_gone_rows
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
 SELECT {relation}, gone.id, gen_random_uuid()
-FROM (SELECT DISTINCT {id} AS id FROM ({untold}) m) gone
-WHERE gone.id IS NOT NULL
+FROM ({gone}) gone
 ON CONFLICT (relation, local_id) DO NOTHING
 
--- name: gone_id
-dbsync.gone_id({relation}, m.id)
+-- name: lost_ids
+SELECT DISTINCT m.id FROM ({untold}) m
+
+-- name: gone_ids
+SELECT g.identity, g.id FROM dbsync.gone_ids({relation}, {ids}) g
 
 -- name: gone_row_key
 -- The UUID that stands for a row which is gone, behind the key it had.
@@ -332,10 +334,17 @@ SELECT DISTINCT c.refs[{table}] FROM ({untold}) m JOIN dbsync.change c ON c.xid 
 
 -- name: stitch_gone
 -- What a generic reference pointed to is gone, and no change in its transaction tells the key it had. A key of nulls says nothing.
+-- Which ids those are is asked once and looked up in an object: a join would be a nested loop, for nobody knows how many there are.
 UPDATE dbsync.change c
 SET refs = c.refs[:{before}] || p.key::text || c.refs[{behind}:],
     unresolved = {still_untold}
-FROM (SELECT m.xid, m.seq, {key} AS key FROM ({untold}) m OFFSET 0) p
+FROM (
+    SELECT m.xid, m.seq, {key} AS key
+    FROM (
+        SELECT m.*, (SELECT jsonb_object_agg(g.identity, g.id) FROM ({gone}) g) ->> m.id AS gone FROM ({untold}) m OFFSET 0
+    ) m
+    OFFSET 0
+) p
 WHERE c.xid = p.xid AND c.seq = p.seq AND array_remove(p.key, NULL) <> '{{}}'
 
 -- name: let_lost

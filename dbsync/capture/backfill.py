@@ -43,6 +43,8 @@ Progress = Callable[[TableName, int], None]
 def groups(tables: Sequence[RegisteredTable]) -> list[list[RegisteredTable]]:
     """Order tables so that what is referred to comes first; those that refer to each other form one group.
 
+    Tables with generic references, which may point to any row, come as late as others let them: no group is made for those.
+
     Tarjan's algorithm (R. Tarjan, Depth-first search and linear graph algorithms, 1972).
     """
     by_name = {table.name: table for table in tables}
@@ -65,7 +67,7 @@ def groups(tables: Sequence[RegisteredTable]) -> list[list[RegisteredTable]]:
             found.append([by_name[member] for member in stack[place:]])
             del stack[place:]
 
-    for name in sorted(by_name):
+    for name in sorted(by_name, key=lambda name: (bool(by_name[name].generics), name)):
         if name not in index:
             visit(name)
     return found

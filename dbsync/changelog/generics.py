@@ -33,7 +33,7 @@ class Lost:
     def name_gone_rows(self, connection: psycopg.Connection) -> None:
         """Give each row that is gone a UUID: the same for all who refer to it."""
         for tree in self.targets:
-            query = statement("changelog", "name_gone_rows").format(id=_gone_id(tree), **self._into(tree))
+            query = statement("changelog", "name_gone_rows").format(gone=self._gone(tree), **self._into(tree))
             connection.execute(query)
 
     def from_changes(self, layouts: Mapping[int, Layout], beside: list[int]) -> Iterator[Query]:
@@ -48,8 +48,12 @@ class Lost:
         """Tell the rest, as rows that are gone or as nothing that is known; give the number of those that are gone."""
         told = 0
         for tree in self.targets:
-            key = _behind(tree, _gone_key(tree))
-            query = statement("changelog", "stitch_gone").format(key=key, **self._at, **self._into(tree))
+            query = statement("changelog", "stitch_gone").format(
+                key=_behind(tree, _gone_key(tree), sql.SQL("m.gone")),
+                gone=self._gone(tree),
+                **self._at,
+                **self._into(tree),
+            )
             told += connection.execute(query).rowcount
         connection.execute(statement("changelog", "let_lost").format(**untold(self.layout, self.place)))
         return told
@@ -67,6 +71,10 @@ class Lost:
             **self._at,
             **self._into(tree),
         )
+
+    def _gone(self, tree: KeyTree) -> Sql:
+        """Ask which of the ids are of rows that are gone."""
+        return _gone(tree, sql.SQL("ARRAY({})").format(statement("changelog", "lost_ids").format(**self._into(tree))))
 
     @property
     def _at(self) -> dict[str, Sql]:
@@ -94,16 +102,21 @@ def _named(generic: LayoutGeneric, names: set[str]) -> tuple[KeyTree, ...]:
 
 def _as_text(tree: KeyTree, leaves: Sql) -> Sql:
     """Say a key as the one element that it is here; a key of nulls only would be that of no row."""
+    one = sql.SQL("(SELECT g.id FROM ({}) g)").format(_gone(tree, sql.SQL("ARRAY[m.id]")))
     return sql.SQL(
         "(SELECT CASE WHEN array_remove(f.leaves, NULL) <> '{{}}' THEN ARRAY[({})::text] END FROM (SELECT {} AS leaves) f)"
-    ).format(_behind(tree, sql.SQL("f.leaves")), leaves)
+    ).format(_behind(tree, sql.SQL("f.leaves"), one), leaves)
 
 
-def _behind(tree: KeyTree, leaves: Sql) -> Sql:
+def _behind(tree: KeyTree, leaves: Sql, identity: Sql) -> Sql:
     """Say a key with the UUID of its row behind it, where the row is gone."""
     return statement("changelog", "gone_row_key").format(
-        key=leaves, relation=sql.Literal(qualified(tree.table)), id=_gone_id(tree)
+        key=leaves, relation=sql.Literal(qualified(tree.table)), id=identity
     )
+
+
+def _gone(tree: KeyTree, ids: Sql) -> Sql:
+    return statement("changelog", "gone_ids").format(relation=sql.Literal(qualified(tree.table)), ids=ids)
 
 
 def _gone_key(tree: KeyTree) -> Sql:
@@ -112,10 +125,6 @@ def _gone_key(tree: KeyTree) -> Sql:
         table=sql.Literal(table_sql(tree.table).as_string(None)),
         relation=sql.Literal(qualified(tree.table)),
         columns=text_array(columns if len(columns) == len(tree.parts) else []),
-        id=_gone_id(tree),
+        id=sql.SQL("m.gone"),
         unknown=null_array(tree.width),
     )
-
-
-def _gone_id(tree: KeyTree) -> Sql:
-    return statement("changelog", "gone_id").format(relation=sql.Literal(qualified(tree.table)))

@@ -132,7 +132,9 @@ def _gone(waiting: int, layout: Layout) -> Iterator[Query]:
             "column": sql.Identifier("refs"),
             "relation": sql.Literal(qualified(reference.target.table)),
         }
-        yield statement("changelog", "name_gone_rows").format(id=sql.SQL("m.id"), **at)
+        yield statement("changelog", "name_gone_rows").format(
+            gone=statement("changelog", "lost_ids").format(**at), **at
+        )
         behind = first + reference.width
         yield statement("changelog", "stitch_row_key").format(
             before=sql.Literal(behind - 2), behind=sql.Literal(behind), **at
