@@ -285,7 +285,8 @@ class Teller:
     def _row(self, table: Table) -> list[str] | None:
         values = [self._next(table), *self._values(table, table.writable)]
         known = [value for value in values if value is not None]
-        return known if len(known) == len(values) else None
+        points_to_itself = table.pointer is not None and values[0] == values[-1]  # a limit
+        return known if len(known) == len(values) and not points_to_itself else None
 
     def _next(self, table: Table) -> str | None:
         if table.is_known_by_id:
@@ -306,18 +307,20 @@ class Teller:
         ]
 
     def _pointed(self, pointer: Pointer) -> Sequence[str | None]:
-        """Point to a row that is there, or to one that was."""
-        if pointer.nullable and self.pick.random() < 0.25:
-            return ["NULL", "NULL"]
+        """Point to a row that is there, or to one that was.
+
+        A session whose transaction stays open points to nothing: another one may delete the row before it commits, which is a limit.
+        """
+        nothing = ["NULL", "NULL"] if pointer.nullable else [None, None]
+        if self.session is self.beside or self.pick.random() < 0.25:
+            return nothing
         target = self.schema[self.pick.choice(pointer.targets)]
         there, seen = self._ids(target), self._seen[self.session, target.name]
         gone = sorted(seen.difference(there))
         seen.update(there)
-        found = (
-            self.pick.choice(gone) if gone and self.pick.random() < 0.3 else self.pick.choice(there or gone or ["NULL"])
-        )
-        if found == "NULL":
-            return ["NULL", "NULL"] if pointer.nullable else [None, None]
+        if not (there or gone):
+            return nothing
+        found = self.pick.choice(gone if gone and self.pick.random() < 0.3 else there or gone)
         return [str(self._first.tables.index(self._first[target.name])), found]
 
     def _value(self, column: Column | Reference) -> str | None:
