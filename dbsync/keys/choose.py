@@ -31,30 +31,36 @@ class KeyChoice:
 
 
 def choose(
-    table: Table, configured: Sequence[str] | Literal["row_id"] | None = None, exclude: Collection[str] = ()
+    table: Table,
+    configured: Sequence[str] | Literal["row_id"] | None = None,
+    exclude: Collection[str] = (),
+    pointing: Collection[str] = (),
 ) -> KeyChoice:
     """Choose a table's key: as configured, else its only unique key, else a primary key that is not generated.
 
-    What the configuration says is taken as it is; whether it can be is for :func:`dbsync.keys.register.register`.
+    ``pointing`` are the ids of generic references, which no key runs through. What the configuration says is taken as it is;
+    whether it can be is for :func:`dbsync.keys.register.register`.
     """
-    found = candidates(table, exclude)
+    found = candidates(table, (*exclude, *pointing))
     if configured == "row_id":
         return KeyChoice(row_id=True, why="configured", candidates=found)
     if configured is not None:
         return KeyChoice(columns=tuple(configured), why="configured", candidates=found)
     if extends(table):
         return KeyChoice(columns=table.primary_key, why=f"its row is one with {_parent(table)}'s", candidates=found)
-    return _from_catalog(table, found, exclude)
+    return _from_catalog(table, found, (*exclude, *pointing), pointing)
 
 
-def _from_catalog(table: Table, found: tuple[Columns, ...], exclude: Collection[str]) -> KeyChoice:
+def _from_catalog(
+    table: Table, found: tuple[Columns, ...], exclude: Collection[str], pointing: Collection[str]
+) -> KeyChoice:
     if len(found) == 1:
         return KeyChoice(columns=found[0], why=f"unique ({', '.join(found[0])})", candidates=found)
     if found:
         return KeyChoice(candidates=found, refused="several unique keys would do")
     if table.primary_key and is_usable(table, table.primary_key, exclude):
         return KeyChoice(columns=table.primary_key, why=f"primary key ({', '.join(table.primary_key)})")
-    return KeyChoice(refused=_why_none(table, exclude))
+    return KeyChoice(refused=_why_none(table, exclude, pointing))
 
 
 def candidates(table: Table, exclude: Collection[str] = ()) -> tuple[Columns, ...]:
@@ -117,9 +123,11 @@ def _parent(table: Table) -> str:
     return next(str(key.target) for key in table.foreign_keys if key.columns == table.primary_key)
 
 
-def _why_none(table: Table, exclude: Collection[str]) -> str:
+def _why_none(table: Table, exclude: Collection[str], pointing: Collection[str]) -> str:
     for unique in table.uniques:
         shown = f"unique ({', '.join(unique.columns)})"
+        if not set(unique.columns).isdisjoint(pointing):
+            return f"{shown} holds the id of a row of any table, which is another one upstream"
         if not is_complete(table, unique):
             return f"{shown} allows NULL, so it identifies not every row"
         if runs_through_itself(table, unique.columns):

@@ -23,6 +23,11 @@ def generic_pairs(table: Table, references: Mapping[str, TableName]) -> tuple[tu
     return tuple((type_column, id_column) for type_column in types for id_column in _ids(table, type_column))
 
 
+def ids(table: Table) -> frozenset[str]:
+    """Name the ids among them, as far as constraints say so: they are another row's, of any table."""
+    return frozenset(id_column for _, id_column in generic_pairs(table, {}))
+
+
 def _is_content_type(name: TableName) -> bool:
     return name.name == CONTENT_TYPES
 

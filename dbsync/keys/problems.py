@@ -302,6 +302,8 @@ def _unfit(column: Column, entry: TableConfig, local: Collection[str]) -> tuple[
         return "key_excluded", f"key column '{name}' is excluded, so it would not travel"
     if name in local:
         return "key_is_local", f"key column '{name}' is a generated id, and ids never travel"
+    if any(name == generic.id for generic in entry.generic):
+        return "key_is_generic", f"key column '{name}' is the id of a row of any table, and ids never travel"
     if column.generated:
         return "key_is_generated", f"key column '{name}' is computed by the database, so it would not travel"
     if not column.equals:

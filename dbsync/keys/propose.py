@@ -73,6 +73,12 @@ class _Facts:
             return (), "", ""
         if not found.columns:
             return (), "", f"the {found.where} was not understood: {found.problem}"
+        if not pairs.ids(table).isdisjoint(found.columns):
+            return (
+                (),
+                "",
+                f"the {found.where} is ({', '.join(found.columns)}), which holds the id of a row of any table",
+            )
         if not is_usable(table, found.columns, exclude) or not is_identifying(table, found.columns):
             return (
                 (),
@@ -102,7 +108,7 @@ def _entry(facts: _Facts, name: TableName, *, outside: bool = False) -> Proposed
     """Propose the entry of one table; one ``outside`` of what was asked for is there for others to refer to."""
     table = facts.catalog.tables[name]
     exclude, notes = _excluded(table)
-    choice = choose(table, None, exclude)
+    choice = choose(table, None, exclude, pairs.ids(table))
     said, why, remark = facts.said(table, exclude)
     columns = said or choice.columns or _best(facts, table)
     notes = (*notes, remark) if remark else notes
@@ -160,11 +166,14 @@ def _by_row_id(entry: ProposedTable, reason: str, candidates: tuple[Columns, ...
 def _best(facts: _Facts | None, table: Table, avoid: Iterable[Columns] = ()) -> Columns:
     """Pick the best of several unique keys; of none, a deferrable one, which the configuration has to name."""
     avoided = [set(columns) for columns in avoid]
-    found = [columns for columns in choose(table).candidates if set(columns) not in avoided]
+    pointing = pairs.ids(table)
+    found = [columns for columns in choose(table, None, (), pointing).candidates if set(columns) not in avoided]
     found = found or [
         unique.columns
         for unique in table.uniques
-        if is_complete(table, unique) and is_usable(table, unique.columns) and set(unique.columns) not in avoided
+        if is_complete(table, unique)
+        and is_usable(table, unique.columns, pointing)
+        and set(unique.columns) not in avoided
     ]
 
     def order(columns: Columns) -> tuple[bool, tuple[bool, bool, int]]:

@@ -44,7 +44,10 @@ def draft(config: Config, catalog: Catalog) -> Drafts:
     """Decide keys and pointers of every table that the configuration selects."""
     entries = {name: entry for name in catalog.tables if (entry := config.table_for(name)) is not None}
     selection = Selection(catalog=catalog, entries=entries)
-    choices = {name: choose(catalog.tables[name], entry.key, entry.exclude) for name, entry in entries.items()}
+    choices = {
+        name: choose(catalog.tables[name], entry.key, entry.exclude, [generic.id for generic in entry.generic])
+        for name, entry in entries.items()
+    }
     pointing = {name: pointers(selection, name) for name in entries}
     trees = Trees(selection=selection, choices=choices, pointers=pointing)
     for name in sorted(entries):

@@ -126,6 +126,18 @@ def test_columns_without_a_reference_that_look_like_one_are_warned_of() -> None:
     assert warnings((trail,), "*") == ["unresolved_id", "unresolved_id"]
 
 
+def test_no_key_runs_through_a_generic_reference() -> None:
+    types = table("django_content_type", "id auto", "app_label text", "model text", unique=["app_label model"])
+    tagged = table("app_tagged", "id auto", "content_type_id int", "object_id int", "tag text",
+                   unique=["content_type_id object_id tag"], fk=["content_type_id -> django_content_type.id"])  # fmt: skip
+    types_entry: dict[str, object] = {"name": "django_content_type", "mode": "lookup"}
+    entry: dict[str, object] = {"name": "app_tagged", "generic": [{"type": "content_type_id", "id": "object_id"}]}
+    wanted = {"no_key": {}, "key_is_generic": {"key": ["content_type_id", "object_id", "tag"]}}
+    for code, key in wanted.items():
+        assert [finding.code for finding in errors((types, tagged), types_entry, {**entry, **key})] == [code]
+    assert errors((types, tagged), types_entry, {**entry, "key": "row_id"}) == []
+
+
 @pytest.mark.parametrize("kind", ["int", "text", "uuid"])
 def test_a_generic_reference_that_nobody_configured_is_warned_of(kind: str) -> None:
     types = table("django_content_type", "id auto", "app_label text", "model text", unique=["app_label model"])

@@ -188,6 +188,20 @@ def test_generic_references_are_found() -> None:
     )
 
 
+def test_a_key_that_runs_through_a_generic_reference_is_not_proposed() -> None:
+    tagged = table(
+        "taggit_taggeditem", "id auto", "object_id int", "content_type_id int", "tag_id int",
+        unique=["content_type_id object_id tag_id"],
+        fk=["content_type_id -> django_content_type.id", "tag_id -> taggit_tag.id"],
+    )  # fmt: skip
+    tag = table("taggit_tag", "id auto", "name text", unique=["name"])
+    found = entry(proposed(TYPES, tag, tagged), "taggit_taggeditem")
+    assert (found.key, found.generic) == ("row_id", (("content_type_id", "object_id"),))
+    assert found.notes == (
+        "no natural key: unique (content_type_id, object_id, tag_id) holds the id of a row of any table, which is another one upstream",
+    )
+
+
 def test_an_audit_trail_may_say_the_same_id_twice() -> None:
     entries = table(
         "auditlog_logentry", "id auto", "content_type_id int", "object_pk text", "object_id int null", "action int",
