@@ -283,7 +283,12 @@ class Applier:
         quarantine.hold_dependents()
         _hold_unfit(load, counts, quarantine, writer, policies)
         attempt = Attempt(
-            connection=self._connection, load=load, policies=policies, writer=writer, quarantine=quarantine
+            connection=self._connection,
+            load=load,
+            policies=policies,
+            writer=writer,
+            quarantine=quarantine,
+            again=writer.again,
         )
         attempt.write_all(None if quarantine.held else counts)
         self._care = max(self._care - 1, 0) if self._care or not writer.careful else CARE

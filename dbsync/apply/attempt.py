@@ -38,7 +38,7 @@ class Attempt:
     writer: Writer
     quarantine: Quarantine
     again: bool = False
-    """What was held is tried once more."""
+    """What was held is tried again."""
 
     def write_all(self, counts: Sequence[Count] | None, *, again: bool = True) -> None:
         """Write everything; when all is written, try once more what may only have come in the wrong order.

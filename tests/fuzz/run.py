@@ -50,7 +50,8 @@ class Wish:
     restoring: bool = False
     """Whether the server is restored from backups."""
     beside: bool = False
-    """Whether another session's transactions are open while others begin and end."""
+    """Whether another session's transactions are open while others begin and end; there are no generic references then, for nothing
+    keeps a row that such a transaction points to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ def tell(servers: Servers, seed: int, wish: Wish) -> Outcome:
     """Make a story up from a seed, and let it happen."""
     schema, events = make(seed), list[Event]()
     schema = schema if wish.triggers else replace(schema, triggers="")
+    schema = schema.without_pointers() if wish.beside else schema
 
     def told(world: World) -> Iterator[Event]:
         pick = Random(seed)

@@ -47,8 +47,8 @@ class Teller:
     laptop: int = 0
     laptops: int = 1
     """Each has keys of its own."""
-    _seen: dict[tuple[Session, str], set[str]] = field(default_factory=lambda: defaultdict(set))
-    """The ids that rows had, as each session saw them."""
+    _seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The ids that rows of each table had."""
     _numbers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _first: Schema = field(init=False)
     """The schema before all migrations."""
@@ -285,8 +285,7 @@ class Teller:
     def _row(self, table: Table) -> list[str] | None:
         values = [self._next(table), *self._values(table, table.writable)]
         known = [value for value in values if value is not None]
-        points_to_itself = table.pointer is not None and values[0] == values[-1]  # a limit
-        return known if len(known) == len(values) and not points_to_itself else None
+        return known if len(known) == len(values) else None
 
     def _next(self, table: Table) -> str | None:
         if table.is_known_by_id:
@@ -307,15 +306,12 @@ class Teller:
         ]
 
     def _pointed(self, pointer: Pointer) -> Sequence[str | None]:
-        """Point to a row that is there, or to one that was.
-
-        A session whose transaction stays open points to nothing: another one may delete the row before it commits, which is a limit.
-        """
+        """Point to a row that is there, or to one that was."""
         nothing = ["NULL", "NULL"] if pointer.nullable else [None, None]
-        if self.session is self.beside or self.pick.random() < 0.25:
+        if self.pick.random() < 0.25:
             return nothing
         target = self.schema[self.pick.choice(pointer.targets)]
-        there, seen = self._ids(target), self._seen[self.session, target.name]
+        there, seen = self._ids(target), self._seen[target.name]
         gone = sorted(seen.difference(there))
         seen.update(there)
         if not (there or gone):

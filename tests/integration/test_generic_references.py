@@ -150,6 +150,25 @@ def test_remarks_on_remarks_arrive_together(clinic: Pipeline, rule: str) -> None
     ]
 
 
+def test_a_transaction_of_remarks_that_was_refused_goes_in_once_it_may(clinic: Pipeline) -> None:
+    clinic.reinstall(TABLES.replace('name = "lab_remark"', 'name = "lab_remark"\non_error = "transaction"'))
+    clinic.restart()
+    clinic.upstream.sql("ALTER TABLE lab_remark ADD CONSTRAINT no_x CHECK (code <> 'x')")
+    clinic.source.script("""
+        BEGIN;
+        INSERT INTO lab_remark (code) VALUES ('first'), ('x');
+        INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('on it', 4, 1);
+        UPDATE lab_remark SET content_type_id = 4, object_id = 3 WHERE code = 'x';
+        COMMIT""")
+    clinic.ship()
+    assert clinic.upstream.sql("SELECT FROM lab_remark") == []
+    clinic.upstream.sql("ALTER TABLE lab_remark DROP CONSTRAINT no_x")
+    clinic.applier.release()
+    remarks = "SELECT r.code, o.code FROM lab_remark r LEFT JOIN lab_remark o ON o.id = r.object_id ORDER BY 1"
+    assert clinic.upstream.sql(remarks) == [("first", None), ("on it", "first"), ("x", "on it")]
+    assert held(clinic) == []
+
+
 SHEETS = """
     SELECT c.code, s.code, o.code FROM lab_case c LEFT JOIN lab_sheet s ON s.id = c.sheet_id
     LEFT JOIN lab_case o ON s.content_type_id = 5 AND o.id = s.object_id ORDER BY 1
