@@ -174,7 +174,7 @@ SELECT coalesce(
     (SELECT middle.place FROM middle))
 
 -- name: parsed
-SELECT s.tx, s.seq, s.op, s.op AS first_op, s.image, s.image AS first_image, CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END AS old_image, s.refs,
+SELECT s.tx, s.seq, s.seq AS first_seq, s.op, s.op AS first_op, s.image, s.image AS first_image, CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END AS old_image, s.refs,
        coalesce(s.old_refs, s.refs) AS old_refs, s.lost, s.op <> 'U' AS whole, s.op = 'D' AS gone,
        s.old_refs IS NOT NULL AND true = ANY (s.lost) AS unknown
 FROM pg_temp.dbsync_stage s
@@ -196,13 +196,14 @@ WHERE s.layout = {layout} AND {range}
 -- ``unknown`` says that some reference changed, and that the key of what one pointed to, before or now, could not be told.
 -- A row trigger of the application that updates the very row it fires for is logged before the statement that fired it,
 -- whose image is older: such a statement (``nested``) goes before what its triggers did.
--- ``first_image``: how the first of its changes left it.
+-- ``first_seq``, ``first_image``: the first of its changes, and how that left it.
 -- The key is read once and has names from then on, so that PostgreSQL knows below what is sorted already.
-SELECT n.tx, n.seq, n.op, n.first_op, n.image, n.first_image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
+SELECT n.tx, n.seq, n.first_seq, n.op, n.first_op, n.image, n.first_image, n.first_old AS old_image, n.refs, n.first_refs AS old_refs, n.lost, n.whole,
        n.op = 'D' AS gone, n.unknown
 FROM (
     SELECT s.tx, s.seq, s.op, s.image, s.refs, s.lost,
            first_value(s.op) OVER w AS first_op,
+           first_value(s.seq) OVER w AS first_seq,
            first_value(s.image) OVER w AS first_image,
            first_value(CASE WHEN s.op IN ('D', 'B') THEN s.image ELSE s.old_image END) OVER w AS first_old,
            first_value(s.old_refs) OVER w AS first_refs,
@@ -234,7 +235,7 @@ WHERE n.is_last
 -- array_append gives an expanded array: its elements are then found at once, and a toasted one is read once.
 SELECT {columns}
 FROM (
-    SELECT n.tx, n.seq, n.first_op, n.whole, n.gone, n.unknown, n.lost, n.first_image, array_append(n.image, NULL) AS image,
+    SELECT n.tx, n.seq, n.first_seq, n.first_op, n.whole, n.gone, n.unknown, n.lost, n.first_image, array_append(n.image, NULL) AS image,
            array_append(n.old_image, NULL) AS old_image, array_append(n.refs, NULL) AS refs,
            array_append(n.old_refs, NULL) AS old_refs
     FROM net n OFFSET 0
@@ -292,8 +293,9 @@ final AS MATERIALIZED (
 )
 
 -- name: insert
+-- In the order in which they were entered at the source, so that the ids which are drawn on the way tell it here as well.
 INSERT INTO {table} ({columns}) {overriding}
-SELECT {values} FROM judged b WHERE {absent} {after} {order} RETURNING {told} AS local_id
+SELECT {values} FROM judged b WHERE {absent} {after} ORDER BY {order} RETURNING {told} AS local_id
 
 -- name: insert_fresh
 -- Rows that nobody looks for: to find that none of a hundred thousand is there takes as long as inserting them. Those whose

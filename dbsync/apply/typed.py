@@ -36,7 +36,9 @@ def repeats(share: Share) -> Query:
 
 def typed(share: Share) -> Sql:
     """Compose the typed rows."""
-    columns: list[Sql] = [sql.SQL("n.tx, n.seq, n.first_op, n.whole, n.gone, coalesce(n.unknown, false) AS unknown")]
+    columns: list[Sql] = [
+        sql.SQL("n.tx, n.seq, n.first_seq, n.first_op, n.whole, n.gone, coalesce(n.unknown, false) AS unknown")
+    ]
     columns += [named(value_of(_element("n.image", place), column), f"v{place}") for place, column in share.values]
     if share.layout.keyed_by_row_id:
         columns.append(sql.SQL("n.refs[1]::pg_catalog.uuid AS own_key"))

@@ -211,7 +211,9 @@ def _draw(share: Share, drawn: list[str]) -> list[Sql]:
         ]
     missing, asked = share.missing(anchors, sql.SQL("NOT y.found"))
     return [
-        sql.SQL("drawn AS MATERIALIZED (SELECT b.*, {} FROM bound b)").format(sql.SQL(", ").join(ids)),
+        sql.SQL("drawn AS MATERIALIZED (SELECT b.*, {} FROM bound b ORDER BY b.first_seq)").format(
+            sql.SQL(", ").join(ids)
+        ),
         statement("apply", "final").format(
             columns=sql.SQL(", ").join(columns), joins=sql.SQL("\n").join(joins), missing=missing, asked=asked
         ),
@@ -297,9 +299,7 @@ def _insert(judge: Judgement, drawn: list[str], after: Sql) -> Sql:
         **insert_columns(share, drawn),
         absent=judge.absent,
         after=after,
-        order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(share.own_leaves("b")))
-        if share.ordered
-        else sql.SQL(""),
+        order=sql.SQL(", ").join(share.own_leaves("b")) if share.ordered else sql.SQL("b.first_seq"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dbsync.model.catalog import Table
+from dbsync.model.catalog import Catalog, Table
 from dbsync.model.names import TableName
 
 CONTENT_TYPES = "django_content_type"
@@ -21,6 +21,14 @@ def generic_pairs(table: Table, references: Mapping[str, TableName]) -> tuple[tu
     types = [key.columns[0] for key in table.foreign_keys if len(key.columns) == 1 and _is_content_type(key.target)]
     types += [column for column, target in references.items() if _is_content_type(target)]
     return tuple((type_column, id_column) for type_column in types for id_column in _ids(table, type_column))
+
+
+def types(table: Table, catalog: Catalog) -> dict[str, TableName]:
+    """Find columns that say which model by their name alone: a Django project has one table of content types."""
+    found = [name for name in catalog.tables if _is_content_type(name)]
+    constrained = {column for key in table.foreign_keys for column in key.columns}
+    named = [c.name for c in table.columns if c.name.endswith(_ENDINGS[0]) and c.name not in constrained]
+    return dict.fromkeys(named, found[0]) if len(found) == 1 and found[0] != table.name else {}
 
 
 def ids(table: Table) -> frozenset[str]:

@@ -114,6 +114,7 @@ def _entry(facts: _Facts, name: TableName, *, outside: bool = False) -> Proposed
     notes = (*notes, remark) if remark else notes
     lookup = bool(columns) and (outside or name.name in LOOKUPS)
     references = mirror.references(facts.catalog, table) if mirror.is_trail(table) else {}
+    references = {**pairs.types(table, facts.catalog), **references}
     references = {column: target for column, target in references.items() if not _is_plain(facts.catalog, target)}
     entry = ProposedTable(
         name=name,

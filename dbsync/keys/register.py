@@ -15,6 +15,17 @@ from dbsync.model.findings import Finding
 from dbsync.model.names import TableName
 from dbsync.model.registration import GenericReference, KeyReference, KeyTree, Mode, RegisteredTable, Registry
 
+_CALLED_OTHERWISE = {
+    "django_admin_log": "admin.logentry",
+    "django_comments": "django_comments.comment",
+    "django_comment_flags": "django_comments.commentflag",
+    "django_content_type": "contenttypes.contenttype",
+    "django_flatpage": "flatpages.flatpage",
+    "django_redirect": "redirects.redirect",
+    "django_site": "sites.site",
+}
+"""Tables of Django's own applications -> their models."""
+
 
 def register(config: Config, catalog: Catalog) -> tuple[Registry, tuple[Finding, ...]]:
     """Register every table that the configuration selects, and say everything that is wrong with it.
@@ -127,11 +138,13 @@ def _generic(drafts: Drafts, generic: GenericConfig) -> GenericReference:
     """Resolve a generic reference: to every registered table of a model's name, or as configured.
 
     Django calls a model's table ``app_label_model``, and a model's name rarely has an underscore in it where an app's
-    often has: so the last underscore divides them. What is called otherwise is named in ``targets``.
+    often has: so the last underscore divides them. What is called otherwise is named in ``targets``, but for Django's own.
     """
     named = {model: TableName.parse(table) for model, table in generic.targets.items()}
     taken = set(named.values())
     for name in sorted(drafts.selection.entries):
+        if name not in taken and name.name in _CALLED_OTHERWISE:
+            named.setdefault(_CALLED_OTHERWISE[name.name], name)
         app, _, model = name.name.rpartition("_")
         if app and name not in taken and _is_target(drafts.selection.table(name)):
             named.setdefault(f"{app}.{model}", name)

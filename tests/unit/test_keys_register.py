@@ -179,6 +179,17 @@ def test_generic_references_point_to_every_registered_model() -> None:
     assert found.values == ("code",)
 
 
+def test_generic_references_know_what_django_itself_calls_otherwise() -> None:
+    types = table("django_content_type", "id auto", "app_label text", "model text", unique=["app_label model"])
+    site = table("django_site", "id auto", "domain text", unique=["domain"])
+    event = table("audit_event", "id auto", "code text", "content_type_id int", "object_id text", unique=["code"],
+                  fk=["content_type_id -> django_content_type.id"])  # fmt: skip
+    entry: dict[str, object] = {"name": "audit_event", "generic": [{"type": "content_type_id", "id": "object_id"}]}
+    (generic,) = registered("audit_event", (types, site, event), "*", entry).generics
+    assert generic.targets["sites.site"].leaves() == ("domain",)
+    assert generic.targets["contenttypes.contenttype"].leaves() == ("app_label", "model")
+
+
 def test_a_generic_reference_needs_its_content_types() -> None:
     note = table("note", "id auto", "code text", "content_type_id int", "object_id int", unique=["code"])
     entry: dict[str, object] = {"name": "note", "generic": [{"type": "content_type_id", "id": "object_id"}]}

@@ -188,6 +188,16 @@ def test_generic_references_are_found() -> None:
     )
 
 
+def test_a_content_type_without_a_constraint_is_known_by_its_name() -> None:
+    event = table("easyaudit_crudevent", "id auto", "content_type_id int", "object_id text", "user_id int null")
+    found = entry(proposed(TYPES, event), "easyaudit_crudevent")
+    assert {column: str(target) for column, target in found.references.items()} == {
+        "content_type_id": "django_content_type"
+    }
+    assert found.generic == (("content_type_id", "object_id"),)
+    assert entry(proposed(event), "easyaudit_crudevent").generic == ()
+
+
 def test_a_key_that_runs_through_a_generic_reference_is_not_proposed() -> None:
     tagged = table(
         "taggit_taggeditem", "id auto", "object_id int", "content_type_id int", "tag_id int",
