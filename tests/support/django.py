@@ -51,6 +51,11 @@ def orm_code(dsn: str, code: str) -> None:
     _python("-c", setup + code, dsn=dsn)
 
 
+def run_in(project: str, dsn: str, *arguments: str) -> None:
+    """Run Python with the settings of another project, by their module's name, on a database."""
+    _python(*arguments, dsn=dsn, DJANGO_SETTINGS_MODULE=project)
+
+
 def clinic_template(servers: Servers, version: int, variant: str = "a") -> str:
     """Give the name of a database to clone: migrated once per worker, version and variant.
 
