@@ -1,7 +1,8 @@
 """Audit trails and the tables they mirror: where columns without a constraint point. Pure.
 
 django-simple-history copies a model's columns into a *historical* table, its foreign keys too, but without their
-constraints. Shipped as plain numbers they would name other people's rows upstream, without an error.
+constraints; so does django-pghistory into a table of *events*. Shipped as plain numbers they would name other people's rows
+upstream, without an error.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from collections.abc import Iterator, Mapping
 from dbsync.model.catalog import Catalog, ForeignKey, Table
 from dbsync.model.names import TableName
 
-_TRAIL = frozenset({"history_id", "history_date", "history_type"})
+_TRAIL = frozenset({"history_id", "history_date"})
 _LINK_TRAIL = frozenset({"m2m_history_id", "history_id"})
-_OWN = re.compile(r"(m2m_)?history(_|\Z)")
+_EVENTS = frozenset({"pgh_id", "pgh_label", "pgh_created_at"})
+_OWN = re.compile(r"(m2m_)?history(_|\Z)|pgh_")
 _PREFIX = re.compile(r"historical_?", re.IGNORECASE)
-_SUFFIX = re.compile(r"_(historical|history|audit)\Z", re.IGNORECASE)
+_SUFFIX = re.compile(r"_(historical|history|audit)\Z|event\Z", re.IGNORECASE)
 
 
 def is_trail(table: Table) -> bool:
     """Say whether a table is an audit trail of another one, or of a many-to-many relation."""
     names = {column.name for column in table.columns}
-    return names >= _TRAIL or names >= _LINK_TRAIL
+    return any(names >= needed for needed in (_TRAIL, _LINK_TRAIL, _EVENTS))
 
 
 def mirrored(catalog: Catalog, trail: Table) -> Table | None:
@@ -65,6 +67,7 @@ def _of_history(catalog: Catalog, trail: Table) -> Iterator[tuple[str, TableName
     original = mirrored(catalog, trail)
     if original is not None:
         yield "history_relation_id", original.name
+        yield "pgh_obj_id", original.name
     users = _users(catalog)
     if users is not None:
         yield "history_user_id", users

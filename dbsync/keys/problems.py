@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from dbsync.config.models import Config, TableConfig
 from dbsync.keys.choose import Columns, KeyChoice, is_complete
+from dbsync.keys.mirror import is_trail
 from dbsync.keys.pairs import generic_pairs
 from dbsync.keys.pointers import Pointer, Selection
 from dbsync.keys.types import unsupported
@@ -234,11 +235,11 @@ def of_periods(registered: RegisteredTable) -> Iterator[Finding]:
 def looks_like_id(table: Table, column: Column) -> bool:
     """Say whether a column is named and typed like a generated id of another row.
 
-    In an audit trail (one with ``history_date``) the original's own ``id`` is one too.
+    In an audit trail the original's own ``id`` is one too.
     """
     if not is_integer(column) or column.auto:
         return False
-    return column.name.endswith("_id") or (column.name == "id" and table.column("history_date") is not None)
+    return column.name.endswith("_id") or (column.name == "id" and is_trail(table))
 
 
 def is_integer(column: Column) -> bool:

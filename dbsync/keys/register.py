@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dbsync.config.models import Config, GenericConfig
 from dbsync.keys import problems
 from dbsync.keys.choose import KeyChoice, choose
+from dbsync.keys.mirror import is_trail
 from dbsync.keys.pointers import Pointer, Selection, pointers
 from dbsync.keys.trees import Trees
 from dbsync.model.catalog import Catalog, Table
@@ -163,7 +164,7 @@ def _is_target(table: Table) -> bool:
     """
     pointing = {column for key in table.foreign_keys for column in key.columns}
     between = len(pointing) == 2 and {column.name for column in table.columns} <= {*table.primary_key, *pointing}  # noqa: PLR2004
-    return len(table.primary_key) == 1 and not between and table.column("history_date") is None
+    return len(table.primary_key) == 1 and not between and not is_trail(table)
 
 
 def _findings(config: Config, drafts: Drafts, registry: Registry) -> Iterable[Finding]:

@@ -212,6 +212,25 @@ def test_a_key_that_runs_through_a_generic_reference_is_not_proposed() -> None:
     )
 
 
+def test_events_that_triggers_keep_mirror_their_table() -> None:
+    place = table("shop_place", "id auto", "name text", unique=["name"])
+    patient = table(
+        "shop_patient", "id auto", "code text", "place_id int", unique=["code"], fk=["place_id -> shop_place.id"]
+    )
+    context = table("pghistory_context", "id uuid", "metadata jsonb")
+    events = table(
+        "shop_patientevent", "pgh_id auto", "pgh_created_at time", "pgh_label text", "id int", "code text", "place_id int",
+        "pgh_context_id uuid null", "pgh_obj_id int", pk="pgh_id",
+    )  # fmt: skip
+    found = entry(proposed(place, patient, context, events), "shop_patientevent")
+    assert {column: str(target) for column, target in found.references.items()} == {
+        "place_id": "shop_place",
+        "id": "shop_patient",
+        "pgh_obj_id": "shop_patient",
+    }
+    assert not found.guesses
+
+
 def test_an_audit_trail_may_say_the_same_id_twice() -> None:
     entries = table(
         "auditlog_logentry", "id auto", "content_type_id int", "object_pk text", "object_id int null", "action int",
