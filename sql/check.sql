@@ -65,3 +65,22 @@ SELECT wanted.sequence
 FROM unnest(%(sequences)s::text[]) wanted (sequence)
 WHERE NOT has_sequence_privilege(wanted.sequence, 'USAGE')
 ORDER BY wanted.sequence
+
+-- name: echoes
+-- The words that stand in a function's text before a table that it writes into. A name may be quoted, and have its schema before it.
+WITH shipped AS (
+    SELECT u.schema, u.name, regexp_replace(u.schema, '(\W)', '\\\1', 'g') AS schema_said, regexp_replace(u.name, '(\W)', '\\\1', 'g') AS said
+    FROM unnest(%(schemas)s::text[], %(names)s::text[]) u (schema, name)
+)
+SELECT n.nspname::text, c.relname::text, t.tgname::text, array_agg(s.schema ORDER BY s.schema, s.name), array_agg(s.name ORDER BY s.schema, s.name)
+FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid
+JOIN pg_namespace f ON f.oid = p.pronamespace AND f.nspname <> 'dbsync'
+JOIN shipped here ON here.schema = n.nspname AND here.name = c.relname
+JOIN shipped s ON (s.schema, s.name) <> (n.nspname, c.relname)
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A')
+  AND p.prosrc ~* ('\m(insert\s+into|update|delete\s+from|merge\s+into)\s+(only\s+)?("?' || s.schema_said || '"?\.)?"?' || s.said || '"?(\W|$)')
+GROUP BY n.nspname, c.relname, t.tgname
+ORDER BY n.nspname, c.relname, t.tgname

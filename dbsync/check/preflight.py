@@ -12,7 +12,7 @@ from dbsync.capture import install as capture
 from dbsync.capture import rights
 from dbsync.capture.skipped import skipping
 from dbsync.catalog.inspect import inspect
-from dbsync.check import drift, indexes, log, privileges, server
+from dbsync.check import drift, echoes, indexes, log, privileges, server
 from dbsync.check.between import Ends
 from dbsync.check.certificates import of_file
 from dbsync.check.circles import of_circles
@@ -178,6 +178,7 @@ class _Examination:
         side.glance("indexes", lambda session: indexes.of_invalid(session, "upstream", registry.tables))
         shipped = [one.name for one in registry.shipped()]
         side.glance("indexes", lambda session: indexes.of_references(session, shipped))
+        side.glance("triggers of the application", lambda session: echoes.of_triggers(session, shipped))
 
     def records(self, side: Examined, *, there_too: bool) -> log.Known | None:
         """Look at the node's own records; what only the upstream could tell now is told as it was at the last contact."""

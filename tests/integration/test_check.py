@@ -159,6 +159,36 @@ def test_differences_between_the_sides_are_named(both: Pair, source: str, upstre
 
 
 @ONE_MIXTURE
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("INSERT INTO site (code) VALUES ('x')", True),
+        ('insert into "public"."site"(code) VALUES (1)', True),
+        ("UPDATE ONLY public.site SET code = 'x'", True),
+        ("MERGE INTO site USING site s ON true WHEN MATCHED THEN DELETE", True),
+        ("INSERT INTO sites (code) VALUES ('x')", False),
+        ("INSERT INTO other.site_log VALUES ('x')", False),
+        ("PERFORM FROM site", False),
+        ("UPDATE subject SET note = 'x'", False),
+    ],
+)
+def test_a_trigger_upstream_that_writes_what_is_shipped_as_well_is_told(both: Pair, body: str, told: bool) -> None:
+    lookup = 'name = "site"\nmode = "lookup"'
+    assert lookup in TABLES
+    both.upstream.sql(
+        sql.SQL(
+            "CREATE FUNCTION trail() RETURNS trigger LANGUAGE plpgsql AS {}; CREATE TRIGGER trail AFTER INSERT ON subject"
+            " FOR EACH ROW EXECUTE FUNCTION trail()"
+        ).format(sql.Literal(f"BEGIN {body}; RETURN NULL; END"))
+    )
+    found = check(both.source.dsn, both.upstream.dsn, TABLES.replace(lookup, 'name = "site"'))
+    assert codes(found) == ["trigger_echoes"] * told
+    assert [one.where for one in found] == ["subject"] * told
+    paste(both.upstream, found)
+    assert codes(check(both.source.dsn, both.upstream.dsn, TABLES.replace(lookup, 'name = "site"'))) == []
+
+
+@ONE_MIXTURE
 def test_a_role_without_rights_is_told_what_to_grant_as_sql_to_paste(both: Pair, roles: tuple[str, str]) -> None:
     source, upstream = (
         reachable_as(database.dsn, role) for database, role in zip((both.source, both.upstream), roles, strict=True)
