@@ -19,13 +19,12 @@ def of_triggers(session: Session, shipped: Sequence[TableName]) -> Iterator[Find
     What a function writes cannot be told for sure from its text, so this is for a person to look at.
     """
     asked = {"schemas": [name.schema for name in shipped], "names": [name.name for name in shipped]}
-    for schema, name, trigger, schemas, names in session.execute(statement("check", "echoes"), asked).fetchall():
-        here = TableName(schema, name)
-        written = [TableName(*one) for one in zip(schemas, names, strict=True)]
+    for schema, name, triggers, tables in session.execute(statement("check", "echoes"), asked).fetchall():
+        here, written = TableName(schema, name), [TableName(*one) for one in tables]
         what = (
-            f"upstream the trigger {trigger} writes into {listed(written)}, which is shipped as well: what it writes for rows"
+            f"upstream its triggers {listed(triggers)} write into {listed(written)}, shipped as well: what they write for rows"
             " of a node is there twice"
         )
+        disabled = ", ".join(f"DISABLE TRIGGER {identifier(trigger)}" for trigger in triggers)
         skipped = in_config(written[0], "skip = true   # where the upstream's own lines are wanted")
-        remedy = f"ALTER TABLE {table(here)} DISABLE TRIGGER {identifier(trigger)};   -- or {skipped}"
-        yield warning("trigger_echoes", str(here), what, remedy)
+        yield warning("trigger_echoes", str(here), what, f"ALTER TABLE {table(here)} {disabled};   -- or {skipped}")

@@ -183,9 +183,9 @@ def test_triggers_upstream_that_write_what_is_shipped_as_well_are_told(both: Pai
         name = sql.Identifier(f"trail{number}")
         both.upstream.sql(made.format(name, sql.Literal(f"BEGIN {body}; RETURN NULL; END")))
     found = check(both.source.dsn, both.upstream.dsn, tables)
-    assert codes(found) == ["trigger_echoes"] * len(ECHOES)
-    assert {one.where for one in found} == {"subject"}
-    assert [one.what.split()[3] for one in found] == [f"trail{number}" for number, _ in enumerate(ECHOES)]
+    assert codes(found) == ["trigger_echoes"]
+    assert found[0].where == "subject"
+    assert "triggers trail0, trail1, trail2, trail3 write into site, shipped" in found[0].what
     paste(both.upstream, found)
     assert codes(check(both.source.dsn, both.upstream.dsn, tables)) == []
 
