@@ -431,9 +431,14 @@ RETURNING local_id
 WITH net AS ({net}),
 typed AS ({typed})
 INSERT INTO dbsync.row_key (relation, local_id, row_key)
-SELECT gone.relation, coalesce(gone.id, {fresh}), gone.departed
-FROM (SELECT DISTINCT {relation} AS relation, {departed} AS departed, {known} AS id FROM typed y {joins} WHERE NOT y.gone) gone
-WHERE gone.departed IS NOT NULL AND gone.relation = ANY ({relations})
+SELECT given.relation, given.id, given.departed
+FROM (
+    SELECT gone.relation, coalesce(gone.id, {fresh}) AS id, gone.departed
+    FROM (SELECT DISTINCT {relation} AS relation, {departed} AS departed, {known} AS id FROM typed y {joins} WHERE NOT y.gone) gone
+    WHERE gone.departed IS NOT NULL AND gone.relation = ANY ({relations})
+    OFFSET 0
+) given
+WHERE given.id IS NOT NULL
 ON CONFLICT DO NOTHING
 
 -- name: forget_row_keys

@@ -325,8 +325,11 @@ SELECT g.identity, g.id FROM dbsync.gone_ids({relation}, {ids}) g
 
 -- name: gone_key
 -- The key that a gone row had, where that is the very id by which it is known, and another row may have it by now; else nobody knows.
-CASE WHEN EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                  WHERE i.indrelid = to_regclass({table}) AND i.indisprimary AND ARRAY[a.attname::text] = {columns})
+-- The table is looked up in the catalog: to_regclass is an error for one who may not use the schema.
+CASE WHEN EXISTS (SELECT FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+                  JOIN pg_index i ON i.indrelid = t.oid AND i.indisprimary
+                  JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+                  WHERE n.nspname = {schema} AND t.relname = {name} AND ARRAY[a.attname::text] = {columns})
      THEN coalesce(dbsync.key_of({relation}, m.id), ARRAY[{id}]) ELSE {unknown} END
 
 -- name: pointed_into

@@ -43,7 +43,7 @@ def depart_statements(share: Share) -> list[Query]:
         told = dict(_told_ids(share, generic, place))
         composed += _depart(
             share,
-            {**ids, **dict.fromkeys(told, sql.NULL)},
+            {relation: value or (sql.NULL if relation in told else None) for relation, value in ids.items()},
             relation=column_sql("y", f"gt{place}"),
             departed=column_sql("y", f"departed{place}"),
             joins=joins,

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from dbsync.changelog.leaves import has_key, leaves_of
 from dbsync.changelog.untold import untold
-from dbsync.keys.expression import Query, Sql, null_array, qualified, table_sql, text_array
+from dbsync.keys.expression import Query, Sql, null_array, qualified, text_array
 from dbsync.model.layout import Layout, LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
@@ -122,7 +122,8 @@ def _gone(tree: KeyTree, ids: Sql) -> Sql:
 def _gone_key(tree: KeyTree) -> Sql:
     columns = [sql.Literal(part.column) for part in tree.parts if isinstance(part, KeyColumn)]
     return statement("changelog", "gone_key").format(
-        table=sql.Literal(table_sql(tree.table).as_string(None)),
+        schema=sql.Literal(tree.table.schema),
+        name=sql.Literal(tree.table.name),
         relation=sql.Literal(qualified(tree.table)),
         columns=text_array(columns if len(columns) == len(tree.parts) else []),
         id=sql.SQL("m.gone"),

@@ -192,6 +192,23 @@ def test_a_row_that_is_known_by_its_id_is_meant_also_when_another_one_has_it_by_
     assert lab.upstream.sql("SELECT object_id FROM entry WHERE content_type_id = 4") == [("mg",)]
 
 
+def test_gone_rows_are_told_to_a_service_that_may_not_use_the_schema(lab: Pipeline) -> None:
+    lab.source.script("""
+        CREATE SCHEMA closed; CREATE TABLE closed.lab_unit (code text PRIMARY KEY); DROP TABLE lab_unit;
+        REVOKE ALL ON SCHEMA closed FROM PUBLIC""")
+    lab.upstream.script("CREATE SCHEMA closed; ALTER TABLE lab_unit SET SCHEMA closed")
+    lab.reinstall(TABLES.replace('name = "lab_*"', 'name = "lab_*"\n[[tables]]\nname = "closed.lab_unit"'))
+    lab.source.script("INSERT INTO closed.lab_unit VALUES ('mg'); DELETE FROM closed.lab_unit")
+    lab.source.sql("INSERT INTO entry (said, content_type_id, object_id) VALUES ('gone', 4, 'mg')")
+    with lab.source.connect() as service:
+        service.execute("SET ROLE dbsync_replicator")
+        assert service.execute("SELECT has_schema_privilege('closed', 'USAGE')").fetchone() == (False,)
+        assert lab.reads(service).next_cut(20_000) is not None
+    refs = lab.source.value("SELECT refs FROM dbsync.change ORDER BY seq DESC LIMIT 1")
+    assert refs[-2] == "closed.lab_unit"
+    assert refs[-1].startswith("{mg,")
+
+
 def test_a_trail_goes_on_to_the_centre(databases: Databases, pair: Pair) -> None:
     first, second = (prepared(databases, pair, SCHEMA) for _ in range(2))
     for upstream in (first.upstream, second.upstream):
