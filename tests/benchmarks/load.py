@@ -68,7 +68,7 @@ def _measure(route: Route, tag: str, size: int) -> Loaded:
             drain.end()
     for database in (route.source, route.upstream):
         study.settle(database)
-    entered = [row for row in entering.result() if row.began < drain.ended]
+    entered = _behind(entering.result(), drain.ended)
     return Loaded(
         route=route.name,
         changes=changes,
@@ -78,6 +78,18 @@ def _measure(route: Route, tag: str, size: int) -> Loaded:
         ),
         complete=all(number in seen for number in range(len(entered))),
     )
+
+
+def _behind(entered: list[pulse.Entered], ended: float) -> list[pulse.Entered]:
+    """Keep those that were sent while the backlog was on its way, and one where a short backlog left time for none.
+
+    >>> late = pulse.Entered(began=2.0, committed=2.1)
+    >>> _behind([late], ended=1.0) == _behind([late], ended=3.0) == [late]
+    True
+    >>> _behind([pulse.Entered(began=0.5, committed=0.6), late], ended=1.0)
+    [Entered(began=0.5, committed=0.6)]
+    """
+    return [row for row in entered if row.began < ended] or entered[:1]
 
 
 @dataclass(slots=True, kw_only=True)
