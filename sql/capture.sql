@@ -355,17 +355,23 @@ UPDATE dbsync.relation SET fingerprint = %(fingerprint)s WHERE relation = %(rela
 
 -- name: triggers
 -- Every dbsync trigger in the database, partitions and tables no longer registered included; and whether its function is
--- still the one that was installed, and the installation came to its end.
-SELECT n.nspname, c.relname, t.tgname, t.tgenabled, made.fingerprint,
+-- still the one that was installed, and the installation came to its end. What was installed is read once, not once a
+-- trigger: with hundreds of tables their functions are tens of megabytes.
+WITH made AS MATERIALIZED (
+    SELECT body.key AS function, body.value AS md5, r.fingerprint
+    FROM dbsync.relation r
+    CROSS JOIN LATERAL jsonb_each_text(r.bodies) body
+)
+SELECT n.nspname, c.relname, t.tgname, t.tgenabled, argument.fingerprint,
        p.prosecdef AND p.proowner = 'dbsync_capture'::regrole AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
-           AND EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ->> p.proname = md5(p.prosrc)) AS genuine,
-       EXISTS (SELECT FROM dbsync.relation r WHERE r.bodies ? p.proname AND r.fingerprint = made.fingerprint) AS finished
+           AND (p.proname::text, md5(p.prosrc)) IN (SELECT made.function, made.md5 FROM made) AS genuine,
+       (p.proname::text, argument.fingerprint) IN (SELECT made.function, made.fingerprint FROM made) AS finished
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_proc p ON p.oid = t.tgfoid
 JOIN pg_namespace f ON f.oid = p.pronamespace
-CROSS JOIN LATERAL (SELECT left(encode(t.tgargs, 'escape'), 16) AS fingerprint) made
+CROSS JOIN LATERAL (SELECT left(encode(t.tgargs, 'escape'), 16) AS fingerprint) argument
 WHERE f.nspname = 'dbsync' AND NOT t.tgisinternal
 
 -- name: registered

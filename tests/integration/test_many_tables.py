@@ -1,0 +1,35 @@
+"""A programme has hundreds of tables: what dbsync knows of each is read once, not once for each of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.commands import dbsync
+from tests.integration.schemas import large
+from tests.support.databases import ONE_MIXTURE, Pair
+from tests.support.reads import reads
+
+TABLES = 160
+LOOKS = 8
+"""So often a command may read all that is known, each time from one end to the other."""
+
+
+@ONE_MIXTURE
+def test_commands_read_what_is_known_of_the_tables_a_few_times(pair: Pair, tmp_path: Path) -> None:
+    for database in (pair.source, pair.upstream):
+        with database.connect() as connection:
+            connection.execute(large(tables=TABLES, foreign_keys=TABLES))
+
+    def typed(*words: str) -> None:
+        done = dbsync(tmp_path, *words)
+        assert done.code == 0, done.err
+
+    typed("init", "--node", "field-07", "--source", pair.source.dsn, "--upstream", pair.upstream.dsn)
+    typed("install-upstream")
+    typed("install-triggers")
+    pair.source.sql("INSERT INTO app_table0 (code, number) VALUES ('a', 1)")
+    for words in (("run", "--once"), ("status",), ("check",), ("install-triggers",), ("verify",)):
+        with reads(pair.source) as at_source, reads(pair.upstream) as at_upstream:
+            typed(*words)
+        for found in (at_source, at_upstream):
+            found.hold(rows=LOOKS * TABLES, pages=LOOKS * TABLES)
