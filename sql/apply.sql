@@ -1,6 +1,8 @@
 -- name: session
--- work_mem is for the materialized rows of one table's share of a batch; JIT would compile every new statement.
+-- work_mem is for the materialized rows of one table's share of a batch; JIT would compile every new statement. What writes,
+-- or reads the stage, has no parallel plan; the look at hundreds of tables' catalog had one, and took twice as long.
 SELECT set_config('jit', 'off', {passing}), set_config('work_mem', '64MB', {passing}),
+       set_config('max_parallel_workers_per_gather', '0', {passing}),
        set_config('idle_in_transaction_session_timeout', '0', {passing})
 
 -- name: write_beside_others

@@ -184,7 +184,7 @@ FROM (
     FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't'
     UNION ALL
     SELECT concat('attribute ', count(*), ' ', sum(hashint8extended(a.xmin::text::bigint, a.attrelid::bigint * 4096 + a.attnum)))
-    FROM pg_attribute a WHERE a.attrelid >= 16384
+    FROM pg_attribute a WHERE a.attrelid >= 16384 AND a.attnum > 0
     UNION ALL
     SELECT concat('default ', count(*), ' ', sum(hashint8extended(d.xmin::text::bigint, d.oid::bigint)))
     FROM pg_attrdef d WHERE d.oid >= 16384
@@ -196,7 +196,8 @@ FROM (
     FROM pg_constraint n WHERE n.oid >= 16384
     UNION ALL
     SELECT concat('depend ', count(*), ' ', sum(hashint8extended(d.xmin::text::bigint, d.objid::bigint * 4096 + d.refobjsubid)))
-    FROM pg_depend d WHERE d.objid >= 16384
+    FROM pg_depend d
+    WHERE d.objid >= 16384 AND d.classid IN ('pg_class'::regclass, 'pg_attrdef'::regclass) AND d.refclassid = 'pg_class'::regclass
     UNION ALL
     SELECT concat('namespace ', count(*), ' ', sum(hashint8extended(n.xmin::text::bigint, n.oid::bigint))) FROM pg_namespace n
     UNION ALL

@@ -299,7 +299,7 @@ class Applier:
         """Give a writer for the tables as they are now: a migration must not be met with yesterday's columns."""
         catalog = self._inspection.now()
         writer = self._writer
-        if writer is None or writer.catalog != catalog or policies is not self._policies:
+        if writer is None or writer.catalog is not catalog or policies is not self._policies:
             writer = Writer(self._connection, catalog, policies, self._path)
         if policies is self._policies:
             self._writer = writer

@@ -69,7 +69,9 @@ class Inspection:
         """Give the catalog as it is now; the same object as long as it is the same."""
         now = stamp(self._connection)
         if self._seen is None or self._seen[0] != now:
-            self._seen = (now, inspect(self._connection))
+            found = inspect(self._connection)
+            before = found if self._seen is None else self._seen[1]
+            self._seen = (now, before if before == found else found)
         return self._seen[1]
 
 

@@ -44,9 +44,8 @@ class TestAnInspection:
         with database.connect() as session, connect(database.dsn, name="upstream") as connection:
             inspection = Inspection(connection)
             for change in self.CHANGES:
-                before = inspection.now()
+                inspection.now()
                 session.execute(change.encode())
-                assert inspection.now() is not before, change
                 assert inspection.now() == inspect(connection), change
 
     def test_and_looks_only_then(self, pair: Pair) -> None:
@@ -59,4 +58,13 @@ class TestAnInspection:
             session.execute("VACUUM (ANALYZE, FREEZE) subject")
             session.execute("CHECKPOINT")
             session.execute("SELECT nextval('numbers')")
+            assert inspection.now() is before
+
+    def test_and_what_says_the_same_stays_the_same(self, pair: Pair) -> None:
+        database = pair.upstream
+        database.script(self.SCHEMA)
+        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
+            inspection = Inspection(connection)
+            before = inspection.now()
+            session.execute("CREATE FUNCTION nothing() RETURNS int LANGUAGE sql RETURN 1")
             assert inspection.now() is before
