@@ -88,16 +88,16 @@ class Attempt:
 
     def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
         """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""
-        attempts = 0
+        refused: list[Unapplicable] = []
         while counts := counts if counts is not None else count_staged(self.connection, span):
             try:
                 troubles = self.writer.write(self.load, span, counts)
             except Unapplicable as problem:
-                attempts += 1
                 problem.counts = counts
-                if not problem.retry or attempts == ATTEMPTS:
+                refused.append(problem)
+                if not problem.retry or _is_to_stay(refused, span, counts):
                     raise
-                self.writer.careful = True
+                self.writer.careful |= _needs_care(refused)
                 continue
             if not troubles:
                 return
@@ -228,6 +228,31 @@ class Attempt:
         replace(self, quarantine=quarantine, again=True).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
         self.connection.execute(statement("aside", "free_those_behind"))
+
+
+def _is_to_stay(refused: Sequence[Unapplicable], span: Span, counts: Sequence[Count]) -> bool:
+    """Say whether what a span was refused for is no passing matter, as far as one can tell: nobody else is in the way.
+
+    A change alone goes aside when it was tried often enough. Many cost more to write again than to part, and are found out
+    there: the whole of a load has a second try, a part none.
+
+    >>> x, y = Unapplicable("x"), Unapplicable("y")
+    >>> two, one = [Count(layout=1, op=Op.INSERT, changes=2)], [Count(layout=1, op=Op.INSERT, changes=1)]
+    >>> _is_to_stay([x], Span(), two), _is_to_stay([x, x], Span(), two), _is_to_stay([x, y], Span(), two)
+    (False, True, False)
+    >>> _is_to_stay([x], Span(low=7), two), _is_to_stay([x, x], Span(low=7), one)
+    (True, False)
+    """
+    if len(refused) == ATTEMPTS:
+        return True
+    many = sum(count.changes for count in counts) > 1
+    before = [problem.reason for problem in refused[:-1]]
+    return many and (span != Span() or refused[-1].reason in before)
+
+
+def _needs_care(refused: Sequence[Unapplicable]) -> bool:
+    """Say whether rows are to be locked before the next try: one that somebody else inserted is seen by looking again."""
+    return len(refused) > 1 or refused[-1].conflict is not Conflict.MULTIPLE_UNIQUE_CONFLICTS
 
 
 def _runs_through(layouts: Mapping[int, Layout], layout: int) -> frozenset[TableName]:

@@ -7,7 +7,7 @@ update_origin_differs by who wrote the row last; by values, nobody has to rememb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import coalesced, look_up, same, target_column
 from dbsync.apply.share import RANGE, Share
-from dbsync.keys.expression import Sql, column_sql, qualified, table_sql, text_array, text_sql
+from dbsync.keys.expression import Sql, column_sql, qualified, settled, table_sql, text_array, text_sql
 from dbsync.model.batch import Op
 from dbsync.model.catalog import Column
 from dbsync.model.layout import LayoutGeneric
@@ -92,7 +92,7 @@ class Judgement:
         wins = assignment.changed
         if self._rule in (OnConflict.UPSTREAM, OnConflict.NEWEST):
             newer = sql.SQL("b.newer") if self._rule is OnConflict.NEWEST else FALSE
-            wins = sql.SQL("({} AND ({} OR NOT {}))").format(wins, newer, self._conflicts(assignment))
+            wins = sql.SQL("({} AND ({} OR NOT {}))").format(wins, newer, self._conflicts[assignment.name])
         return self._typed(
             sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(wins, assignment.value, current), assignment.name
         )
@@ -244,16 +244,23 @@ class Judgement:
             wanted = [self._typed(_case(a.changed, a.value, self._current(a)), a.name) for a in self.assignments]
         return sql.SQL("(b.found AND NOT b.gone AND b.missing = 0 AND {})").format(_other(current, wanted))
 
-    def _conflicts(self, assignment: Assignment) -> Sql:
-        """Say that upstream holds neither what the source had nor what it has."""
+    @cached_property
+    def _conflicts(self) -> Mapping[str, Sql]:
+        """Say of each column that upstream holds neither what the source had nor what it has."""
+        return {assignment.name: settled(self._conflict(assignment)) for assignment in self.assignments}
+
+    def _conflict(self, assignment: Assignment) -> Sql:
         if assignment.before is None:
             return FALSE
         changed = assignment.changed
         if self.share.catch_up:
             changed = sql.SQL("({} AND {})").format(changed, self._is_settled(assignment))
+        differs = self._holds_none_of(assignment, assignment.value)
+        if assignment.before is assignment.value:  # of new rows there is nothing that the source had
+            return sql.SQL("({} AND {})").format(changed, differs)
         return sql.SQL("({} AND {} AND (b.first_op = 'I' OR ({} AND {})))").format(
             changed,
-            self._holds_none_of(assignment, assignment.value),
+            differs,
             assignment.known or sql.SQL("true"),
             self._holds_none_of(assignment, assignment.before, assignment.moved),
         )
@@ -261,7 +268,8 @@ class Judgement:
     def _holds_none_of(self, assignment: Assignment, *values: Sql | None) -> Sql:
         """Say that upstream holds none of some values in a column."""
         current = self._exact(self._current(assignment), assignment.name)
-        others = [_other([current], [self._exact(v, assignment.name)]) for v in values if v is not None]
+        asked = [v for i, v in enumerate(values) if v is not None and v not in values[:i]]
+        others = [_other([current], [self._exact(v, assignment.name)]) for v in asked]
         return sql.SQL("({})").format(sql.SQL(" AND ").join(others))
 
     def _is_settled(self, assignment: Assignment) -> Sql:
@@ -282,16 +290,18 @@ class Judgement:
         if not self.assignments:
             return FALSE
         if self.share.deletes_only:
-            changed = sql.SQL(" OR ").join(self._moved_on(a) for a in self.assignments)
+            changed = sql.SQL(" OR ").join(self._moved_on.values())
             return sql.SQL("(b.found AND b.gone AND b.first_op <> 'I' AND ({}))").format(changed)
-        each = [self._conflicts(assignment) for assignment in self.assignments]
-        return sql.SQL("(b.found AND NOT b.gone AND b.missing = 0 AND ({}))").format(sql.SQL(" OR ").join(each))
+        each = sql.SQL(" OR ").join(self._conflicts.values())
+        return sql.SQL("(b.found AND NOT b.gone AND b.missing = 0 AND ({}))").format(each)
 
-    def _moved_on(self, assignment: Assignment) -> Sql:
-        """Say that upstream holds neither what the source had nor what it deleted."""
-        if assignment.before is None:
-            return FALSE
-        return self._holds_none_of(assignment, assignment.before, assignment.value, assignment.moved)
+    @cached_property
+    def _moved_on(self) -> Mapping[str, Sql]:
+        """Say of each column that upstream holds neither what the source had nor what it deleted."""
+        return {
+            a.name: FALSE if a.before is None else settled(self._holds_none_of(a, a.before, a.value, a.moved))
+            for a in self.assignments
+        }
 
     def _newer(self) -> Sql:
         """Say whether the source's row was changed last; null where no clock can be believed."""
@@ -376,8 +386,7 @@ class Judgement:
 
     def _differing(self) -> Sql:
         says = self._moved_on if self.share.deletes_only else self._conflicts
-        pairs = [(a.name, says(a)) for a in self.assignments]
-        names = [_case(condition, sql.Literal(name), sql.NULL) for name, condition in pairs]
+        names = [_case(condition, sql.Literal(name), sql.NULL) for name, condition in says.items()]
         return sql.SQL("CASE WHEN b.found THEN pg_catalog.array_remove({}, NULL) END").format(text_array(names))
 
     def _row_id(self) -> Sql:

@@ -368,7 +368,7 @@ class Writer:
         before = [] if share.deletes_only else depart_statements(share)
         before += [lock_statement(share)] if share.ordered else []
         last = delete_statement(share) if share.deletes_only else write_statement(share)
-        return [query.as_string(self._connection) for query in (*before, last)]
+        return [query.as_string(None) for query in (*before, last)]
 
     def _execute(self, text: str, span: Span) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run a composed statement over a span; the marks in it are our own, and what replaces them is numbers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from typing import LiteralString
 
@@ -27,9 +28,19 @@ def table_sql(name: TableName) -> Sql:
     return sql.Identifier(name.schema, name.name)
 
 
+@cache
 def column_sql(alias: str, column: str) -> Sql:
     """Quote a column of an aliased row."""
-    return sql.Identifier(alias, column)
+    return settled(sql.Identifier(alias, column))
+
+
+def settled(expression: Sql) -> sql.SQL:
+    """Write an expression out that is to stand in many places: composing it anew in each is what takes long.
+
+    >>> settled(sql.SQL("{} IS NULL").format(sql.Identifier("a", 'b"c')))
+    SQL('"a"."b""c" IS NULL')
+    """
+    return sql.SQL(expression.as_string(None))  # composed by us, quoted by psycopg
 
 
 def text_of(alias: str, column: Column) -> Sql:
