@@ -14,19 +14,24 @@ from rich.text import Text
 from dbsync.cli import output
 from dbsync.cli.options import ConfigOption, JsonOption
 from dbsync.cli.settings import settings
-from dbsync.model.words import ago, size
+from dbsync.model.words import ago, size, some
 from dbsync.service.status import LinkStatus, Status, TableStatus
 from dbsync.service.status import status as gather
 from dbsync.verify.words import counted
 
 CLOCK_WORTH_A_WORD = 2.0
 """Seconds; below that a clock is right."""
+MANY = 40
+"""Tables that a screen may hold; of more, those that nothing is to be said of are only counted."""
 
 
 def status(
     *,
     config: ConfigOption = None,
     json: JsonOption = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Name each of many tables, also those that nothing is to be said of.")
+    ] = False,
     nagios: Annotated[
         bool, typer.Option("--nagios", help="One line and perfdata; exit 0 fine, 1 warning, 2 critical, 3 not known.")
     ] = False,
@@ -63,20 +68,25 @@ def status(
     if json:
         output.as_json(_json(found))
     else:
-        show(found)
+        show(found, every=every)
 
 
-def show(found: Status) -> None:
-    """Print a status as a person reads it."""
+def show(found: Status, *, every: bool = False) -> None:
+    """Print a status as a person reads it; of many tables those that something is to be said of, or ``every`` one."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(_headline(found))
     for line in (*_remarks(found), *_happened(found)):
         console.print(line)
-    output.table(
-        ["  TABLE", "PENDING", "OLDEST", "TODAY", "QUARANTINED", "TRIGGER"],
-        [_row(table, found) for table in found.tables],
-        right=["PENDING", "OLDEST", "TODAY", "QUARANTINED"],
-    )
+    named = [table for table in found.tables if every or len(found.tables) <= MANY or not _is_quiet(table)]
+    if named:
+        output.table(
+            ["  TABLE", "PENDING", "OLDEST", "TODAY", "QUARANTINED", "TRIGGER"],
+            [_row(table, found) for table in named],
+            right=["PENDING", "OLDEST", "TODAY", "QUARANTINED"],
+        )
+    if quiet := len(found.tables) - len(named):
+        these = f"and {counted(quiet, 'more table')}" if named else counted(quiet, "table")
+        console.print(f"  {these} with nothing pending and no change today, triggers installed: dbsync status --all")
     console.print(_log(found))
     for line in (*_closing(found), *_untold(found)):
         console.print(line)
@@ -135,9 +145,9 @@ def _needs_somebody(found: Status) -> Iterator[Text]:
         )
     wrong = [str(table.table) for table in found.tables if table.trigger not in {"installed", "removed"}]
     if wrong:
-        yield Text(f"triggers need care on {', '.join(wrong)}: dbsync install-triggers", style="bold red")
+        yield Text(f"triggers need care on {some(wrong)}: dbsync install-triggers", style="bold red")
     if found.backfills:
-        yield Text(f"the backfill of {', '.join(found.backfills)} is not through: dbsync backfill", style="yellow")
+        yield Text(f"the backfill of {some(found.backfills)} is not through: dbsync backfill", style="yellow")
 
 
 def _untold(found: Status) -> Iterator[Text]:
@@ -180,6 +190,11 @@ def _log(found: Status) -> str:
 
 def _about(found: Status) -> str:
     return "" if found.exact else "about "
+
+
+def _is_quiet(table: TableStatus) -> bool:
+    """Say that nothing waits, went or is wrong."""
+    return not (table.pending or table.today or table.quarantined) and table.trigger == "installed"
 
 
 def _row(table: TableStatus, found: Status) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 
@@ -30,3 +32,13 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:,.1f} {unit}"
     return f"{number / 1_000:.1f} kB"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Name a few, and say how many there are beside them.
+
+    >>> some(["visit", "crf"]), some(list("abcdefgh"))
+    ('visit, crf', 'a, b, c, d, e and 3 more')
+    """
+    rest = len(names) - most
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest:,} more"

@@ -33,3 +33,24 @@ def test_commands_read_what_is_known_of_the_tables_a_few_times(pair: Pair, tmp_p
             typed(*words)
         for found in (at_source, at_upstream):
             found.hold(rows=LOOKS * TABLES, pages=LOOKS * TABLES)
+
+
+@ONE_MIXTURE
+def test_status_names_of_many_tables_those_that_something_is_to_be_said_of(pair: Pair, tmp_path: Path) -> None:
+    for database in (pair.source, pair.upstream):
+        with database.connect() as connection:
+            connection.execute(large(tables=60, foreign_keys=60))
+    dsns = ("--source", pair.source.dsn, "--upstream", pair.upstream.dsn)
+    for words in (("init", "--node", "field-07", *dsns), ("install-upstream",), ("install-triggers",)):
+        assert dbsync(tmp_path, *words).code == 0
+    quiet = dbsync(tmp_path, "status").out
+    assert "app_table" not in quiet
+    assert "  60 tables with nothing pending and no change today, triggers installed: dbsync status --all\n" in quiet
+    pair.source.script("""
+        INSERT INTO app_table3 (code) VALUES ('a');
+        DROP TABLE app_table59 CASCADE; ALTER TABLE app_table6 DISABLE TRIGGER USER""")
+    said = dbsync(tmp_path, "status").out
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("  app_")] == ["app_table3", "app_table6"]
+    assert "  and 57 more tables with nothing pending" in said
+    assert dbsync(tmp_path, "status", "--all").out.count("\n  app_table") == 59
+    assert len(dbsync(tmp_path, "status", "--json").json["tables"]) == 59
