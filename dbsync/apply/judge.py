@@ -267,7 +267,7 @@ class Judgement:
 
     def _holds_none_of(self, assignment: Assignment, *values: Sql | None) -> Sql:
         """Say that upstream holds none of some values in a column."""
-        current = self._exact(self._current(assignment), assignment.name)
+        current = settled(self._exact(self._current(assignment), assignment.name))
         asked = [v for i, v in enumerate(values) if v is not None and v not in values[:i]]
         others = [_other([current], [self._exact(v, assignment.name)]) for v in asked]
         return sql.SQL("({})").format(sql.SQL(" AND ").join(others))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from psycopg import sql
 
 from dbsync.apply.resolve import target_column, typed_leaves
 from dbsync.apply.share import RANGE, Share
-from dbsync.keys.expression import Query, Sql, column_sql, named, qualified, value_of
+from dbsync.keys.expression import Query, Sql, column_sql, named, qualified, settled, value_of
 from dbsync.model.layout import LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
@@ -56,6 +58,13 @@ def typed(share: Share) -> Sql:
     return statement("apply", "typed").format(columns=sql.SQL(", ").join(columns))
 
 
+@cache
+def _difference(place: int) -> Sql:
+    """Say whether an update changed a value."""
+    old, new = _element("n.old_image", place), _element("n.image", place)
+    return settled(named(sql.SQL("{} IS DISTINCT FROM {}").format(old, new), f"d{place}"))
+
+
 def _leaves(share: Share, tree: KeyTree, array: str, first: int, name: str) -> list[Sql]:
     leaves = typed_leaves(tree, share.catalog, sql.SQL(array), first)  # one of our own names
     return [named(leaf, f"{name}_{i}") for i, leaf in enumerate(leaves, start=1)]
@@ -94,10 +103,7 @@ def _departed(generic: LayoutGeneric, key: Sql, first: int) -> Sql:
 def _differences(share: Share) -> list[Sql]:
     """Say for each value and reference whether an update changed it."""
     differ = sql.SQL("{} IS DISTINCT FROM {}")
-    columns = [
-        named(differ.format(_element("n.old_image", place), _element("n.image", place)), f"d{place}")
-        for place, _ in (() if share.wide else share.values)
-    ]
+    columns = [_difference(place) for place, _ in (() if share.wide else share.values)]
     for place, reference, first in share.references:
         old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
         changed = sql.SQL("({} OR coalesce(n.unknown, false) AND {} IS NULL)").format(
@@ -160,8 +166,9 @@ def _where_other(old: Sql, new: Sql, value: Sql) -> Sql:
     return sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} END").format(old, new, value)
 
 
+@cache
 def _element(array: str, place: int) -> Sql:
-    return sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place))  # one of our own names
+    return settled(sql.SQL("{}[{}]").format(sql.SQL(array), sql.Literal(place)))  # one of our own names
 
 
 def _slice(array: str, first: int, width: int) -> Sql:

@@ -261,6 +261,7 @@ def _function(name: str) -> Sql:
     return _trusted(name)
 
 
+@cache
 def _trusted(fragment: str) -> Sql:
     """Take a name that PostgreSQL itself quoted (format_type, regproc) as it is."""
     return sql.SQL(fragment)  # made and quoted by the server
@@ -268,4 +269,9 @@ def _trusted(fragment: str) -> Sql:
 
 def named(expression: Sql, name: str) -> Sql:
     """Name a column of a query."""
-    return sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
+    return sql.Composed([expression, _as(name)])
+
+
+@cache
+def _as(name: str) -> Sql:
+    return settled(sql.SQL(" AS {}").format(sql.Identifier(name)))
