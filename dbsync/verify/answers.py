@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dbsync.errors import Refusal
+from psycopg import errors
+
+from dbsync.errors import DbsyncError, Refusal
 from dbsync.model.names import TableName
 from dbsync.model.strict import exactly
 from dbsync.postgres import translated
@@ -24,10 +26,23 @@ from dbsync.verify.shape import Shape, shape, tables_of
 from dbsync.verify.side import Connection, DatabaseSide, encoding_of, snapshot, view_of
 from dbsync.verify.views import Views
 
+_NOT_COMPARABLE = (errors.UndefinedFunction, errors.DatatypeMismatch, errors.CannotCoerce)
+"""What PostgreSQL says where a question means columns of this database that no query can put together."""
+
 
 def answer(connection: Connection, asks: str, question: Json) -> Json:
     """Answer a question about this database. Raises FormatError for what is none, Refusal where it cannot be answered."""
-    return QUESTIONS[asks](connection, question)
+    try:
+        return QUESTIONS[asks](connection, question)
+    except DbsyncError as error:
+        if not isinstance(error.__cause__, _NOT_COMPARABLE):
+            raise
+        raise Refusal(
+            "the question is about columns that cannot be compared here",
+            where="upstream",
+            why="a reference and what it points to, as the node has them, are of types without a common equality here",
+            hint="run the same migrations on both sides, then: dbsync verify",
+        ) from error
 
 
 def _view(connection: Connection, question: Json) -> Json:

@@ -60,10 +60,26 @@ def places(value: Any, path: Path = ()) -> Iterator[Path]:
         yield from places(found, (*path, step))
 
 
+def about(question: Any) -> str:
+    """Name the table that a question is about."""
+    return str(question["subject"]["table"]["table"][1])
+
+
 def at(value: Any, path: Path) -> Any:
     for step in path:
         value = value[step]
     return value
+
+
+def test_a_reference_by_a_column_of_another_type_is_refused(
+    upstream: tuple[psycopg.Connection, list[tuple[str, Json]]],
+) -> None:
+    connection, questions = upstream
+    question = copy.deepcopy(next(q for asks, q in questions if asks == "buckets" and about(q) == "crf"))
+    at(question, ("subject", "table", "key", "parts", 0, "target", "parts", 0, "columns"))[0] = "at"
+    with pytest.raises(Refusal, match="cannot be compared"):
+        answer(connection, "buckets", question)
+    assert connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
