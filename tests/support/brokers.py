@@ -39,9 +39,9 @@ class NatsServer:
 
     def start(self) -> None:
         """Start it, and come back when it listens."""
+        said = self._said("Server is ready")
         with (self.folder / "out").open("ab") as out:
             self._process = subprocess.Popen([PROGRAM, "-c", self.folder / "nats.conf"], stdout=out, stderr=out)
-        said = self._said("Server is ready")
         until(lambda: self._said("Server is ready") > said, "nats-server does not start")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
