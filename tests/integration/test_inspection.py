@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dbsync.catalog.inspect import Inspection, inspect
+from dbsync.catalog.inspect import Inspection, inspect, stamp
 from dbsync.postgres import connect
 from tests.support.databases import ONE_MIXTURE, Pair
 
@@ -36,6 +36,9 @@ class TestAnInspection:
         "DROP TABLE site CASCADE",
     )
 
+    NOTHING_NEW = ("ALTER SEQUENCE numbers OWNED BY subject.id", "CREATE CAST (mood AS text) WITH INOUT AS ASSIGNMENT")
+    """Looked at, and the tables are told as before: the column drew from the sequence already, and the cast is as without it."""
+
     def test_sees_every_change_at_once(self, pair: Pair) -> None:
         database = pair.upstream
         database.script(
@@ -44,8 +47,10 @@ class TestAnInspection:
         with database.connect() as session, connect(database.dsn, name="upstream") as connection:
             inspection = Inspection(connection)
             for change in self.CHANGES:
-                inspection.now()
+                before, was = inspection.now(), stamp(connection)
                 session.execute(change.encode())
+                assert stamp(connection) != was, change
+                assert (inspection.now() is not before) == (change not in self.NOTHING_NEW), change
                 assert inspection.now() == inspect(connection), change
 
     def test_and_looks_only_then(self, pair: Pair) -> None:
