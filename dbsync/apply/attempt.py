@@ -24,8 +24,8 @@ from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.statements import statement
 
-ATTEMPTS = 3
-"""Times that the same is written when others may have been in the way."""
+TRIES = 3
+"""Times that a change, or a transaction that stays whole, is written when others may have been in the way, before it goes aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Attempt:
             self._follow_renames(counts)
         self.writer.patient = again and renames
         try:
-            self._write(whole, counts)
+            self._write(whole, counts, tries=2)
         except Unapplicable as problem:
             self.connection.execute(statement("apply", "index_stage"))
             self._part(whole, problem.counts, problem)
@@ -86,18 +86,21 @@ class Attempt:
         if rules != {OnError.ROW}:
             self.quarantine.put_behind_renames()
 
-    def _write(self, span: Span, counts: Sequence[Count] | None = None) -> None:
-        """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole."""
-        refused: list[Unapplicable] = []
+    def _write(self, span: Span, counts: Sequence[Count] | None = None, *, tries: int = 1) -> None:
+        """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole.
+
+        It is tried so often where others may have been in the way. To part many changes costs less than to write them again
+        and again, so only what is not parted any more gets all its :data:`TRIES`.
+        """
         while counts := counts if counts is not None else count_staged(self.connection, span):
             try:
                 troubles = self.writer.write(self.load, span, counts)
             except Unapplicable as problem:
                 problem.counts = counts
-                refused.append(problem)
-                if not problem.retry or _is_to_stay(refused, span, counts):
+                tries -= 1
+                if not problem.retry or not tries:
                     raise
-                self.writer.careful |= _needs_care(refused)
+                self.writer.careful |= problem.raced
                 continue
             if not troubles:
                 return
@@ -149,12 +152,14 @@ class Attempt:
 
     def _single(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None, *, whole: bool) -> None:
         """Write what is not parted any more, or hold it."""
-        if refused is None:
+        if refused is None or refused.retry:
+            self.writer.careful |= refused is not None
             try:
-                self._write(span, counts)
+                self._write(span, counts, tries=TRIES if refused is None else TRIES - 1)
+                return
             except Unapplicable as problem:
                 refused = problem
-        if refused is not None and not (whole and self._goes_in_by_steps(span, counts)):
+        if not (whole and self._goes_in_by_steps(span, counts)):
             self.quarantine.hold_first(span, _kind(refused, counts), refused.reason, whole=whole)
             self._write(span)
 
@@ -228,31 +233,6 @@ class Attempt:
         replace(self, quarantine=quarantine, again=True).write_all(None, again=False)
         self.connection.execute(statement("aside", "release"))
         self.connection.execute(statement("aside", "free_those_behind"))
-
-
-def _is_to_stay(refused: Sequence[Unapplicable], span: Span, counts: Sequence[Count]) -> bool:
-    """Say whether what a span was refused for is no passing matter, as far as one can tell: nobody else is in the way.
-
-    A change alone goes aside when it was tried often enough. Many cost more to write again than to part, and are found out
-    there: the whole of a load has a second try, a part none.
-
-    >>> x, y = Unapplicable("x"), Unapplicable("y")
-    >>> two, one = [Count(layout=1, op=Op.INSERT, changes=2)], [Count(layout=1, op=Op.INSERT, changes=1)]
-    >>> _is_to_stay([x], Span(), two), _is_to_stay([x, x], Span(), two), _is_to_stay([x, y], Span(), two)
-    (False, True, False)
-    >>> _is_to_stay([x], Span(low=7), two), _is_to_stay([x, x], Span(low=7), one)
-    (True, False)
-    """
-    if len(refused) == ATTEMPTS:
-        return True
-    many = sum(count.changes for count in counts) > 1
-    before = [problem.reason for problem in refused[:-1]]
-    return many and (span != Span() or refused[-1].reason in before)
-
-
-def _needs_care(refused: Sequence[Unapplicable]) -> bool:
-    """Say whether rows are to be locked before the next try: one that somebody else inserted is seen by looking again."""
-    return len(refused) > 1 or refused[-1].conflict is not Conflict.MULTIPLE_UNIQUE_CONFLICTS
 
 
 def _runs_through(layouts: Mapping[int, Layout], layout: int) -> frozenset[TableName]:

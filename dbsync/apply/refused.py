@@ -40,6 +40,11 @@ class Unapplicable(Exception):
         self.retry = retry
         """Another session may have had a hand in it: the same again may go."""
 
+    @property
+    def raced(self) -> bool:
+        """Say that others change the same rows, which must be locked first; one that they inserted is seen by looking again."""
+        return self.retry and self.conflict is not Conflict.MULTIPLE_UNIQUE_CONFLICTS
+
 
 def is_no_rows_fault(error: psycopg.Error) -> bool:
     """Say whether the server, the line or a right is missing, and no row is to blame.
