@@ -13,6 +13,8 @@ from dbsync.model.layout import LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
 
+DIFFER = sql.SQL("{} IS DISTINCT FROM {}")
+
 
 def net(share: Share) -> Sql:
     """Compose the net rows."""
@@ -58,13 +60,6 @@ def typed(share: Share) -> Sql:
     return statement("apply", "typed").format(columns=sql.SQL(", ").join(columns))
 
 
-@cache
-def _difference(place: int) -> Sql:
-    """Say whether an update changed a value."""
-    old, new = _element("n.old_image", place), _element("n.image", place)
-    return settled(named(sql.SQL("{} IS DISTINCT FROM {}").format(old, new), f"d{place}"))
-
-
 def _leaves(share: Share, tree: KeyTree, array: str, first: int, name: str) -> list[Sql]:
     leaves = typed_leaves(tree, share.catalog, sql.SQL(array), first)  # one of our own names
     return [named(leaf, f"{name}_{i}") for i, leaf in enumerate(leaves, start=1)]
@@ -100,18 +95,24 @@ def _departed(generic: LayoutGeneric, key: Sql, first: int) -> Sql:
     return sql.SQL("{}[{}]::pg_catalog.uuid").format(key, place)
 
 
+@cache
+def _difference(place: int) -> Sql:
+    """Say whether an update changed a value."""
+    old, new = _element("n.old_image", place), _element("n.image", place)
+    return settled(named(DIFFER.format(old, new), f"d{place}"))
+
+
 def _differences(share: Share) -> list[Sql]:
     """Say for each value and reference whether an update changed it."""
-    differ = sql.SQL("{} IS DISTINCT FROM {}")
     columns = [_difference(place) for place, _ in (() if share.wide else share.values)]
     for place, reference, first in share.references:
         old, new = _slice("n.old_refs", first, reference.width), _slice("n.refs", first, reference.width)
         changed = sql.SQL("({} OR coalesce(n.unknown, false) AND {} IS NULL)").format(
-            differ.format(old, new), _element("n.refs", first)
+            DIFFER.format(old, new), _element("n.refs", first)
         )
         columns.append(named(changed, f"dl{place}"))
     for place, _, first in share.generics:
-        columns.append(named(differ.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}"))
+        columns.append(named(DIFFER.format(_slice("n.old_refs", first, 2), _slice("n.refs", first, 2)), f"dl{place}"))
     return columns
 
 

@@ -364,7 +364,9 @@ class Writer:
             self._composed[name] = self._compose(share)
         return self._composed[name]
 
-    def _compose(self, share: Share) -> list[str]:
+    @staticmethod
+    def _compose(share: Share) -> list[str]:
+        """Compose the statements of a share; quoted by psycopg itself, for libpq, asked piece by piece, takes half as long again."""
         before = [] if share.deletes_only else depart_statements(share)
         before += [lock_statement(share)] if share.ordered else []
         last = delete_statement(share) if share.deletes_only else write_statement(share)

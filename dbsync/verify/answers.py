@@ -27,7 +27,8 @@ from dbsync.verify.side import Connection, DatabaseSide, encoding_of, snapshot, 
 from dbsync.verify.views import Views
 
 _NOT_COMPARABLE = (errors.UndefinedFunction, errors.DatatypeMismatch, errors.CannotCoerce)
-"""What PostgreSQL says where a question means columns of this database that no query can put together."""
+"""What PostgreSQL says where a question means columns of this database that no query can put together: a question's queries
+call no function but PostgreSQL's own."""
 
 
 def answer(connection: Connection, asks: str, question: Json) -> Json:

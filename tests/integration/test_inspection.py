@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
 from dbsync.catalog.inspect import Inspection, inspect, stamp
 from dbsync.postgres import connect
-from tests.support.databases import ONE_MIXTURE, Pair
+from tests.support.databases import ONE_MIXTURE, Database, Pair, Row
+
+
+@contextmanager
+def looked_at(database: Database) -> Iterator[tuple[psycopg.Connection[Row], Inspection]]:
+    """Give a session that changes a database, and an inspection of it by another."""
+    with database.connect() as session, connect(database.dsn, name="upstream") as connection:
+        yield session, Inspection(connection)
 
 
 @ONE_MIXTURE
@@ -56,8 +68,7 @@ class TestAnInspection:
     def test_and_looks_only_then(self, pair: Pair) -> None:
         database = pair.upstream
         database.script(self.SCHEMA)
-        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
-            inspection = Inspection(connection)
+        with looked_at(database) as (session, inspection):
             before = inspection.now()
             session.execute("INSERT INTO subject (id, name) SELECT g, g FROM generate_series(1, 1000) g")
             session.execute("VACUUM (ANALYZE, FREEZE) subject")
@@ -68,8 +79,7 @@ class TestAnInspection:
     def test_and_what_says_the_same_stays_the_same(self, pair: Pair) -> None:
         database = pair.upstream
         database.script(self.SCHEMA)
-        with database.connect() as session, connect(database.dsn, name="upstream") as connection:
-            inspection = Inspection(connection)
+        with looked_at(database) as (session, inspection):
             before = inspection.now()
             session.execute("CREATE FUNCTION nothing() RETURNS int LANGUAGE sql RETURN 1")
             assert inspection.now() is before
