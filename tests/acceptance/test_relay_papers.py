@@ -31,6 +31,7 @@ from tests.support.carried import Field, Laptop
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.fetched import fetched, handing_out
 from tests.support.served import answering
+from tests.support.tampered import tamper, tampered
 
 pytestmark = ONE_MIXTURE
 
@@ -146,7 +147,7 @@ def test_what_a_driver_changed_or_made_up_is_taken_by_nobody(driven: Driven) -> 
     driven.check_box(1)
     assert driven.verify()[0] == 75
     (listed,), (asked,) = spool.glob("*.list.age"), spool.glob("*.question.age")
-    listed.write_bytes(listed.read_bytes()[:-1] + b"x")
+    tamper(listed)
     (bundle,) = relay.held()
     relay.must("drop", bundle)
     assert driven.arrive() == 2
@@ -162,7 +163,7 @@ def test_what_a_driver_changed_or_made_up_is_taken_by_nobody(driven: Driven) -> 
     good = (answer.read_bytes(), answer.with_name(answer.name + SIGNATURE).read_bytes())
     name = read_sealed_name(answer.name)
     assert name is not None
-    for forged in (_forged(name, laptop), Signed(data=good[0][:-1] + b"x", signature=good[1]), None):
+    for forged in (_forged(name, laptop), Signed(data=tampered(good[0]), signature=good[1]), None):
         if forged is None:
             answer.with_name(answer.name + SIGNATURE).unlink()  # his disk does not give it back
         else:

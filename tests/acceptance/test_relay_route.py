@@ -24,6 +24,7 @@ from tests.integration.commands import dbsync
 from tests.support.carried import Field
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.relayed import Relay
+from tests.support.tampered import tamper
 
 pytestmark = ONE_MIXTURE
 
@@ -122,8 +123,7 @@ def test_a_driver_can_neither_read_nor_change_nor_reorder_nor_speak_for_others(f
         laptop.run()
     first, second = sorted(path for path in field.relay.bundles.iterdir() if path.suffix == ".dbsync")
     assert b"secret" not in first.read_bytes()
-    whole = first.read_bytes()
-    first.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    tamper(first)
     with field.serving():
         edited = field.relay.type("run", "--once")
         assert (edited.code, edited.out) == (1, "nothing was in custody\n")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.carried import Field
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
+from tests.support.tampered import tamper
 
 pytestmark = ONE_MIXTURE
 
@@ -59,7 +60,7 @@ def test_what_is_damaged_a_strangers_or_a_revoked_nodes_stays_with_its_reason(fi
     first.dbsync("bundle", "export", str(stick))
     (own,) = stick.glob("*.dbsync")
     whole = own.read_bytes()
-    own.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    tamper(own)
     second.dbsync("bundle", "export", str(stick))
     field.relay.must("revoke", "field-02", "--reason", "stolen")
     done = field.relay.type("import", str(stick))

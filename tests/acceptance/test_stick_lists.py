@@ -20,6 +20,7 @@ from dbsync.identity.lists import Arrived, write_arrived
 from tests.acceptance.remote import Remote, box, boxes
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.served import admit
+from tests.support.tampered import tamper
 
 pytestmark = ONE_MIXTURE
 
@@ -94,7 +95,7 @@ def for_another(remote: Remote) -> str:
 def edited(remote: Remote) -> str:
     """Change a byte of it."""
     (path,) = remote.stick.glob("*.list.age")
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    tamper(path)
     return "it was changed"
 
 

@@ -23,6 +23,7 @@ from tests.acceptance.remote import Remote
 from tests.support.databases import ONE_MIXTURE, Databases, Pair
 from tests.support.served import admit
 from tests.support.service import ServiceProcess, until
+from tests.support.tampered import tamper
 
 pytestmark = ONE_MIXTURE
 
@@ -152,7 +153,7 @@ def test_sticks_may_be_lost_take_turns_and_come_late(remote: Remote, tmp_path: P
 
 def edited(remote: Remote, answer: Path, old: bytes) -> str:
     """Change a byte."""
-    answer.write_bytes(answer.read_bytes()[:-1] + b"x")
+    tamper(answer)
     return "it was changed"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,9 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> list[Span]:
     tried: list[Span] = []
     write = Attempt._write
 
-    def noted(self: Attempt, span: Span, *rest: object) -> None:
+    def noted(self: Attempt, span: Span, *rest: Any, **more: Any) -> None:
         tried.append(span)
-        write(self, span, *rest)  # type: ignore[arg-type]  # handed on as it is
+        write(self, span, *rest, **more)
 
     monkeypatch.setattr(Attempt, "_write", noted)
     return tried
