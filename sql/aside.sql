@@ -142,6 +142,16 @@ SELECT EXISTS (
     JOIN pg_temp.dbsync_stage b ON b.tx = brings.tx AND b.seq = brings.seq AND (b.renames OR b.op = 'I')
     WHERE s.renames AND {range})
 
+-- name: come_along
+-- Whether a row that some changes refer to comes in the same span: it is new there, or has its key from a rename.
+SELECT EXISTS (
+    SELECT FROM unnest(%(tx)s::bigint[], %(seq)s::bigint[]) AS pointing (tx, seq)
+    JOIN pg_temp.dbsync_named asks ON asks.tx = pointing.tx AND asks.seq = pointing.seq AND asks.refers
+    JOIN pg_temp.dbsync_named brings ON brings.name = asks.name AND NOT brings.refers AND NOT brings.former
+         AND (brings.tx, brings.seq) <> (asks.tx, asks.seq)
+    JOIN pg_temp.dbsync_stage s ON s.tx = brings.tx AND s.seq = brings.seq
+    WHERE (s.renames OR s.op IN ('I', 'B')) AND {range})
+
 -- name: tables_of_accused
 SELECT DISTINCT s.layout FROM pg_temp.dbsync_accused a JOIN pg_temp.dbsync_stage s ON s.tx = a.tx AND s.seq = a.seq
 

@@ -32,6 +32,7 @@ from dbsync.apply.steps import join_steps
 from dbsync.apply.turns import Turns
 from dbsync.apply.waiting import Waiting
 from dbsync.apply.writer import Writer, count_staged
+from dbsync.catalog.former import Former, FormerNames
 from dbsync.catalog.inspect import Inspection
 from dbsync.errors import Interrupted, LinkHalted, NotAdmitted
 from dbsync.model.batch import Batch, Count, Header, Op, Receipt
@@ -66,6 +67,7 @@ class Applier:
         self._connection = connection
         self._policies = policies or Policies()
         self._inspection = Inspection(connection)
+        self._names = FormerNames(connection)
         self._writer: Writer | None = None
         self._care = 0
         self._plans = Plans(connection)
@@ -78,6 +80,7 @@ class Applier:
             connection=connection,
             policies=self._policies,
             inspection=self._inspection,
+            names=self._names,
             transaction=self._transaction,
             write=self._write_again,
         )
@@ -109,6 +112,8 @@ class Applier:
         if fresh:
             seconds = time.monotonic() - begun
             count_applied(batch.header, held=receipt.held, size=weighed.size, seconds=seconds)
+        if self._writer is not None:
+            self._names.note(self._writer.catalog)
         self._waiting.look_after(batch.header, receipt)
         return receipt
 
@@ -187,7 +192,8 @@ class Applier:
         with traces.step("write"):
             held = self._insist(load, self._policies, None if dropped or returned else header.counts)
         if met.passes_on and not returned:
-            passed.claim(self._connection, header, self._policies, met.newest_conflict, held=bool(held))
+            layouts = load.read(self._names.latest).layouts.values()
+            passed.claim(self._connection, header, layouts, self._policies, met.newest_conflict, held=bool(held))
         return replace(receipt, held=held), True
 
     def _drop_known(self, header: Header) -> int:
@@ -274,6 +280,8 @@ class Applier:
         ``counts`` tell what is staged, where that is known.
         """
         writer = self._writer_for(policies)
+        former = self._names.of(writer.catalog)
+        load = load.read(former)
         self._path.open()
         counts = count_staged(self._connection, Span()) if counts is None else counts
         counts = join_steps(self._connection, load, writer.catalog, counts)
@@ -281,7 +289,7 @@ class Applier:
         writer.few = self._plans.kept_for(sum(count.changes for count in counts))
         quarantine = Quarantine(self._connection, load, writer.catalog, policies, halts=halts)
         quarantine.hold_dependents()
-        _hold_unfit(load, counts, quarantine, writer, policies)
+        _hold_unfit(load, counts, quarantine, writer, former)
         attempt = Attempt(
             connection=self._connection,
             load=load,
@@ -310,9 +318,7 @@ class Applier:
         return writer
 
 
-def _hold_unfit(
-    load: Load, counts: Sequence[Count], quarantine: Quarantine, writer: Writer, policies: Policies
-) -> None:
+def _hold_unfit(load: Load, counts: Sequence[Count], quarantine: Quarantine, writer: Writer, former: Former) -> None:
     """Hold the changes of layouts that the upstream's tables do not fit, and those without a key, their own or another's."""
     ops: dict[int, set[Op]] = {}
     for count in counts:
@@ -328,7 +334,7 @@ def _hold_unfit(
             quarantine.hold_layout(
                 identity, writing, Conflict.UNKEYABLE, raw.reason, place=raw.place, awaits_column=raw.column
             )
-        found = skew(layout, writer.catalog, policies.of(layout.table).on_skew)
+        found = skew(layout, writer.catalog, writer.policies.of(layout.table).on_skew, former)
         concerned = [] if found is None else [op for op in sorted(kinds) if found.concerns(op)]
         if found is not None and concerned:
             quarantine.hold_layout(

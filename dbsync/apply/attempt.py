@@ -104,7 +104,7 @@ class Attempt:
                 continue
             if not troubles:
                 return
-            if self.again and self._may_come_in_order(troubles):
+            if self.again and self._may_come_in_order(troubles, span, counts):
                 if not self._is_one(span, counts):
                     self._part(span, counts, None)
                     return
@@ -113,16 +113,17 @@ class Attempt:
             self.quarantine.hold_troubles(troubles, span)
             counts = None
 
-    def _may_come_in_order(self, troubles: Sequence[Trouble]) -> bool:
-        """Say whether a transaction that stays whole may go in change by change: one of its rows points to another of them.
+    def _may_come_in_order(self, troubles: Sequence[Trouble], span: Span, counts: Sequence[Count]) -> bool:
+        """Say whether what waited may go in change by change: one of its rows points to another of them.
 
-        Generic references point into tables in no order. Where no row of a transaction is written alone, each is written later so.
+        Generic references point into tables in no order. Where no row of a transaction is written alone, since it is to stay
+        whole or since one of its rows has a key in passing, each is written later so.
         """
-        pointing = [(t, self.load.layouts[t.layout]) for t in troubles if not t.is_untold]
-        return any(
-            trouble.place > len(layout.references) and self.policies.of(layout.table).on_error is OnError.TRANSACTION
-            for trouble, layout in pointing
-        )
+        pointing = [t for t in troubles if not t.is_untold and t.place > len(self.load.layouts[t.layout].references)]
+        tables = {self.load.layouts[trouble.layout].table for trouble in pointing}
+        if any(self.policies.of(table).on_error is OnError.TRANSACTION for table in tables):
+            return True
+        return sum(count.changes for count in counts) > 1 and self.quarantine.come_along(pointing, span)
 
     def _part(self, span: Span, counts: Sequence[Count], refused: Unapplicable | None) -> None:
         """Write a span in two parts, down to the change that is the cause.

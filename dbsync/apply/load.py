@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from dbsync.catalog.former import Former
 from dbsync.errors import LinkHalted
 from dbsync.model.batch import Header
 from dbsync.model.layout import Layout
@@ -22,6 +23,9 @@ class Load:
     """The batch; 0 for cases that are tried again, each of which knows its own."""
     link: str
     layouts: Mapping[int, Layout]
+    """With columns called as they are upstream, once it is :meth:`read`."""
+    sent: Mapping[int, Layout]
+    """The same, as the node says it."""
 
     @property
     def may_be_known(self) -> bool:
@@ -41,7 +45,12 @@ class Load:
             number=header.number,
             link=header.link,
             layouts=header.layouts,
+            sent=header.layouts,
         )
+
+    def read(self, former: Former) -> Load:
+        """Give the load with columns called as they are now upstream, whatever they were when the node was last migrated."""
+        return replace(self, layouts=former.read_all(self.sent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

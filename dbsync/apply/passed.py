@@ -46,9 +46,17 @@ def record(connection: psycopg.Connection, header: Header) -> None:
 
 
 def claim(
-    connection: psycopg.Connection, header: Header, policies: Policies, newest_conflict: int, *, held: bool
+    connection: psycopg.Connection,
+    header: Header,
+    layouts: Iterable[Layout],
+    policies: Policies,
+    newest_conflict: int,
+    *,
+    held: bool,
 ) -> None:
     """Note which transaction here holds the batch, and whether all of it; ``held``: something of it waits in quarantine.
+
+    ``layouts`` are the batch's, with columns called as they are here.
 
     To be called at the end of the transaction that applied it. What is claimed as a whole the tier above leaves out where it
     has the same of the same node: where there is any doubt that all of it is passed on, it is claimed as a part. A part is left
@@ -57,8 +65,8 @@ def claim(
     captured = connection.execute(statement("passed", "captured")).fetchall()
     if not captured:
         return
-    layouts = {identity: Layout.read(definition) for identity, _, definition in captured}
-    brought, written = _columns(header.layouts.values()), _columns(layouts.values())
+    own = {identity: Layout.read(definition) for identity, _, definition in captured}
+    brought, written = _columns(layouts), _columns(own.values())
     unwritten = _unwritten(connection, brought.keys() - written.keys())
     added = sorted(qualified(table) for table in written.keys() - brought.keys())
     lacks = [
@@ -76,7 +84,7 @@ def claim(
     }
     row = connection.execute(statement("passed", "claim"), asked).fetchone()
     if added or (row is not None and row[0]):
-        _note_overruling(connection, header, layouts, newest_conflict, added)
+        _note_overruling(connection, header, own, newest_conflict, added)
 
 
 def lacking(brought: Columns, captured: Columns) -> list[str]:

@@ -91,6 +91,16 @@ class Quarantine:
         row = self._connection.execute(query).fetchone()
         return row is not None and bool(row[0])
 
+    def come_along(self, pointing: Sequence[Trouble], span: Span) -> bool:
+        """Say whether a row that some changes point to comes in the same span: then it may be there once that is written."""
+        if not pointing:
+            return False
+        self._name()
+        query = statement("aside", "come_along").format(range=span.condition())
+        asked = {"tx": [trouble.tx for trouble in pointing], "seq": [trouble.seq for trouble in pointing]}
+        row = self._connection.execute(query, asked).fetchone()
+        return row is not None and bool(row[0])
+
     def hold_first(self, span: Span, conflict: Conflict, reason: str, *, whole: bool = False) -> None:
         """Hold the first change of a span; and all of its transaction, where that is to stay ``whole``."""
         self._name()
@@ -228,7 +238,7 @@ class Quarantine:
             return 0
         self._refuse_to_stop(layouts)
         for identity in layouts:
-            self._note_layout(identity, self._load.layouts[identity])
+            self._note_layout(identity, self._load.sent[identity])
         self._connection.execute(
             statement("aside", "hold"),
             {

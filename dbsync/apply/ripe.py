@@ -8,6 +8,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import look_up, typed_leaves
 from dbsync.apply.skew import skew
+from dbsync.catalog.former import Former
 from dbsync.keys.expression import Query, qualified
 from dbsync.model.catalog import Catalog
 from dbsync.model.layout import Layout
@@ -30,9 +31,10 @@ def arrived(identity: int, layout: Layout, relation: str, catalog: Catalog) -> Q
     )
 
 
-def parked(layouts: Mapping[int, Layout], catalog: Catalog, policies: Policies) -> list[int]:
+def parked(layouts: Mapping[int, Layout], catalog: Catalog, policies: Policies, former: Former) -> list[int]:
     """Give the layouts that fit the upstream's tables now."""
-    return [i for i, layout in layouts.items() if skew(layout, catalog, policies.of(layout.table).on_skew) is None]
+    rules = {i: policies.of(layout.table).on_skew for i, layout in layouts.items()}
+    return [i for i, layout in layouts.items() if skew(layout, catalog, rules[i], former) is None]
 
 
 def _awaited(layout: Layout, relation: str) -> KeyTree | None:

@@ -5,9 +5,10 @@ And what the node took for plain values and the upstream for ids of other rows: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+from dbsync.catalog.former import Former
 from dbsync.keys.expression import qualified
 from dbsync.model.batch import Op
 from dbsync.model.catalog import Catalog, Column, Table
@@ -40,17 +41,30 @@ class Skew:
 def ignored_columns(layout: Layout, catalog: Catalog) -> frozenset[str]:
     """Give the columns that travel and that the upstream's table does not have."""
     table = catalog.table(layout.table)
-    return (
-        frozenset() if table is None else frozenset(name for name in _travelling(layout) if table.column(name) is None)
-    )
+    return frozenset() if table is None else frozenset(name for name in layout.travelling if table.column(name) is None)
 
 
-def skew(layout: Layout, catalog: Catalog, rule: OnSkew) -> Skew | None:
-    """Give the first thing that stands in the way of a layout's changes; a column that is ignored does not."""
+def skew(layout: Layout, catalog: Catalog, rule: OnSkew, former: Former) -> Skew | None:
+    """Give the first thing that stands in the way of a layout's changes; a column that is left out does not."""
     table = catalog.table(layout.table)
     if table is None:
         return Skew(table=layout.table, column=None, reason=f"there is no table {layout.table} upstream")
-    return next(_in_the_way(layout, table, catalog, rule), None)
+    lacking = [name for name in layout.travelling if table.column(name) is None]
+    left_out = {name for name in lacking if _may_be_left_out(layout.table, name, rule, former)} - _needed(layout)
+    for name in lacking:
+        if name not in left_out:
+            return Skew(table=table.name, column=name, reason=_lacks(table.name, name, former))
+    return next(_in_the_way(layout, table, catalog, left_out), None)
+
+
+def _may_be_left_out(table: TableName, column: str, rule: OnSkew, former: Former) -> bool:
+    return rule is OnSkew.IGNORE or (rule is OnSkew.FOLLOW and (table, column) in former.dropped)
+
+
+def _lacks(table: TableName, column: str, former: Former) -> str:
+    if (table, column) in former.dropped:
+        return f"table {table} has no column {column} upstream any more: it was dropped there"
+    return f"table {table} has no column {column} upstream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +107,10 @@ def _is_generated(catalog: Catalog, name: TableName, column: str, seen: frozense
     )
 
 
-def _in_the_way(layout: Layout, table: Table, catalog: Catalog, rule: OnSkew) -> Iterator[Skew]:
-    needed = {column for tree in _trees(layout) for column in _columns_of(tree, layout.table)}
-    for name in _travelling(layout):
-        if table.column(name) is None and (rule is OnSkew.PARK or name in needed):
-            yield Skew(table=table.name, column=name, reason=f"table {table.name} has no column {name} upstream")
-    for tree in _trees(layout):
+def _in_the_way(layout: Layout, table: Table, catalog: Catalog, left_out: Set[str]) -> Iterator[Skew]:
+    for tree in _trees(layout, left_out):
         yield from _unknown(tree, catalog)
-    own = {*_travelling(layout), *_keyed_by_row(layout)}
+    own = {*layout.travelling, *_keyed_by_row(layout)}
     for column in table.columns:
         if column.name not in own and _must_be_given(column, table):
             yield Skew(
@@ -127,9 +137,14 @@ def _unknown(tree: KeyTree, catalog: Catalog) -> Iterator[Skew]:
             yield from _unknown(part.target, catalog)
 
 
-def _trees(layout: Layout) -> list[KeyTree]:
+def _needed(layout: Layout) -> set[str]:
+    """Name the columns by which rows of the table are found."""
+    return {column for tree in _trees(layout) for column in _columns_of(tree, layout.table)}
+
+
+def _trees(layout: Layout, left_out: Set[str] = frozenset()) -> list[KeyTree]:
     own = [] if layout.key is None else [layout.key]
-    return [*own, *(reference.target for reference in layout.references)]
+    return [*own, *(reference.target for reference in layout.references if left_out.isdisjoint(reference.columns))]
 
 
 def _columns_of(tree: KeyTree, table: TableName) -> Iterator[str]:
@@ -137,12 +152,6 @@ def _columns_of(tree: KeyTree, table: TableName) -> Iterator[str]:
         return
     for part in tree.parts:
         yield from (part.column,) if isinstance(part, KeyColumn) else part.columns
-
-
-def _travelling(layout: Layout) -> list[str]:
-    names = [name for name, _ in layout.columns]
-    names += [name for reference in layout.references for name in reference.columns]
-    return list(dict.fromkeys([*names, *(generic.id_column for generic in layout.generics)]))
 
 
 def _keyed_by_row(layout: Layout) -> tuple[str, ...]:

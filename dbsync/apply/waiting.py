@@ -16,6 +16,7 @@ from psycopg import errors
 from dbsync.apply.load import Load, Released
 from dbsync.apply.quarantine import has_turn
 from dbsync.apply.ripe import arrived, parked
+from dbsync.catalog.former import FormerNames
 from dbsync.catalog.inspect import Inspection
 from dbsync.errors import Refusal
 from dbsync.keys.expression import qualified
@@ -35,6 +36,7 @@ class Waiting:
     connection: psycopg.Connection
     policies: Policies
     inspection: Inspection
+    names: FormerNames
     transaction: Callable[[], AbstractContextManager[None]]
     """Begins a transaction in which there is a stage."""
     write: Callable[[Load, Policies], None]
@@ -69,7 +71,7 @@ class Waiting:
             if lineage in done:
                 continue
             done.add(lineage)
-            load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={})
+            load = Load(node=node, lineage=lineage, incarnation=incarnation, number=0, link="", layouts={}, sent={})
             found += self._release(load, chosen, policies or self.policies, patience)
         return found
 
@@ -125,7 +127,8 @@ class Waiting:
                 statement("aside", "stage_again"), {"lineage": load.lineage, "cases": cases, "alone": alone}
             )
             staged = [row[0] for row in self.connection.execute(statement("aside", "staged_layouts")).fetchall()]
-            load = replace(load, layouts=self._layouts(staged))
+            layouts = self._layouts(staged)
+            load = replace(load, layouts=layouts, sent=layouts)
             tried = self.connection.execute(statement("aside", "count_staged")).fetchone()
             self.write(load, policies)
             released = self.connection.execute(statement("aside", "release")).rowcount
@@ -160,7 +163,8 @@ class Waiting:
         """Give the cases whose row is there now; all, where the upstream's table is not what it was any more."""
         meaning = self._layouts([layout])[layout]
         try:
-            query = arrived(layout, meaning, awaits, self.inspection.now())
+            catalog = self.inspection.now()
+            query = arrived(layout, self.names.of(catalog).read(meaning), awaits, catalog)
             found = None if query is None else self.connection.execute(query)
         except (Refusal, psycopg.DataError, errors.InsufficientPrivilege):
             found = self.connection.execute(statement("aside", "awaiting"), {"layout": layout, "awaits": awaits})
@@ -178,7 +182,9 @@ class Waiting:
         waiting = [row[0] for row in self.connection.execute(statement("aside", "parked_layouts")).fetchall()]
         if not waiting:
             return
-        fit = parked(self._layouts(waiting), self.inspection.now(), self.policies)
+        catalog = self.inspection.now()
+        former = self.names.of(catalog)
+        fit = parked(former.read_all(self._layouts(waiting)), catalog, self.policies, former)
         rows = self.connection.execute(statement("aside", "parked"), {"layouts": fit}).fetchall()
         if rows:
             self.release([row[0] for row in rows])

@@ -61,7 +61,7 @@ class Writer:
         self._connection = connection
         self._path = path
         self.catalog = catalog
-        self._policies = policies
+        self.policies = policies
         self._composed: dict[tuple[object, ...], list[str]] = {}
         self._acting = Acting(catalog)
         self._doubted = Counter[int]()
@@ -297,7 +297,7 @@ class Writer:
             identity=identity,
             layout=layout,
             catalog=self.catalog,
-            policy=self._policies.of(layout.table),
+            policy=self.policies.of(layout.table),
             ignored=ignored_columns(layout, self.catalog),
             reduce=ops not in ({Op.INSERT}, {Op.DELETE}),  # then a key occurs once
             updates=bool(ops & {Op.UPDATE, Op.DELETE}) and ops != {Op.DELETE},
@@ -376,7 +376,7 @@ class Writer:
         """Run a composed statement over a span; the marks in it are our own, and what replaces them is numbers."""
         filled = self._path.fill(text).replace(RANGE.as_string(None), span.condition().as_string(None))
         filled = filled.replace(CLOCK.as_string(None), "true" if self.clock_trusted else "false")
-        filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self._policies.clock_limit})")
+        filled = filled.replace("<<limit>>", f"pg_catalog.make_interval(secs => {self.policies.clock_limit})")
         kept = self.few and span == Span()  # many in the same words are planned anew
         cursor = self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
         self._path.take_back()

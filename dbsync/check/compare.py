@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from dbsync.catalog.former import Former
 from dbsync.check.finding import error, ok, warning
 from dbsync.check.wording import identifier, listed, table
 from dbsync.keys.problems import is_unique
 from dbsync.model.catalog import Catalog, Column, Table
 from dbsync.model.findings import Finding, Severity
+from dbsync.model.policy import OnSkew, Policies
 from dbsync.model.registration import KeyColumn, Mode, RegisteredTable, Registry
 
 _WIDTHS = re.compile(r"\d+")
@@ -28,11 +30,11 @@ _WIDER = {
 """Types that take every value of another one, without loss."""
 
 
-def compare(registry: Registry, upstream: Catalog) -> list[Finding]:
-    """Find what would keep shipped rows from being written upstream, table by table."""
+def compare(registry: Registry, upstream: Catalog, rules: Policies, former: Former) -> list[Finding]:
+    """Find what would keep shipped rows from being written upstream, table by table; ``former`` are names that were said there."""
     found: list[Finding] = []
-    for _, registered in sorted(registry.tables.items()):
-        found.extend(_of_table(registered, upstream))
+    for name, registered in sorted(registry.tables.items()):
+        found.extend(_of_table(registered, upstream, rules.of(name).on_skew, former))
     if registry.tables and not any(finding.severity is Severity.ERROR for finding in found):
         found.append(ok("tables_match", "upstream", f"all {len(registry.tables):,} tables are there, keys unique"))
     return found
@@ -49,18 +51,24 @@ def from_afar(registry: Registry, upstream: Catalog) -> Iterator[Finding]:
             )
             yield error("table_missing_upstream", str(registered.name), what, remedy)
         elif registered.mode is Mode.SHIP:
-            yield from _of_missing(registered, there)
+            yield from _of_missing(registered, there, OnSkew.PARK, Former())  # its own rules are not told
 
 
-def _of_table(registered: RegisteredTable, upstream: Catalog) -> Iterator[Finding]:
+def _of_table(registered: RegisteredTable, upstream: Catalog, rule: OnSkew, former: Former) -> Iterator[Finding]:
     there = upstream.table(registered.name)
     where = str(registered.name)
     if there is None:
         what = f"there is no such table in {upstream.database}"
         yield error("table_missing_upstream", where, what, "migrate the upstream, or take the table out of dbsync.toml")
         return
+    renamed = former.still_said(registered.table)
+    for name, now in sorted(renamed.items()):
+        what = f"'{name}' is called '{now}' upstream, and what is written into it here goes there"
+        yield warning("column_renamed_upstream", where, what, "migrate the source when it is its turn")
+    there = there.called({now: name for name, now in renamed.items()})
     yield from _of_key(registered, there)
     if registered.mode is Mode.SHIP:
+        yield from _of_missing(registered, there, rule, former)
         yield from _of_travelling(registered, there)
         yield from _of_staying(registered, there)
         yield from _of_references(registered, there, upstream)
@@ -103,22 +111,27 @@ def travelling(registered: RegisteredTable) -> tuple[str, ...]:
     return tuple(column.name for column in registered.table.columns if column.name in names)
 
 
-def _of_missing(registered: RegisteredTable, there: Table) -> Iterator[Finding]:
-    missing = [name for name in travelling(registered) if there.column(name) is None]
+def _of_missing(registered: RegisteredTable, there: Table, rule: OnSkew, former: Former) -> Iterator[Finding]:
+    """Find columns that the upstream has not, or not any more; those that rows are found by are never left out."""
+    lacking = [name for name in travelling(registered) if there.column(name) is None]
+    gone = [name for name in lacking if (registered.name, name) in former.dropped]
+    left_out = {OnSkew.PARK: [], OnSkew.FOLLOW: gone, OnSkew.IGNORE: lacking}[rule]
+    left_out = [name for name in left_out if name not in key_columns(registered)]
     where = str(registered.name)
+    if left_out:
+        what = f"{_columns(left_out)} in the source and not upstream, and left out there"
+        yield warning("column_left_out", where, what, f'nothing, as on_skew = "{rule}" says; or migrate the source')
+    missing = [name for name in lacking if name not in left_out]
     if missing:
         lists = ", ".join(f'"{name}"' for name in missing)
-        yield error(
-            "column_missing_upstream",
-            where,
-            f"{_columns(missing)} in the source and not upstream",
-            f"migrate the upstream, or keep them here: exclude = [{lists}]",
-        )
+        what, remedy = f"{_columns(missing)} in the source and not upstream", "migrate the upstream"
+        if set(missing).issubset(gone):
+            what, remedy = f"{what} any more", 'migrate the source, or leave out what is dropped: on_skew = "follow"'
+        yield error("column_missing_upstream", where, what, f"{remedy}, or keep them here: exclude = [{lists}]")
 
 
 def _of_travelling(registered: RegisteredTable, there: Table) -> Iterator[Finding]:
     where = str(registered.name)
-    yield from _of_missing(registered, there)
     for name in travelling(registered):
         here, other = registered.table.column(name), there.column(name)
         if here is None or other is None:

@@ -11,6 +11,7 @@ import psycopg
 from dbsync.capture import install as capture
 from dbsync.capture import rights
 from dbsync.capture.skipped import skipping
+from dbsync.catalog.former import Former, former_names
 from dbsync.catalog.inspect import inspect
 from dbsync.check import drift, echoes, indexes, log, privileges, server
 from dbsync.check.between import Ends
@@ -173,12 +174,25 @@ class _Examination:
             return
         catalog = side.catalog
         side.look(lambda session: _rights_upstream(session, side, registry, catalog))
+        side.findings.extend(compare(registry, catalog, self.config.policies, self._former(side, catalog)))
         side.findings.extend(of_circles(registry, catalog))
         self._health(side)
         side.glance("indexes", lambda session: indexes.of_invalid(session, "upstream", registry.tables))
         shipped = [one.name for one in registry.shipped()]
         side.glance("indexes", lambda session: indexes.of_references(session, shipped))
         side.glance("triggers of the application", lambda session: echoes.of_triggers(session, shipped))
+
+    def _former(self, side: Examined, catalog: Catalog) -> Former:
+        """Give the names that columns had upstream before they were renamed or dropped, as far as they can be told."""
+        found: list[Former] = []
+
+        def ask(session: Session) -> Iterator[Finding]:
+            found.append(former_names(session, catalog))
+            return iter(())
+
+        if self.is_installed(side):
+            side.glance("what columns were called", ask)
+        return found[0] if found else Former()
 
     def records(self, side: Examined, *, there_too: bool) -> log.Known | None:
         """Look at the node's own records; what only the upstream could tell now is told as it was at the last contact."""
@@ -256,7 +270,6 @@ def _rights_upstream(session: Session, side: Examined, registry: Registry, catal
         closed = privileges.closed_schemas(session, types, to="upstream")
         yield from privileges.of_upstream(registry, granted, closed, side.server)
         yield from privileges.of_sequences(session, registry, catalog, side.server)
-    yield from compare(registry, catalog)
 
 
 def _of_generics(side: Examined, name: TableName, registry: Registry, session: Session) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from dbsync.catalog.former import Former
 from dbsync.catalog.inspect import inspect
 from dbsync.check.circles import of_circles
 from dbsync.check.compare import compare
@@ -168,7 +169,7 @@ def _report(proposal: Proposal, settings: Config, seen: tuple[Catalog, Catalog |
     )
     registry, findings = register(settings, catalog)
     if there is not None:
-        findings = (*findings, *compare(registry, there), *of_circles(registry, there))
+        findings = (*findings, *compare(registry, there, settings.policies, Former()), *of_circles(registry, there))
     _say_wrong([f"{finding.where}: {finding.what}" for finding in findings if finding.severity is Severity.ERROR])
     if to != _STDOUT:
         output.talk(f"Written to {to}. Read the keys through, then: dbsync check{_option(to)}")

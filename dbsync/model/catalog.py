@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dbsync.model.names import TableName
@@ -127,6 +127,21 @@ class Table:
     def column(self, name: str) -> Column | None:
         """Find a column by its exact name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    def called(self, names: Mapping[str, str]) -> Table:
+        """Give the same table with some columns called otherwise; what its foreign keys point to keeps its names."""
+
+        def each(columns: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(names.get(column, column) for column in columns)
+
+        return replace(
+            self,
+            columns=tuple(replace(column, name=names.get(column.name, column.name)) for column in self.columns),
+            primary_key=each(self.primary_key),
+            uniques=tuple(replace(key, columns=each(key.columns)) for key in self.uniques),
+            foreign_keys=tuple(replace(key, columns=each(key.columns)) for key in self.foreign_keys),
+            partition_keys=tuple(replace(key, columns=each(key.columns)) for key in self.partition_keys),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

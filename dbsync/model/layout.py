@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dbsync.model.names import TableName
@@ -68,6 +68,31 @@ class Layout:
     def keyed_by_row_id(self) -> bool:
         """Say whether ``refs`` begins with the row's own UUID."""
         return self.key is not None and bool(self.key.row_id)
+
+    @property
+    def travelling(self) -> tuple[str, ...]:
+        """Name the columns that are written upstream, as values or as references."""
+        names = [name for name, _ in self.columns]
+        names += [name for reference in self.references for name in reference.columns]
+        return tuple(dict.fromkeys([*names, *(generic.id_column for generic in self.generics)]))
+
+    def called(self, name: Callable[[TableName, str], str]) -> Layout:
+        """Give the same layout with all columns of all tables called as ``name`` says."""
+        return replace(
+            self,
+            columns=tuple((name(self.table, column), kind) for column, kind in self.columns),
+            insert_only=tuple(name(self.table, column) for column in self.insert_only),
+            references=tuple(_called_reference(reference, self.table, name) for reference in self.references),
+            generics=tuple(
+                LayoutGeneric(
+                    type_column=name(self.table, generic.type_column),
+                    id_column=name(self.table, generic.id_column),
+                    targets=tuple(_called_tree(tree, name) for tree in generic.targets),
+                )
+                for generic in self.generics
+            ),
+            key=None if self.key is None else _called_tree(self.key, name),
+        )
 
     def position(self, column: str) -> int | None:
         """Give the place of a value column in ``image``, counted from 1 as PostgreSQL does."""
@@ -132,6 +157,28 @@ def tree_definition(tree: KeyTree) -> Json:
         "row_id": list(tree.row_id),
         "parts": [p.column if isinstance(p, KeyColumn) else _reference_json(p) for p in tree.parts],
     }
+
+
+def _called_tree(tree: KeyTree, name: Callable[[TableName, str], str]) -> KeyTree:
+    return replace(
+        tree,
+        row_id=tuple(name(tree.table, column) for column in tree.row_id),
+        parts=tuple(
+            KeyColumn(column=name(tree.table, part.column))
+            if isinstance(part, KeyColumn)
+            else _called_reference(part, tree.table, name)
+            for part in tree.parts
+        ),
+    )
+
+
+def _called_reference(reference: KeyReference, table: TableName, name: Callable[[TableName, str], str]) -> KeyReference:
+    return replace(
+        reference,
+        columns=tuple(name(table, column) for column in reference.columns),
+        target_columns=tuple(name(reference.target.table, column) for column in reference.target_columns),
+        target=_called_tree(reference.target, name),
+    )
 
 
 def _generic(generic: GenericReference) -> LayoutGeneric:

@@ -38,6 +38,8 @@ class OnSkew(StrEnum):
     """What is done with the changes of a table whose columns the upstream does not all have."""
 
     PARK = "park"
+    FOLLOW = "follow"
+    """What the upstream had and has dropped is left out; what it does not have yet parks."""
     IGNORE = "ignore"
 
 

@@ -68,6 +68,7 @@ _OTHERWISE = "mend the row in the source, or what refuses it upstream, then: {re
 _ADVICE: Mapping[str, str] = {
     Conflict.MISSING_COLUMN: (
         "migrate the upstream; it goes in by itself then. At once: {retry}\n"
+        '       If it was dropped there: on_skew = "follow" for {table} leaves it out, and it goes in by itself.\n'
         "       If no migration brings that column any more: skip, and dbsync backfill {table} --again      at {node}"
     ),
     Conflict.UNKEYABLE: "dbsync check, dbsync install-triggers, dbsync backfill {table} --again      at {node}",

@@ -57,7 +57,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         help="let statements leave what later ones mend, where constraints are deferred",
     )
     parser.add_argument(
-        "--drifting", action="store_true", help="let migrations add columns, at one end after the other"
+        "--drifting", action="store_true", help="let migrations change columns, at one end after the other"
     )
     parser.add_argument("--restoring", action="store_true", help="let the server be restored from backups")
     parser.add_argument("--triggers", action="store_true", help="let the application have triggers that write")

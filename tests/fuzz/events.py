@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from tests.fuzz.drift import Addition
+from tests.fuzz.drift import Step
 
 WHENS = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED", "")
 TIDY = WHENS[:1]
@@ -88,9 +88,9 @@ class Backfill(Event):
 
 @dataclass(frozen=True, slots=True)
 class Migrate(Event):
-    """A migration adds a column at one of the ends: the laptops, then the tiers above."""
+    """A migration comes to one of the ends: the laptops, then the tiers above."""
 
-    addition: Addition
+    step: Step
     end: int
 
 

@@ -46,7 +46,7 @@ class Wish:
     triggers: bool = False
     """Whether the application has triggers."""
     drifting: bool = False
-    """Whether columns are added, at one end after the other."""
+    """Whether columns are added, renamed, dropped and widened, at one end after the other."""
     restoring: bool = False
     """Whether the server is restored from backups."""
     beside: bool = False
@@ -111,10 +111,10 @@ def _drifts(drift: Drift, tellers: Sequence[Teller]) -> Iterator[Event]:
     """Migrate one of the ends now and then; triggers are installed again later, or not at all."""
     chance = drift.pick.random()
     if chance < 0.15:
-        addition, end = drift.next()
-        yield Migrate(addition, end)
+        step, end = drift.next()
+        yield Migrate(step, end)
         if end < len(tellers):
-            tellers[end].schema = addition.to(tellers[end].schema)
+            tellers[end].schema = step.to(tellers[end].schema)
     elif chance < 0.2:
         yield Reinstall()
 

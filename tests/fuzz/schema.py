@@ -220,6 +220,7 @@ class Schema:
                 lookup,
                 *(
                     f'[[tables]]\nname = "{table.name}"\nkey = {self._key(table)}\non_error = "{self.on_error}"'
+                    '\non_skew = "follow"'
                     f"\nreferences = {self._soft(table)}\ngeneric = [{self._pointer(table)}]"
                     for table in self.tables
                 ),

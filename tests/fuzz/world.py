@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +12,16 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
+from psycopg import errors
+
 from dbsync.capture.backfill import backfill
+from dbsync.catalog.former import FormerNames
+from dbsync.catalog.inspect import inspect
 from dbsync.changelog.compact import compact
 from dbsync.postgres import connect
 from dbsync.schema import upgrade
 from dbsync.verify.report import Kind
-from tests.fuzz.drift import Addition, all_of
+from tests.fuzz.drift import Dropping, Renaming, Step, after
 from tests.fuzz.events import (
     Allow,
     Backfill,
@@ -82,14 +86,16 @@ class World:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(TemporaryDirectory())) if restoring else None
         self._saved: Path | None = None
-        self._saved_with: list[Addition] = []
+        self._saved_with = 0
         pairs = [self._pair(databases, versions) for _ in range(max(tiers, laptops))]
         above = [pair.upstream for pair in pairs[:tiers]]
         if restoring:
             above[0] = self._own(versions[1])
         self.laptops = [self._laptop(pairs[number].source, above[0], number) for number in range(laptops)]
         self._above = above
-        self._added: list[tuple[Addition, set[int]]] = []
+        self._steps: list[Step] = []
+        self._done = [0] * (laptops + tiers)
+        """How many migrations each end has."""
         self._tiers = [self._hop(low, high, f"tier-{number}") for number, (low, high) in enumerate(pairwise(above), 1)]
 
     def happen(self, event: Event) -> None:
@@ -103,9 +109,9 @@ class World:
             case Ship():
                 self._ship(laptop, event)
             case Migrate():
-                self._migrate(event.addition, event.end)
+                self._migrate(event.step, event.end)
             case Refuse():
-                laptop.hop.upstream.sql(event.ddl.encode())
+                self._refuse(laptop.hop.upstream, event)
             case Allow():
                 self._allow()
             case _:
@@ -151,38 +157,60 @@ class World:
             if isinstance(event, Compact):
                 compact(session, LINK)
                 return
-            hop.reinstall(self._schema.config)  # as a process does that knows the tables as they are now
+            hop.reinstall(self._config(laptop.hop))  # as a process does that knows the tables as they are now
             tables = [table.name for table in hop.registry.shipped()]
             backfill(session, hop.registry, hop.catalog, tables, lambda *_: None, again=True)
 
-    def _migrate(self, addition: Addition, number: int) -> None:
-        done = next((ends for added, ends in self._added if added == addition), None)
-        if done is None:
-            done = set[int]()
-            self._added.append((addition, done))
-        if number < len(self.laptops):
-            end(self.laptops[number].beside, "COMMIT")  # it may hold the table
-        self._ends[number].sql(addition.ddl.encode())
-        done.add(number)
+    def _migrate(self, step: Step, number: int) -> None:
+        """Migrate one end, by what comes before this step too; a part of a story may lack what a step needs, and has none then."""
+        if step not in self._steps:
+            self._steps.append(step)
+        for each in self._steps[self._done[number] : self._steps.index(step) + 1]:
+            if number < len(self.laptops):
+                end(self.laptops[number].beside, "COMMIT")  # it may hold the table
+            try:
+                self._ends[number].sql(each.ddl.encode())
+            except errors.UndefinedColumn:
+                self._steps.remove(each)
+                return
+            if number >= len(self.laptops):
+                _know(self._ends[number])  # a name that it never had while somebody looked is a limit
+            before = after(self._schema, self._steps[: self._done[number]])[each.table]
+            self._done[number] += 1
+            plain = {column.name for column in before.columns}
+            if isinstance(each, Renaming | Dropping) and each.column not in plain:
+                self._reinstall(
+                    number
+                )  # a trigger does not know a key or a reference any more that is called otherwise
 
     def _complete(self) -> None:
         """Migrate all ends that are behind."""
-        for addition, done in self._added:
-            for number in range(len(self._ends)):
-                if number not in done:
-                    self._migrate(addition, number)
-        self._schema = all_of(self._schema, (addition for addition, _ in self._added))
+        for number in range(len(self._ends)):
+            for step in self._steps[-1:]:
+                self._migrate(step, number)
         self._reinstall()
+
+    @staticmethod
+    def _refuse(upstream: Database, event: Refuse) -> None:
+        with suppress(errors.UndefinedColumn):  # a migration was there before
+            upstream.sql(event.ddl.encode())
 
     @property
     def _ends(self) -> list[Database]:
         return [*(laptop.hop.source for laptop in self.laptops), *self._above]
 
-    def _reinstall(self) -> None:
-        for laptop in self.laptops:
-            end(laptop.beside, "COMMIT")  # triggers wait for it
-        for hop in (*(laptop.hop for laptop in self.laptops), *self._tiers):
-            hop.reinstall(self._schema.config)
+    def _reinstall(self, *numbers: int) -> None:
+        """Install the triggers of some ends again, or of all that have some."""
+        for number, hop in enumerate((*(laptop.hop for laptop in self.laptops), *self._tiers)):
+            if number in numbers or not numbers:
+                if number < len(self.laptops):
+                    end(self.laptops[number].beside, "COMMIT")  # triggers wait for it
+                hop.reinstall(self._config(hop))
+
+    def _config(self, hop: Hop) -> str:
+        """Give what stands in a hop's dbsync.toml, which names columns as its source does."""
+        number = next(number for number, database in enumerate(self._ends) if database is hop.source)
+        return after(self._schema, self._steps[: self._done[number]]).config
 
     def _restart(self) -> None:
         for hop in (*(laptop.hop for laptop in self.laptops), *self._tiers):
@@ -199,7 +227,7 @@ class World:
             if upstream.value(WAITING):
                 hop.applier.release()
         found = [f"waits: {conflict}: {reason}" for conflict, reason in upstream.sql(HELD)]
-        for table in self._schema.tables:
+        for table in after(self._schema, self._steps).tables:
             below = [row for hop in hops for row in self._told(hop.source, table.name)]
             above = self._told(upstream, table.name)
             found += [f"missing in {table.name}: {row}" for row in sorted(set(below) - set(above))]
@@ -214,7 +242,7 @@ class World:
         ]
 
     def _told(self, database: Database, name: str) -> list[str]:
-        return [row[0] for row in database.sql(self._schema.told(name).encode())]
+        return [row[0] for row in database.sql(after(self._schema, self._steps).told(name).encode())]
 
     def _allow(self) -> None:
         upstream = self.laptops[0].hop.upstream
@@ -240,25 +268,28 @@ class World:
         upgrade(made.dsn, "upstream")
         made.sql(self._schema.ddl.encode())
         made.script(OTHER_IDS)
+        _know(made)
         return made
 
     def _back_up(self) -> None:
         if self._saved is not None:
             rmtree(self._saved)
         self._saved = back_up(self._above[0].cluster)
-        self._saved_with = [addition for addition, done in self._added if len(self.laptops) in done]
+        self._saved_with = self._done[len(self.laptops)]
 
     def _restore(self, saved: Path) -> None:
         restore(self._above[0].cluster, saved)
-        for addition, done in self._added:
-            if addition not in self._saved_with:
-                done.discard(len(self.laptops))
+        here = len(self.laptops)
+        was, self._done[here] = self._done[here], self._saved_with
+        if self._done[here] != was:
+            self._reinstall(here)  # by the configuration of then
 
     def _pair(self, databases: Databases, versions: tuple[int, int]) -> Pair:
         both = prepared(databases, _Versions(versions), "SELECT 1")
         for database in (both.source, both.upstream):
             database.sql(self._schema.ddl.encode())
         both.upstream.script(OTHER_IDS)
+        _know(both.upstream)
         return both
 
     def __enter__(self) -> Self:
@@ -268,6 +299,12 @@ class World:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def _know(database: Database) -> None:
+    """Let dbsync know the columns of its tables, as where it is installed beside an application that is there."""
+    with connect(database.dsn, name="upstream") as session:
+        FormerNames(session).note(inspect(session))
 
 
 class _Versions(Pair):

@@ -215,6 +215,22 @@ def test_a_column_that_only_the_source_has_is_told(ward: Ward) -> None:
     assert ward.check() == []
 
 
+@recognises("column_renamed_upstream", "column_left_out")
+def test_a_column_that_a_migration_upstream_renamed_or_dropped_is_told_as_such(ward: Ward) -> None:
+    ward.source.sql("INSERT INTO ward_subject (code, initials) VALUES ('S-77', 'XY')")
+    ward.must("run", "--once")
+    ward.upstream.sql("ALTER TABLE ward_subject RENAME initials TO letters")
+    told = ward.only("column_renamed_upstream")
+    assert (told.severity, "'letters'" in told.what) == (Severity.WARNING, True)
+    ward.upstream.sql("ALTER TABLE ward_subject DROP letters")
+    assert "any more" in ward.only("column_missing_upstream").what
+    ward.do('in dbsync.toml: [[tables]] name = "ward_subject" with on_skew = "follow"', ward.source)
+    assert ward.only("column_left_out").severity is Severity.WARNING
+    ward.source.sql("ALTER TABLE ward_subject DROP initials")
+    ward.must("install-triggers")
+    assert ward.check() == []
+
+
 @recognises("clock_skew")
 def test_a_clock_that_is_wrong_is_told_with_the_difference(ward: Ward) -> None:
     ward.upstream.script(SLOW_CLOCK)

@@ -150,6 +150,37 @@ def test_remarks_on_remarks_arrive_together(clinic: Pipeline, rule: str) -> None
     ]
 
 
+@pytest.mark.parametrize("rule", ["row", "transaction"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["one transaction", "several"])
+@pytest.mark.parametrize("then", ["stays", "goes", "its key is given on"])
+def test_a_remark_on_one_that_is_renamed_before_both_are_shipped_arrives(
+    clinic: Pipeline, rule: str, at_once: bool, then: str
+) -> None:
+    clinic.reinstall(TABLES.replace('name = "lab_remark"', f'name = "lab_remark"\non_error = "{rule}"'))
+    clinic.restart()
+    clinic.upstream.sql("SELECT setval('lab_remark_id_seq', 500)")
+    statements = [
+        "INSERT INTO lab_remark (code) VALUES ('first'), ('other')",
+        "INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('on first', 4, 1), ('on other', 4, 2)",
+        "UPDATE lab_remark SET code = 'renamed' WHERE code = 'first'",
+        "INSERT INTO lab_remark (code, content_type_id, object_id) VALUES ('on renamed', 4, 1)",
+        *{
+            "stays": [],
+            "goes": ["DELETE FROM lab_remark WHERE code IN ('renamed', 'on first')"],
+            "its key is given on": [
+                "DELETE FROM lab_remark WHERE code = 'other'",
+                "UPDATE lab_remark SET code = 'other' WHERE code = 'renamed'",
+            ],
+        }[then],
+    ]
+    for script in [";".join(statements)] if at_once else statements:
+        clinic.source.script(script)
+    clinic.ship()
+    assert held(clinic) == []
+    remarks = "SELECT r.code, o.code FROM lab_remark r LEFT JOIN lab_remark o ON o.id = r.object_id ORDER BY 1"
+    assert clinic.upstream.sql(remarks) == clinic.source.sql(remarks)
+
+
 def test_a_transaction_of_remarks_that_was_refused_goes_in_once_it_may(clinic: Pipeline) -> None:
     clinic.reinstall(TABLES.replace('name = "lab_remark"', 'name = "lab_remark"\non_error = "transaction"'))
     clinic.restart()

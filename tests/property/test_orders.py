@@ -209,3 +209,18 @@ def test_the_elements_of_refs_lie_one_behind_the_other(layout: Layout) -> None:
     for i, (name, _) in enumerate(layout.columns, start=1):
         assert layout.position(name) == i
     assert layout.position("no such column") is None
+
+
+@given(layouts)
+def test_a_layout_whose_columns_are_called_otherwise_means_the_same_places(layout: Layout) -> None:
+    asked: set[tuple[TableName, str]] = set()
+
+    def longer(table: TableName, column: str) -> str:
+        asked.add((table, column))
+        return f"{column}+"
+
+    other = layout.called(longer)
+    assert other.called(lambda _, column: column[:-1]) == layout
+    assert {column for table, column in asked if table == layout.table} >= set(layout.travelling)
+    assert other.travelling == tuple(f"{column}+" for column in layout.travelling)
+    assert [place for _, place in other.reference_positions()] == [place for _, place in layout.reference_positions()]
