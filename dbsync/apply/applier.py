@@ -280,7 +280,7 @@ class Applier:
         ``counts`` tell what is staged, where that is known.
         """
         writer = self._writer_for(policies)
-        former = self._names.of(writer.catalog)
+        policies, former = writer.policies, self._names.of(writer.catalog)
         load = load.read(former)
         self._path.open()
         counts = count_staged(self._connection, Span()) if counts is None else counts
@@ -308,7 +308,8 @@ class Applier:
         catalog = self._inspection.now()
         writer = self._writer
         if writer is None or writer.catalog is not catalog or policies is not self._policies:
-            writer = Writer(self._connection, catalog, policies, self._path)
+            rules = self._names.of(catalog).read_rules(policies)
+            writer = Writer(self._connection, catalog, rules, self._path)
         if policies is self._policies:
             self._writer = writer
         row = self._connection.execute(statement("apply", "passes_on"), prepare=True).fetchone()

@@ -15,6 +15,7 @@ import psycopg
 from dbsync.model.catalog import Catalog, Table
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName
+from dbsync.model.policy import Policies
 from dbsync.statements import statement
 
 
@@ -38,6 +39,14 @@ class Former:
 
         return layout.called(called)
 
+    def read_all(self, layouts: Mapping[int, Layout]) -> Mapping[int, Layout]:
+        """Do so for several."""
+        return {identity: self.read(layout) for identity, layout in layouts.items()} if self.renamed else layouts
+
+    def read_rules(self, rules: Policies) -> Policies:
+        """Do so with rules: whoever wrote them down may know a column by its former name only."""
+        return rules.called(lambda table, column: self.renamed.get((table, column), column)) if self.renamed else rules
+
     def still_said(self, table: Table) -> Mapping[str, str]:
         """Give what columns of a node's table were renamed to upstream, by the names that they have at the node."""
         return {
@@ -45,10 +54,6 @@ class Former:
             for (name, column), now in self.renamed.items()
             if name == table.name and table.column(column) is not None and table.column(now) is None
         }
-
-    def read_all(self, layouts: Mapping[int, Layout]) -> Mapping[int, Layout]:
-        """Do so for several."""
-        return {identity: self.read(layout) for identity, layout in layouts.items()} if self.renamed else layouts
 
 
 class FormerNames:

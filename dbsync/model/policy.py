@@ -101,6 +101,15 @@ class Policies:
         """Give the rules of a table."""
         return self.find(table) or self.otherwise
 
+    def called(self, name: Callable[[TableName, str], str]) -> Policies:
+        """Give the same rules with all columns called as ``name`` says."""
+
+        def find(table: TableName) -> Policy:
+            rule = self.of(table)
+            return rule if rule.newest_by is None else replace(rule, newest_by=name(table, rule.newest_by))
+
+        return replace(self, find=find)
+
     def won_by_source(self) -> Policies:
         """Give the same rules, but that the source wins every conflict."""
 

@@ -97,6 +97,21 @@ def test_a_column_that_was_renamed_twice_while_a_laptop_was_away_is_found(opened
     ]
 
 
+def test_the_newest_is_told_by_the_column_that_says_so_though_it_is_called_otherwise_upstream(opened: Open) -> None:
+    clinic = opened(TABLES + 'on_conflict = "newest"\nnewest_by = "age"\n')
+    migrate(clinic.upstream, "subject age to years", "subject note to remark")
+    clinic.applier.clock_off = 0.0
+    clinic.upstream.sql("UPDATE subject SET years = 50, remark = 'newer' WHERE name = 'A'")
+    clinic.upstream.sql("UPDATE subject SET years = 20, remark = 'older' WHERE name = 'B'")
+    clinic.source.sql("UPDATE subject SET age = 40, note = 'mine'")
+    clinic.ship()
+    assert held(clinic) == []
+    assert clinic.upstream.sql("SELECT name, years, remark FROM subject ORDER BY 1") == [
+        ("A", 50, "newer"),
+        ("B", 40, "mine"),
+    ]
+
+
 def test_what_waited_under_a_former_name_goes_in_under_the_present_one(opened: Open) -> None:
     clinic = opened()
     clinic.upstream.sql("ALTER TABLE subject ADD CONSTRAINT young CHECK (age < 100)")
