@@ -35,6 +35,12 @@ CREATE TEMP TABLE IF NOT EXISTS dbsync_stage (
 ALTER TABLE pg_temp.dbsync_stage ALTER image SET STORAGE EXTERNAL, ALTER old_image SET STORAGE EXTERNAL,
     ALTER layout SET STATISTICS 10, ALTER op SET STATISTICS 10
 
+-- name: middle_of_share
+-- Of one table's changes in a range: how many, the place of the one in the middle, and which is the first.
+SELECT count(*), (array_agg(s.place ORDER BY s.place))[(count(*) + 1) / 2], (array_agg(s.tx ORDER BY s.place))[1],
+       (array_agg(s.seq ORDER BY s.place))[1]
+FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND {range}
+
 -- name: index_stage
 -- Only for batches that are applied in parts.
 CREATE INDEX IF NOT EXISTS dbsync_stage_place ON pg_temp.dbsync_stage (place);

@@ -102,6 +102,14 @@ FROM (
 ) found
 WHERE a.tx = found.last_tx AND a.seq = found.last_seq
 
+-- name: leave_the_first_of_each_row
+-- Of several accused changes of one row the first is the cause: the others wait behind it.
+DELETE FROM pg_temp.dbsync_accused a
+USING pg_temp.dbsync_named own, pg_temp.dbsync_named same, pg_temp.dbsync_accused first
+WHERE own.tx = a.tx AND own.seq = a.seq AND NOT own.refers
+  AND same.name = own.name AND NOT same.refers AND (same.arrival, same.place, same.seq) < (own.arrival, own.place, own.seq)
+  AND first.tx = same.tx AND first.seq = same.seq
+
 -- name: put_behind_renames
 -- What a statement does to rows below one that it renames, by a trigger or by WITH, is in the log before the rename, under the key of
 -- after it. Such a change goes behind that statement's renames, unless the key was another row's, which left it in between, or was

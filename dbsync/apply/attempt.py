@@ -15,7 +15,7 @@ from psycopg import sql
 from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import above
 from dbsync.apply.quarantine import Quarantine
-from dbsync.apply.refused import Unapplicable
+from dbsync.apply.refused import TRIES, Unapplicable
 from dbsync.apply.span import Span
 from dbsync.apply.writer import Writer, count_staged
 from dbsync.model.batch import Count, Op
@@ -24,8 +24,8 @@ from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.statements import statement
 
-TRIES = 3
-"""Times that a change, or a transaction that stays whole, is written when others may have been in the way, before it goes aside."""
+SEARCHES = 8
+"""Times that a load is written in search of changes that are refused by themselves, before it is parted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +55,35 @@ class Attempt:
             self._follow_renames(counts)
         self.writer.patient = again and renames
         try:
-            self._write(whole, counts, tries=2)
+            self._write(whole, counts)
         except Unapplicable as problem:
             self.connection.execute(statement("apply", "index_stage"))
-            self._part(whole, problem.counts, problem)
+            self._write_the_rest(whole, problem, renames=renames)
         else:
             if not (renames or any(layout.generics for layout in self.load.layouts.values())):
                 return
         if again:
             self._try_again()
+
+    def _write_the_rest(self, whole: Span, refused: Unapplicable, *, renames: bool) -> None:
+        """Write all but what PostgreSQL refuses, of a load that it refused as a whole: another time, then in parts.
+
+        Where each row goes aside by itself, and none of them changes its key or needs another one, what is refused is looked
+        for table by table.
+        """
+        ruled = {self.policies.of(self.load.layouts[count.layout].table).on_error for count in refused.counts}
+        alone = ruled == {OnError.ROW} and not renames and not self.writer.needs_all(self.load, refused.counts)
+        self.writer.searches = SEARCHES if alone else 0
+        self.writer.careful |= refused.raced
+        try:
+            if alone or refused.retry:
+                self._write(whole, refused.counts)
+                return
+        except Unapplicable as problem:
+            refused = problem
+        finally:
+            self.writer.searches = 0
+        self._part(whole, refused.counts, refused)
 
     def _delete_behind_renames(self, counts: Sequence[Count]) -> None:
         """Let rows that a delete renames, for their keys ran through the deleted one or what it took along, be renamed before it."""
@@ -90,7 +110,7 @@ class Attempt:
         """Write a span but for what goes aside; raise Unapplicable when PostgreSQL refuses it as a whole.
 
         It is tried so often where others may have been in the way. To part many changes costs less than to write them again
-        and again, so only what is not parted any more gets all its :data:`TRIES`.
+        and again, so only what is not parted any more gets all its tries.
         """
         while counts := counts if counts is not None else count_staged(self.connection, span):
             try:

@@ -22,8 +22,14 @@ from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.pooling import is_dealt
 from dbsync.statements import statement
 
-ORDER_MAY_MATTER = (Conflict.REFERENCE_MISSING, Conflict.MULTIPLE_UNIQUE_CONFLICTS, Conflict.STILL_REFERENCED)
-"""Found in a part of a transaction, these may be gone when the whole of it is there."""
+ORDER_MAY_MATTER = (
+    Conflict.REFERENCE_MISSING,
+    Conflict.MULTIPLE_UNIQUE_CONFLICTS,
+    Conflict.STILL_REFERENCED,
+    Conflict.EXCLUSION,
+    Conflict.REFUSED,
+)
+"""Found in a part of a transaction, or before other tables are written, these may be gone when the whole of it is there."""
 
 
 class Quarantine:
@@ -127,6 +133,8 @@ class Quarantine:
                 "asked": [t.asked if awaits else None for t, (_, awaits) in zip(troubles, reasons, strict=True)],
             },
         )
+        if any(trouble.reason is not None for trouble in troubles):
+            self._connection.execute(statement("aside", "leave_the_first_of_each_row"))
         for layout, place in sorted({(t.layout, t.place) for t in troubles if t.place}):
             self._blame_the_first(layout, place, span)
         self._connection.execute(statement("aside", "say_what_is_missing"))

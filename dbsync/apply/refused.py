@@ -28,6 +28,10 @@ _KINDS: tuple[tuple[type[psycopg.Error], Conflict], ...] = (
 )
 
 
+TRIES = 3
+"""Times that a change, or a transaction that stays whole, is written when others may have been in the way, before it goes aside."""
+
+
 class Unapplicable(Exception):
     """A span that PostgreSQL refused as a whole, and what is known of why."""
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors, sql
 
 from dbsync.apply.bystanders import Acting
+from dbsync.apply.culprits import Culprits, run_apart
 from dbsync.apply.depart import depart_statements
 from dbsync.apply.edited import edited_columns, edited_statement, edits, may_be_edited
 from dbsync.apply.fresh import fresh_statement, may_be_fresh
@@ -76,6 +77,8 @@ class Writer:
         """Whether others want the same rows: then each share's are locked, in the order of their keys, before they are judged."""
         self.again = False
         """Whether all of it waited before: it can wait on, also for a right that is missing."""
+        self.searches = 0
+        """Times that a share which is refused is run in parts, to find out which changes are."""
         self.patient = False
         """Whether a delete whose key runs through a row that is not there is to be tried once more behind all the rest."""
 
@@ -85,16 +88,21 @@ class Writer:
         Gives the changes that cannot be written now; then nothing was. Raises Unapplicable when PostgreSQL refuses.
         """
         troubles: list[Trouble] = []
-        with self._refusing(troubles), self._connection.transaction() as savepoint:
-            parts = self._segments(load, span, counts)
-            for part in parts:
-                self._segment(load, part, counts if part is span else count_staged(self._connection, part), troubles)
-                if troubles:
-                    raise psycopg.Rollback(savepoint)
-                if part is not parts[-1] or not settled:
-                    self._check_keys()
-            if settled:
-                self._check_all()
+        try:
+            with self._refusing(troubles), self._connection.transaction() as savepoint:
+                parts = self._segments(load, span, counts)
+                for part in parts:
+                    of_part = counts if part is span else count_staged(self._connection, part)
+                    self._segment(load, part, of_part, troubles)
+                    if troubles:
+                        raise psycopg.Rollback(savepoint)
+                    if part is not parts[-1] or not settled:
+                        self._check_keys()
+                if settled:
+                    self._check_all()
+        except Culprits as found:
+            self.searches -= 1
+            return found.troubles
         return troubles
 
     def settle(self) -> None:
@@ -204,7 +212,7 @@ class Writer:
 
     def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
         """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
-        if kinds.total() < MANY or self._path.hides:
+        if kinds.total() < MANY or self._path.hides or self.searches:
             return False
         if self._doubted[share.identity]:
             self._doubted[share.identity] -= 1
@@ -317,6 +325,22 @@ class Writer:
         return replace(share, wish=Wish(inserts=inserts, updates=updates, watched=names, changed=frozenset(changed)))
 
     def _run(self, share: Share, span: Span, troubles: list[Trouble]) -> None:
+        """Run a share; in parts, where it is refused and it is to be found out why."""
+
+        def run(part: Span) -> None:
+            with self._refusing(()), self._connection.transaction():
+                self._run_once(share, part, troubles)
+
+        if not self.searches or troubles:  # then these may be the cause
+            self._run_once(share, span, troubles)
+            return
+        try:
+            run_apart(self._connection, share, span, run)
+        except Culprits:
+            if not troubles:
+                raise
+
+    def _run_once(self, share: Share, span: Span, troubles: list[Trouble]) -> None:
         *before, last = self._statements(share)
         for departed in before:
             self._execute(departed, span)
