@@ -15,7 +15,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import coalesced, look_up, same, target_column
 from dbsync.apply.share import RANGE, Share
-from dbsync.keys.expression import Sql, column_sql, qualified, settled, table_sql, text_array, text_sql
+from dbsync.keys.expression import Sql, column_sql, filled, qualified, settled, table_sql, text_array, text_sql
 from dbsync.model.batch import Op
 from dbsync.model.catalog import Column
 from dbsync.model.layout import LayoutGeneric
@@ -92,10 +92,8 @@ class Judgement:
         wins = assignment.changed
         if self._rule in (OnConflict.UPSTREAM, OnConflict.NEWEST):
             newer = sql.SQL("b.newer") if self._rule is OnConflict.NEWEST else FALSE
-            wins = sql.SQL("({} AND ({} OR NOT {}))").format(wins, newer, self._conflicts[assignment.name])
-        return self._typed(
-            sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(wins, assignment.value, current), assignment.name
-        )
+            wins = filled("({} AND ({} OR NOT {}))", wins, newer, self._conflicts[assignment.name])
+        return self._typed(_case(wins, assignment.value, current), assignment.name)
 
     def changes(self, names: Collection[str]) -> dict[str, Sql]:
         """Say of each of some columns that a row is to get another value there."""
@@ -224,14 +222,14 @@ class Judgement:
     def _changed(self, flag: Sql) -> Sql:
         if not self.share.updates:
             return sql.SQL("true")
-        return sql.SQL("(b.whole OR {})").format(flag)
+        return filled("(b.whole OR {})", flag)
 
     def _current(self, assignment: Assignment) -> Sql:
         return self.share.held("b", assignment.name, self.written.index(assignment.name) + 1)
 
     def _typed(self, value: Sql, name: str) -> Sql:
         """Say a value in the very type of its column: rows are compared only where the types are the same."""
-        return sql.SQL("({})::{}").format(value, sql.SQL(target_column(self.share.table, name).cast))
+        return filled("({})::{}", value, sql.SQL(target_column(self.share.table, name).cast))
 
     # What is found out.
 
@@ -254,11 +252,12 @@ class Judgement:
             return FALSE
         changed = assignment.changed
         if self.share.catch_up:
-            changed = sql.SQL("({} AND {})").format(changed, self._is_settled(assignment))
+            changed = filled("({} AND {})", changed, self._is_settled(assignment))
         differs = self._holds_none_of(assignment, assignment.value)
         if assignment.before is assignment.value:  # of new rows there is nothing that the source had
-            return sql.SQL("({} AND {})").format(changed, differs)
-        return sql.SQL("({} AND {} AND (b.first_op = 'I' OR ({} AND {})))").format(
+            return filled("({} AND {})", changed, differs)
+        return filled(
+            "({} AND {} AND (b.first_op = 'I' OR ({} AND {})))",
             changed,
             differs,
             assignment.known or sql.SQL("true"),
@@ -270,7 +269,7 @@ class Judgement:
         current = settled(self._exact(self._current(assignment), assignment.name))
         asked = [v for i, v in enumerate(values) if v is not None and v not in values[:i]]
         others = [_other([current], [self._exact(v, assignment.name)]) for v in asked]
-        return sql.SQL("({})").format(sql.SQL(" AND ").join(others))
+        return filled("({})", sql.SQL(" AND ").join(others))
 
     def _is_settled(self, assignment: Assignment) -> Sql:
         """Say that a late reference is not what the first pass left in a row that is new: null, or an id that stands in."""
@@ -284,7 +283,7 @@ class Judgement:
 
     def _exact(self, value: Sql, name: str) -> Sql:
         """Say a value as its column would keep it: rounded and padded where the column does that."""
-        return sql.SQL("({})::{}").format(value, sql.SQL(target_column(self.share.table, name).type))
+        return filled("({})::{}", value, sql.SQL(target_column(self.share.table, name).type))
 
     def _clash(self) -> Sql:
         if not self.assignments:
@@ -415,13 +414,13 @@ class Judgement:
 
     def _text(self, value: Sql, name: str) -> Sql:
         column = target_column(self.share.table, name)
-        return text_sql(sql.SQL("({})::{}").format(value, sql.SQL(column.cast)), column)
+        return text_sql(filled("({})::{}", value, sql.SQL(column.cast)), column)
 
 
 def _other(left: Sequence[Sql], right: Sequence[Sql]) -> Sql:
     """Say that two rows are not the same, byte for byte: every type can be compared so."""
     comma = sql.SQL(", ")
-    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(comma.join(left), comma.join(right))
+    return filled("pg_catalog.record_image_ne(ROW({}), ROW({}))", comma.join(left), comma.join(right))
 
 
 def _object(names: Sequence[str], texts: Sequence[Sql]) -> Sql:
@@ -431,7 +430,7 @@ def _object(names: Sequence[str], texts: Sequence[Sql]) -> Sql:
 
 
 def _case(condition: Sql, value: Sql, otherwise: Sql) -> Sql:
-    return sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(condition, value, otherwise)
+    return filled("CASE WHEN {} THEN {} ELSE {} END", condition, value, otherwise)
 
 
 def _kind(conflict: Conflict) -> Sql:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from dbsync.apply.resolve import target_column, typed_leaves
 from dbsync.apply.share import RANGE, Share
-from dbsync.keys.expression import Query, Sql, column_sql, named, qualified, settled, value_of
+from dbsync.keys.expression import Query, Sql, column_sql, filled, named, qualified, settled, value_of
 from dbsync.model.layout import LayoutGeneric
 from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
@@ -164,7 +164,7 @@ def _key_leaves(share: Share, image: Sql, refs: Sql) -> list[Sql]:
 
 
 def _where_other(old: Sql, new: Sql, value: Sql) -> Sql:
-    return sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} END").format(old, new, value)
+    return filled("CASE WHEN {} IS DISTINCT FROM {} THEN {} END", old, new, value)
 
 
 @cache

@@ -17,7 +17,7 @@ from dbsync.apply.resolve import Found, coalesced, same, target_column, target_t
 from dbsync.apply.share import Share
 from dbsync.apply.typed import net, typed
 from dbsync.apply.wish import Wish
-from dbsync.keys.expression import Query, Sql, column_sql, local_id, qualified, table_sql, text_array
+from dbsync.keys.expression import Query, Sql, column_sql, filled, local_id, qualified, table_sql, text_array
 from dbsync.model.catalog import Column
 from dbsync.model.registration import KeyReference
 from dbsync.statements import statement
@@ -319,7 +319,7 @@ def _update(judge: Judgement, left_out: AbstractSet[str], wanted: Sql) -> Sql:
     return statement("apply", "update").format(
         table=table_sql(judge.share.table.name),
         assignments=sql.SQL(", ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(a.name), judge.wanted(a, column_sql("t", a.name)))
+            filled("{} = {}", sql.Identifier(a.name), judge.wanted(a, column_sql("t", a.name)))
             for a in judge.assignments
             if a.name not in left_out
         ),

@@ -43,6 +43,15 @@ def settled(expression: Sql) -> sql.SQL:
     return sql.SQL(expression.as_string(None))  # composed by us, quoted by psycopg
 
 
+def filled(template: LiteralString, *parts: Sql) -> Sql:
+    r"""Fill the places of a template, settled: for what is said again of every column.
+
+    >>> filled("{} IS DISTINCT FROM {}", column_sql("b", "age"), sql.Literal("it's")).as_string(None)
+    '"b"."age" IS DISTINCT FROM \'it\'\'s\''
+    """
+    return sql.SQL(template.format(*(part.as_string(None) for part in parts)))  # likewise
+
+
 def text_of(alias: str, column: Column) -> Sql:
     """Render a column as text by its type's output function."""
     return text_sql(column_sql(alias, column.name), column)
@@ -51,17 +60,17 @@ def text_of(alias: str, column: Column) -> Sql:
 def text_sql(value: Sql, column: Column) -> Sql:
     """Render a value of a column's type as text."""
     if column.out:
-        return sql.SQL("pg_catalog.textin({}({}))").format(_function(column.out), value)
-    return sql.SQL("{}::pg_catalog.text").format(value)
+        return filled("pg_catalog.textin({}({}))", _function(column.out), value)
+    return filled("{}::pg_catalog.text", value)
 
 
 def value_of(text: Sql, column: Column) -> Sql:
     """Read a column's value from text by its type's input function; the inverse of :func:`text_of`."""
     if column.into.startswith("::"):  # an input function of several arguments: reached by way of another string type
-        return sql.SQL("({}){}::{}").format(text, _trusted(column.into), _trusted(column.cast))
+        return filled("({}){}::{}", text, _trusted(column.into), _trusted(column.cast))
     if column.into:
-        return sql.SQL("{}(pg_catalog.textout({}))").format(_function(column.into), text)
-    return sql.SQL("({})::{}").format(text, _trusted(column.cast))
+        return filled("{}(pg_catalog.textout({}))", _function(column.into), text)
+    return filled("({})::{}", text, _trusted(column.cast))
 
 
 def text_array(elements: Sequence[Sql]) -> Sql:
@@ -269,7 +278,7 @@ def _trusted(fragment: str) -> Sql:
 
 def named(expression: Sql, name: str) -> Sql:
     """Name a column of a query."""
-    return sql.Composed([expression, _as(name)])
+    return filled("{}{}", expression, _as(name))
 
 
 @cache

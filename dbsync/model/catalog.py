@@ -123,10 +123,14 @@ class Table:
     """Rows of another table are rows of it as well, or its rows are another's (INHERITS)."""
     row_security: bool = False
     estimated_rows: int = 0
+    _by_name: Mapping[str, Column] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {column.name: column for column in self.columns})
 
     def column(self, name: str) -> Column | None:
         """Find a column by its exact name."""
-        return next((column for column in self.columns if column.name == name), None)
+        return self._by_name.get(name)
 
     def called(self, names: Mapping[str, str]) -> Table:
         """Give the same table with some columns called otherwise; what its foreign keys point to keeps its names."""

@@ -161,7 +161,7 @@ def test_a_name_that_two_columns_had_says_nothing(opened: Open) -> None:
 def test_what_was_written_down_in_another_database_says_nothing(opened: Open) -> None:
     """A dump that is restored has the notes, and columns of other numbers."""
     clinic = opened()
-    clinic.upstream.sql("UPDATE dbsync.known_column SET database = '1/1'")
+    clinic.upstream.sql("UPDATE dbsync.column_names SET database = '1/1'")
     migrate(clinic.upstream, "subject note to remark")
     work(clinic)
     assert "missing_column" in {conflict for conflict, _ in held(clinic)}

@@ -10,4 +10,4 @@ down_revision = "0028"
 
 def upgrade() -> None:
     """Add the table that remembers them."""
-    run_file("0029_known_columns")
+    run_file("0029_column_names")
