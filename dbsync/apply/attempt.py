@@ -1,7 +1,7 @@
 """Writing what is staged: at once, and where that fails in parts.
 
-Where PostgreSQL only says that something is wrong, a span is halved, in the source's order, until the change that is wrong
-stands alone and goes aside.
+Where PostgreSQL only says that something is wrong, it is looked for in the table that was being written; where that cannot
+tell, a span is halved, in the source's order, until the change that is wrong stands alone and goes aside.
 """
 
 from __future__ import annotations
