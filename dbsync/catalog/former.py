@@ -76,7 +76,7 @@ class FormerNames:
         return Former() if self._found is None else self._found[1]
 
     def note(self, catalog: Catalog) -> None:
-        """Write down what columns are called now; where it cannot be committed, nothing else is to be lost with it."""
+        """Write down what columns are called now, in no batch's transaction: a batch that fails was no reason to forget them."""
         if self._noted is not catalog:
             self._connection.execute(statement("former", "note"), _relations(catalog))
             self._noted = catalog
