@@ -24,6 +24,8 @@ from dbsync.model.names import TableName
 from dbsync.model.policy import Conflict, OnError, Policies
 from dbsync.statements import statement
 
+FEW = 100
+"""Changes that are parted at once: to write so few once more, in search of what is refused, reads more than it saves."""
 SEARCHES = 8
 """Times that a load is written in search of changes that are refused by themselves, before it is parted."""
 
@@ -68,11 +70,12 @@ class Attempt:
     def _write_the_rest(self, whole: Span, refused: Unapplicable, *, renames: bool) -> None:
         """Write all but what PostgreSQL refuses, of a load that it refused as a whole: another time, then in parts.
 
-        Where each row goes aside by itself, and none of them changes its key or needs another one, what is refused is looked
-        for table by table.
+        Where there are many, each row goes aside by itself, and none of them changes its key or needs another one, what is
+        refused is looked for table by table.
         """
         ruled = {self.policies.of(self.load.layouts[count.layout].table).on_error for count in refused.counts}
-        alone = ruled == {OnError.ROW} and not renames and not self.writer.needs_all(self.load, refused.counts)
+        many = sum(count.changes for count in refused.counts) > FEW
+        alone = many and ruled == {OnError.ROW} and not renames and not self.writer.needs_all(self.load, refused.counts)
         self.writer.searches = SEARCHES if alone else 0
         self.writer.careful |= refused.raced
         try:
