@@ -1,7 +1,7 @@
 """Which changes of a share PostgreSQL refuses: it is run in halves, down to a change that is refused by itself.
 
-All else was written before and stays, so that what is looked for costs no more than its own table (binary splitting, F. K.
-Hwang, A method for detecting all defective members, 1972).
+What was written before it stays meanwhile, so that looking costs no more than its own table (group testing by halves, F. K. Hwang,
+A method for detecting all defective members, 1972); then all of the span is undone, for others may depend on what was found.
 """
 
 from __future__ import annotations
