@@ -54,7 +54,7 @@ def skew(layout: Layout, catalog: Catalog, rule: OnSkew, former: Former) -> Skew
     for name in lacking:
         if name not in left_out:
             return Skew(table=table.name, column=name, reason=_lacks(table.name, name, former))
-    return next(_in_the_way(layout, table, catalog, left_out), None)
+    return next(_in_the_way(layout, table, catalog, left_out, former), None)
 
 
 def _may_be_left_out(table: TableName, column: str, rule: OnSkew, former: Former) -> bool:
@@ -107,9 +107,9 @@ def _is_generated(catalog: Catalog, name: TableName, column: str, seen: frozense
     )
 
 
-def _in_the_way(layout: Layout, table: Table, catalog: Catalog, left_out: Set[str]) -> Iterator[Skew]:
+def _in_the_way(layout: Layout, table: Table, catalog: Catalog, left_out: Set[str], former: Former) -> Iterator[Skew]:
     for tree in _trees(layout, left_out):
-        yield from _unknown(tree, catalog)
+        yield from _unknown(tree, catalog, former)
     own = {*layout.travelling, *_keyed_by_row(layout)}
     for column in table.columns:
         if column.name not in own and _must_be_given(column, table):
@@ -121,7 +121,7 @@ def _in_the_way(layout: Layout, table: Table, catalog: Catalog, left_out: Set[st
             )
 
 
-def _unknown(tree: KeyTree, catalog: Catalog) -> Iterator[Skew]:
+def _unknown(tree: KeyTree, catalog: Catalog, former: Former) -> Iterator[Skew]:
     """Find tables and columns that a reference's key runs through and that are not there."""
     if tree.row_id:
         return
@@ -131,10 +131,10 @@ def _unknown(tree: KeyTree, catalog: Catalog) -> Iterator[Skew]:
         return
     for column in _columns_of(tree, tree.table):
         if table.column(column) is None:
-            yield Skew(table=tree.table, column=column, reason=f"table {tree.table} has no column {column} upstream")
+            yield Skew(table=tree.table, column=column, reason=_lacks(tree.table, column, former))
     for part in tree.parts:
         if not isinstance(part, KeyColumn):
-            yield from _unknown(part.target, catalog)
+            yield from _unknown(part.target, catalog, former)
 
 
 def _needed(layout: Layout) -> set[str]:

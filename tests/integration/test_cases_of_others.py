@@ -104,11 +104,15 @@ def test_a_privilege_that_was_taken_away_stops_only_who_needs_it(nodes: Both) ->
 @pytest.mark.parametrize(
     ("change", "conflict", "words"),
     [
-        ("ALTER TABLE site RENAME code TO short", "missing_column", "table site has no column code upstream"),
+        (
+            "ALTER TABLE site DROP code",
+            "missing_column",
+            "table site has no column code upstream any more: it was dropped there",
+        ),
         ("ALTER TABLE site ALTER code TYPE int USING id", "invalid_value", "a value cannot be read for type integer"),
         ("REVOKE SELECT ON site FROM {login}", "refused", "permission denied for table site"),
     ],
-    ids=["another name", "another type", "not to be read"],
+    ids=["dropped", "another type", "not to be read"],
 )
 def test_nor_does_a_row_that_cannot_be_looked_for_any_more(nodes: Both, change: str, conflict: str, words: str) -> None:
     nodes.upstream("INSERT INTO site (code) VALUES ('G')")
@@ -118,3 +122,17 @@ def test_nor_does_a_row_that_cannot_be_looked_for_any_more(nodes: Both, change: 
     nodes.upstream(change.format(login=nodes.login))
     nodes.other_goes_on()
     assert nodes.waiting() == [("field-01", "of the first", conflict, words)]
+
+
+def test_and_one_whose_key_has_another_name_is_looked_for_by_that(nodes: Both) -> None:
+    nodes.upstream("INSERT INTO site (code) VALUES ('G')")
+    nodes.first.source.sql("INSERT INTO subject (name, site_id) VALUES ('of the first', 1)")
+    nodes.first.ship()
+    nodes.upstream("ALTER TABLE site RENAME code TO short")
+    nodes.other_goes_on()
+    assert nodes.waiting() == [("field-01", "of the first", "reference_missing", "there is no site (X) upstream")]
+    nodes.upstream("INSERT INTO site (short) VALUES ('X')")
+    assert nodes.first.applier.release() == Released(released=1)
+    assert nodes.first.upstream.sql("SELECT s.name, t.short FROM subject s JOIN site t ON t.id = s.site_id") == [
+        ("of the first", "X")
+    ]
