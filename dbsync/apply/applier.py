@@ -26,12 +26,13 @@ from dbsync.apply.load import Load, Released, no_place
 from dbsync.apply.path import SearchPath
 from dbsync.apply.plans import Plans
 from dbsync.apply.quarantine import Quarantine
+from dbsync.apply.segments import count_staged
 from dbsync.apply.skew import raw_ids, skew
 from dbsync.apply.span import Span
 from dbsync.apply.steps import join_steps
 from dbsync.apply.turns import Turns
 from dbsync.apply.waiting import Waiting
-from dbsync.apply.writer import Writer, count_staged
+from dbsync.apply.writer import Writer
 from dbsync.catalog.former import Former, FormerNames
 from dbsync.catalog.inspect import Inspection
 from dbsync.errors import Interrupted, LinkHalted, NotAdmitted

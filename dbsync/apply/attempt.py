@@ -16,8 +16,9 @@ from dbsync.apply.load import Load, Trouble
 from dbsync.apply.order import above
 from dbsync.apply.quarantine import Quarantine
 from dbsync.apply.refused import TRIES, Unapplicable
+from dbsync.apply.segments import count_staged
 from dbsync.apply.span import Span
-from dbsync.apply.writer import Writer, count_staged
+from dbsync.apply.writer import Writer
 from dbsync.model.batch import Count, Op
 from dbsync.model.layout import Layout
 from dbsync.model.names import TableName

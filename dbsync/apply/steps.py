@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 
 from dbsync.apply.load import Load
+from dbsync.apply.segments import count_staged
 from dbsync.apply.span import Span
-from dbsync.apply.writer import count_staged
 from dbsync.model.batch import Count, Op
 from dbsync.model.catalog import Catalog
 from dbsync.statements import statement

@@ -23,6 +23,7 @@ from dbsync.apply.path import SearchPath
 from dbsync.apply.pointed import narrowed
 from dbsync.apply.refused import Unapplicable, is_no_rows_fault, unapplicable
 from dbsync.apply.resolve import target_table
+from dbsync.apply.segments import by_layout, count_staged, segments
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
@@ -90,7 +91,7 @@ class Writer:
         troubles: list[Trouble] = []
         try:
             with self._refusing(troubles), self._connection.transaction() as savepoint:
-                parts = self._segments(load, span, counts)
+                parts = segments(self._connection, load, span, counts, by_origin=self.by_origin)
                 for part in parts:
                     of_part = counts if part is span else count_staged(self._connection, part)
                     self._segment(load, part, of_part, troubles)
@@ -143,30 +144,9 @@ class Writer:
         )
         return any(share.stands_in(reference) for share in shares for _, reference, _ in share.references)
 
-    def _segments(self, load: Load, span: Span, counts: Sequence[Count]) -> list[Span]:
-        tables: dict[object, set[int]] = {}
-        for count in counts:
-            tables.setdefault(load.layouts[count.layout].table, set()).add(count.layout)
-        changing = [ids for ids in tables.values() if len(ids) > 1]
-        going = _coming_and_going(counts) if load.may_be_known else []
-        if not changing and not going and not self.by_origin and not any(count.renames for count in counts):
-            return [span]
-        self._connection.execute(statement("apply", "index_stage"))
-        query = statement("apply", "segments").format(
-            range=span.condition(),
-            begins=_begins(span, changing, going),
-            by_origin=sql.Literal(self.by_origin),
-        )
-        found: list[Span] = []
-        low = span.low
-        for place, renames, origin in self._connection.execute(query).fetchall():
-            found.append(Span(low=low, high=place, renames=renames, origin=origin))
-            low = place
-        return found
-
     def _segment(self, load: Load, span: Span, counts: Sequence[Count], troubles: list[Trouble]) -> None:
         """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
-        kinds = _by_layout(counts)
+        kinds = by_layout(counts)
         single = self._changed_once(load, span, kinds)
         steps = self._order(load, kinds)
         writing = [step for step in steps if set(kinds[step.layout]) != {Op.DELETE}]
@@ -405,50 +385,6 @@ class Writer:
         cursor = self._connection.execute(sql.SQL(filled), prepare=kept)  # composed by us
         self._path.take_back()
         return cursor
-
-
-def count_staged(connection: psycopg.Connection, span: Span) -> tuple[Count, ...]:
-    """Count the staged changes of a span by layout and kind."""
-    rows = connection.execute(statement("apply", "counts").format(range=span.condition())).fetchall()
-    return tuple(Count(layout=layout, op=Op(op), changes=n, renames=r) for layout, op, n, r in rows)
-
-
-def _by_layout(counts: Sequence[Count]) -> dict[int, Counter[Op]]:
-    """Give the number of each layout's changes of each kind."""
-    kinds: dict[int, Counter[Op]] = {}
-    for count in counts:
-        kinds.setdefault(count.layout, Counter())[count.op] += count.changes
-    return kinds
-
-
-def _begins(span: Span, changing: Sequence[set[int]], going: Sequence[int]) -> Query:
-    """Say which changes begin a run of their own.
-
-    ``changing`` are the layouts of each table that has several, ``going`` those of which rows come and go.
-    """
-    conditions: list[Query] = [sql.SQL("false")]
-    if changing:
-        conditions.append(
-            statement("apply", "begins_with_a_layout").format(
-                range=span.condition("t"),
-                range_of_first=span.condition("f"),
-                layouts=sql.Literal([layout for layouts in changing for layout in sorted(layouts)]),
-                tables=sql.Literal([number for number, layouts in enumerate(changing) for _ in layouts]),
-            )
-        )
-    if going:
-        conditions.append(statement("apply", "begins_with_what_it_takes").format(going=sql.Literal(list(going))))
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
-
-
-def _coming_and_going(counts: Sequence[Count]) -> list[int]:
-    """List the layouts of which rows come and rows go.
-
-    A row of which one transaction says that it came, and another one that it is gone, was never there if both are taken
-    together. One that was restored may have told before that it came: then the second takes away what is there.
-    """
-    kinds = _by_layout(counts)
-    return sorted(i for i, ops in kinds.items() if Op.DELETE in ops and ops.keys() & {Op.INSERT, Op.BACKFILL})
 
 
 def _trouble(share: Share, said: Sequence[str]) -> Trouble:
