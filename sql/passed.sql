@@ -93,6 +93,11 @@ RETURNING r.overruling IS NULL
 SELECT s.seq, {relation} AS relation, {key} AS key
 FROM dbsync.change s WHERE s.xid = pg_current_xact_id() AND s.layout = {layout}
 
+-- name: by_index
+-- For the rest of the transaction. The planner knows nothing of what the batch has just captured and put into the ledger: it takes both
+-- for a row or two, and would read all of the ledger for each of thousands.
+SELECT set_config('enable_seqscan', 'off', true)
+
 -- name: note_overruling
 -- What won over other values here, now or before: the tier above may have that row otherwise since, so what comes after it goes up
 -- with it. And what a trigger of the application did to tables that the batch does not have (``added``). Rows are found by the keys
@@ -101,9 +106,9 @@ FROM dbsync.change s WHERE s.xid = pg_current_xact_id() AND s.layout = {layout}
 WITH captured AS MATERIALIZED ({captured}),
 won AS (
     SELECT c.seq FROM captured c
-    LEFT JOIN LATERAL (SELECT true AS found FROM dbsync.conflict k
-                       WHERE k.key = c.key AND k.relation = c.relation AND k.decision = 'source' LIMIT 1) ever ON true
-    WHERE ever.found OR c.relation = ANY ({added}::text[])
+    WHERE c.relation = ANY ({added}::text[])
+       OR EXISTS (SELECT FROM (SELECT k.relation, k.decision FROM dbsync.conflict k WHERE k.key = c.key OFFSET 0) ever
+                  WHERE ever.relation = c.relation AND ever.decision = 'source')
 ),
 told AS (SELECT coalesce(array_agg(w.seq ORDER BY w.seq), '{{}}') AS seqs FROM won w)
 UPDATE dbsync.receipt r
@@ -114,4 +119,4 @@ WHERE r.node = {node} AND r.incarnation = {incarnation} AND r.link = {link} AND 
   AND NOT EXISTS (SELECT FROM dbsync.conflict k
                   WHERE k.id > {newest} AND k.node = {node} AND k.incarnation = {incarnation} AND k.number = {number}
                     AND k.decision = 'source'
-                    AND NOT EXISTS (SELECT FROM captured c WHERE c.key = k.key AND c.relation = k.relation))
+                    AND (k.relation, k.key) NOT IN (SELECT c.relation, c.key FROM captured c WHERE c.key IS NOT NULL))

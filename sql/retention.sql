@@ -100,22 +100,26 @@ SELECT changes, bytes, waiting_changes, waiting_bytes FROM dbsync.living(%(link)
 SELECT set_config('enable_seqscan', 'off', true)
 
 -- name: pending
--- What no receipt covers yet, by table, everything for a link that never shipped; not more than %(enough)s are counted.
-SELECT r.relation, sum(t.changes)::bigint, min(t.oldest)
+-- What no receipt covers yet, by table, everything for a link that never shipped. Not more than %(enough)s changes are looked at, from the
+-- oldest on: of a long window that is begun these may all have a receipt. So it is told how many were looked at.
+SELECT r.relation, sum(t.changes)::bigint, min(t.oldest), sum(t.looked_at)::bigint
 FROM (
-    SELECT c.layout, count(*) AS changes, min(c.captured_at) AS oldest
+    SELECT c.layout, count(*) FILTER (WHERE c.waits) AS changes, min(c.captured_at) FILTER (WHERE c.waits) AS oldest, count(*) AS looked_at
     FROM (
-        SELECT waiting.*, max(waiting.seq) OVER (PARTITION BY waiting.xid) AS last_seq
+        SELECT c.layout, c.captured_at,
+               NOT EXISTS (SELECT FROM dbsync.link l WHERE l.name = %(link)s AND l.window_seq > 0
+                           AND pg_visible_in_snapshot(c.xid, l.window_end) AND c.last_seq <= l.window_seq) AS waits
         FROM (
-            SELECT c.xid, c.seq, c.layout, c.captured_at FROM dbsync.change c
-            CROSS JOIN (SELECT (SELECT l.cursor FROM dbsync.link l WHERE l.name = %(link)s)) AS l(cursor)
-            WHERE c.xid >= coalesce((SELECT pg_snapshot_xmin(l.cursor) FROM dbsync.link l WHERE l.name = %(link)s), '0'::xid8)
-              AND (l.cursor IS NULL OR NOT pg_visible_in_snapshot(c.xid, l.cursor))
-            ORDER BY c.xid, c.seq LIMIT %(enough)s
-        ) waiting
+            SELECT behind.*, max(behind.seq) OVER (PARTITION BY behind.xid) AS last_seq
+            FROM (
+                SELECT c.xid, c.seq, c.layout, c.captured_at FROM dbsync.change c
+                CROSS JOIN (SELECT (SELECT l.cursor FROM dbsync.link l WHERE l.name = %(link)s)) AS l(cursor)
+                WHERE c.xid >= coalesce((SELECT pg_snapshot_xmin(l.cursor) FROM dbsync.link l WHERE l.name = %(link)s), '0'::xid8)
+                  AND (l.cursor IS NULL OR NOT pg_visible_in_snapshot(c.xid, l.cursor))
+                ORDER BY c.xid, c.seq LIMIT %(enough)s
+            ) behind
+        ) c
     ) c
-    WHERE NOT EXISTS (SELECT FROM dbsync.link l WHERE l.name = %(link)s AND l.window_seq > 0
-                      AND pg_visible_in_snapshot(c.xid, l.window_end) AND c.last_seq <= l.window_seq)
     GROUP BY c.layout
 ) t
 JOIN LATERAL (SELECT y.relation FROM dbsync.layout y WHERE y.id = t.layout LIMIT 1) r ON true

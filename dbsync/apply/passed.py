@@ -123,6 +123,7 @@ def _note_overruling(
         for identity, layout in captured.items()
     ]
     said = {**_batch(header), "newest": newest_conflict, "most": MOST_KEPT, "added": list(added)}
+    connection.execute(statement("passed", "by_index"))
     connection.execute(
         statement("passed", "note_overruling").format(
             captured=sql.SQL(" UNION ALL ").join(own_keys), **{name: sql.Literal(value) for name, value in said.items()}

@@ -14,7 +14,7 @@ from dbsync.model.names import TableName
 from dbsync.statements import statement
 
 COUNTED = 200_000
-"""Pending changes that are counted; how many more there are is told from a sample of the log's pages."""
+"""Changes that are looked at one by one; what there is beyond them is told from a sample of the log's pages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,16 @@ class LogStatus:
 
 
 def backlog(connection: psycopg.Connection, link: str, enough: int = COUNTED, pages: int = SAMPLE_PAGES) -> Backlog:
-    """Count what is pending, or estimate it from ``enough`` changes on, by a sample of so many pages."""
-    with connection.transaction():
-        connection.execute(statement("retention", "by_index"))
-        counted = _tables(connection, "pending", {"link": link, "enough": enough})
-    if sum(table.changes for table in counted.values()) < enough:
+    """Count what is pending, or estimate it from ``enough`` changes on, by a sample of so many pages.
+
+    That nothing is pending is never an estimate.
+    """
+    counted, is_all = _counted(connection, link, enough)
+    if is_all:
         return Backlog(tables=counted, exact=True)
-    about = _tables(connection, "pending_about", {"link": link, "pages": pages})
+    about = _estimated(connection, link, pages)
+    if not (counted or about):  # the end of a long window, in none of the pages
+        return Backlog(tables=_counted(connection, link)[0], exact=True)
     # What was counted is the oldest, and no less than that is there.
     return Backlog(
         tables={
@@ -105,6 +108,15 @@ def log_status(connection: psycopg.Connection, link: str, retention: RetentionCo
     )
 
 
-def _tables(connection: psycopg.Connection, name: str, wanted: Mapping[str, object]) -> dict[str, Waiting]:
-    rows = connection.execute(statement("retention", name), wanted).fetchall()
-    return {relation: Waiting(changes=changes, oldest=oldest) for relation, changes, oldest in rows}
+def _counted(connection: psycopg.Connection, link: str, enough: int | None = None) -> tuple[dict[str, Waiting], bool]:
+    """Count what is pending among the first ``enough`` changes that the link's cursor has not passed; say whether these are all."""
+    with connection.transaction():
+        connection.execute(statement("retention", "by_index"))
+        rows = connection.execute(statement("retention", "pending"), {"link": link, "enough": enough}).fetchall()
+    found = {name: Waiting(changes=changes, oldest=oldest) for name, changes, oldest, _ in rows if changes}
+    return found, enough is None or sum(row[3] for row in rows) < enough
+
+
+def _estimated(connection: psycopg.Connection, link: str, pages: int) -> dict[str, Waiting]:
+    rows = connection.execute(statement("retention", "pending_about"), {"link": link, "pages": pages}).fetchall()
+    return {name: Waiting(changes=changes, oldest=oldest) for name, changes, oldest in rows if changes}

@@ -20,6 +20,7 @@ from tests.benchmarks import (
     latency,
     load,
     report,
+    resume,
     slow,
     wire,
 )
@@ -29,6 +30,7 @@ PARTS = {
     "capture": capture.run,
     "flat": flat.run,
     "drain": drain.run,
+    "resume": resume.run,
     "latency": latency.run,
     "idle": idle.run,
     "load": load.run,

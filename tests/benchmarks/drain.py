@@ -74,38 +74,46 @@ def _results(found: Sequence[Drained], differ: tuple[bool, ...]) -> list[Result]
 
 
 def _of_work(found: Sequence[Drained], work: Work) -> list[Result]:
-    ours, theirs = (
-        [drained for drained in found if (drained.route, drained.work) == (route, work)]
-        for route in (DbsyncRoute.name, LogicalRoute.name)
+    ours = _of_route(found, work, DbsyncRoute.name)
+    memory = Measure(
+        name=f"drain_{work.name.lower()}_memory",
+        title=f"drain of {ours[0].changes:,} {work}: peak memory of dbsync run",
+        values=tuple(drained.memory or 0.0 for drained in ours),
+        unit="MB",
+        digits=0,
+        aim=MEMORY_AIM,
     )
-    backlog = f"{ours[0].changes:,} {work}"
-    name = f"drain_{work.name.lower()}"
+    return [*compared(found, work, "drain", RATE_AIM), memory]
+
+
+def compared(
+    found: Sequence[Drained], work: Work, name: str, aim: Aim | None = None, manner: str = "drain"
+) -> list[Result]:
+    """Give the rows that compare the rates of both routes; ``name`` begins theirs, ``manner`` says in words what was done."""
+    ours, theirs = (_of_route(found, work, route) for route in (DbsyncRoute.name, LogicalRoute.name))
+    begins, title = f"{name}_{work.name.lower()}", f"{manner} of {ours[0].changes:,} {work}"
     return [
         Measure(
-            name=f"{name}_ratio",
-            title=f"drain of {backlog}, rate of dbsync / of logical replication",
+            name=f"{begins}_ratio",
+            title=f"{title}, rate of dbsync / of logical replication",
             values=tuple(our.rate / their.rate for our, their in zip(ours, theirs, strict=True)),
-            aim=RATE_AIM,
+            aim=aim,
         ),
         *(
             Measure(
-                name=f"{name}_{drains[0].route}_rate",
-                title=f"drain of {backlog}: {drains[0].route}",
+                name=f"{begins}_{drains[0].route}_rate",
+                title=f"{title}: {drains[0].route}",
                 values=tuple(drained.rate for drained in drains),
                 unit="/s",
                 digits=0,
             )
             for drains in (ours, theirs)
         ),
-        Measure(
-            name=f"{name}_memory",
-            title=f"drain of {backlog}: peak memory of dbsync run",
-            values=tuple(drained.memory or 0.0 for drained in ours),
-            unit="MB",
-            digits=0,
-            aim=MEMORY_AIM,
-        ),
     ]
+
+
+def _of_route(found: Sequence[Drained], work: Work, route: str) -> list[Drained]:
+    return [drained for drained in found if (drained.route, drained.work) == (route, work)]
 
 
 def _drain(route: Route, work: Work, tag: str, backlogs: Backlogs) -> Drained:

@@ -34,6 +34,12 @@ class Route(Protocol):
     def stop(self) -> None:
         """Stop it and wait for its end; capture goes on."""
 
+    def pause(self) -> None:
+        """Let it ship nothing, as somebody would who wants it to go on later; capture goes on."""
+
+    def resume(self) -> None:
+        """Let it ship again."""
+
     def clean(self) -> None:
         """Let it do what it would do when idle, so that the next drain begins as the first did."""
 
@@ -65,6 +71,14 @@ class LogicalRoute:
         """Disable the subscription; its slot stays."""
         self.upstream.sql("ALTER SUBSCRIPTION bench DISABLE")
         _until(self._idle, "logical replication did not stop")
+
+    def pause(self) -> None:
+        """Disable the subscription: there is nothing else that holds it."""
+        self.stop()
+
+    def resume(self) -> None:
+        """Enable it."""
+        self.start()
 
     def clean(self) -> None:
         """Leave it as it is: it has nothing to purge."""
@@ -108,6 +122,14 @@ class DbsyncRoute:
     def stop(self) -> None:
         """End the service as systemd would."""
         self._node.stop()
+
+    def pause(self) -> None:
+        """Have it paused; the service goes on looking whether it still is."""
+        self._node.prepare("pause")
+
+    def resume(self) -> None:
+        """Have it go on; it looks every fifth of a second."""
+        self._node.prepare("resume")
 
     def clean(self) -> None:
         """Purge what has a receipt."""

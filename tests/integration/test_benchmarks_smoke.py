@@ -34,6 +34,7 @@ FOR_INFORMATION = {
     *("bulk_plain_us", "bulk_added_us"),
     *(f"{name}_{side}_us" for name in ("single", "single_after_bulk") for side in ("plain", "captured")),
     *(f"drain_{work}_{route}_rate" for work in WORK for route in ROUTES),
+    *(f"resume_{work}_{what}" for work in WORK for what in ("ratio", *(f"{route}_rate" for route in ROUTES))),
     *("latency_logical_p50", "latency_logical_p99"),
     *(f"idle_{route}_{end}" for route in ROUTES for end in ENDS),
     *(f"curve_{route}_{size}" for route in ROUTES for size in ("start", *SIZES)),
@@ -47,6 +48,7 @@ FOR_INFORMATION = {
 CHECKS = {
     "checksums_equal": [True] * 2 * len(WORK),
     "ids_differ": [True],
+    "resume_checksums_equal": [True] * 2 * len(WORK),
     "latency_all_seen": [True] * 2,
     "curve_checksums_equal": [True] * len(ROUTES) * (1 + len(SIZES)),
     "growth_equal": [True] * len(SIZES),

@@ -319,3 +319,25 @@ class TestStatus:
             "public.site": 1000,
         }
         assert about.tables == exact.tables
+
+    def test_what_waits_behind_much_that_is_acknowledged_is_told(self, clinic: Pipeline) -> None:
+        for number in range(12):
+            site(clinic.source, f"s{number}")
+        for _ in range(4):
+            clinic.ship_one(2)
+        with connect(clinic.source.dsn, name="source") as connection:
+            exact, about = backlog(connection, LINK), backlog(connection, LINK, enough=3)
+        assert {name: table.changes for name, table in exact.tables.items()} == {"public.site": 4}
+        assert about.tables == exact.tables
+
+    def test_the_last_of_a_long_window_is_told_whatever_pages_a_sample_has(self, clinic: Pipeline) -> None:
+        for number in range(3):
+            clinic.source.sql(f"INSERT INTO note (text) SELECT '{number}' FROM generate_series(1, 2000) g".encode())
+        site(clinic.source, "last")
+        for _ in range(3):
+            clinic.ship_one(2000)
+        with connect(clinic.source.dsn, name="source") as connection:
+            for _ in range(20):
+                found = backlog(connection, LINK, enough=100, pages=1)
+                assert (found.exact, found.tables.keys()) == (True, {"public.site"}) or not found.exact
+                assert found.tables
