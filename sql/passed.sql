@@ -119,4 +119,5 @@ WHERE r.node = {node} AND r.incarnation = {incarnation} AND r.link = {link} AND 
   AND NOT EXISTS (SELECT FROM dbsync.conflict k
                   WHERE k.id > {newest} AND k.node = {node} AND k.incarnation = {incarnation} AND k.number = {number}
                     AND k.decision = 'source'
-                    AND (k.relation, k.key) NOT IN (SELECT c.relation, c.key FROM captured c WHERE c.key IS NOT NULL))
+                    AND (k.key IS NULL
+                         OR (k.relation, k.key) NOT IN (SELECT c.relation, c.key FROM captured c WHERE c.key IS NOT NULL)))

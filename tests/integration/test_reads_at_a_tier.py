@@ -84,3 +84,18 @@ def test_a_batch_is_taken_in_and_passed_on_without_a_look_at_the_past(tier: Tier
     here.hold(rows=ROWS, pages=PAGES)
     noted = "SELECT cardinality(overruling), part IS NOT NULL FROM dbsync.receipt ORDER BY applied_at DESC, number DESC LIMIT 1"
     assert upstream.sql(noted) == [(again, step == "rows of which one waits")]
+
+
+def test_a_ledger_about_a_few_rows_is_not_read_for_each_of_many(tier: Tier) -> None:
+    tier.below.upstream.script("""
+        CREATE TEMP TABLE old AS SELECT * FROM dbsync.conflict ORDER BY id LIMIT 1;
+        DELETE FROM dbsync.conflict;
+        INSERT INTO dbsync.conflict (conflict, relation, key, node, incarnation, number, tx, seq, captured_at, rule, decision)
+        SELECT conflict, relation, ARRAY['s' || g % 8], node, incarnation, number, g, g, captured_at, rule, 'source'
+        FROM old, generate_series(1, 900) g;
+        ANALYZE dbsync.conflict""")
+    tier.below.upstream.sql(b"VACUUM dbsync.conflict")
+    with reads(tier.below.upstream) as here:
+        tier.below.source.sql("UPDATE subject SET initials = 'w' WHERE id BETWEEN 1001 AND 3000")
+        tier.below.ship()
+    assert here.of("dbsync.conflict").rows < 2 * ROWS
