@@ -107,8 +107,7 @@ FROM (
     SELECT c.layout, count(*) FILTER (WHERE c.waits) AS changes, min(c.captured_at) FILTER (WHERE c.waits) AS oldest, count(*) AS looked_at
     FROM (
         SELECT c.layout, c.captured_at,
-               NOT EXISTS (SELECT FROM dbsync.link l WHERE l.name = %(link)s AND l.window_seq > 0
-                           AND pg_visible_in_snapshot(c.xid, l.window_end) AND c.last_seq <= l.window_seq) AS waits
+               NOT coalesce(l.window_seq > 0 AND pg_visible_in_snapshot(c.xid, l.window_end) AND c.last_seq <= l.window_seq, false) AS waits
         FROM (
             SELECT behind.*, max(behind.seq) OVER (PARTITION BY behind.xid) AS last_seq
             FROM (
@@ -119,6 +118,7 @@ FROM (
                 ORDER BY c.xid, c.seq LIMIT %(enough)s
             ) behind
         ) c
+        LEFT JOIN dbsync.link l ON l.name = %(link)s
     ) c
     GROUP BY c.layout
 ) t
