@@ -101,7 +101,7 @@ SELECT set_config('enable_seqscan', 'off', true)
 
 -- name: pending
 -- What no receipt covers yet, by table, everything for a link that never shipped. Not more than %(enough)s changes are looked at, from the
--- oldest on: of a long window that is begun these may all have a receipt. So it is told how many were looked at.
+-- oldest on or from the newest: of a long window that is begun the oldest may all have a receipt. So it is told how many were looked at.
 SELECT r.relation, sum(t.changes)::bigint, min(t.oldest), sum(t.looked_at)::bigint
 FROM (
     SELECT c.layout, count(*) FILTER (WHERE c.waits) AS changes, min(c.captured_at) FILTER (WHERE c.waits) AS oldest, count(*) AS looked_at
@@ -115,7 +115,7 @@ FROM (
                 CROSS JOIN (SELECT (SELECT l.cursor FROM dbsync.link l WHERE l.name = %(link)s)) AS l(cursor)
                 WHERE c.xid >= coalesce((SELECT pg_snapshot_xmin(l.cursor) FROM dbsync.link l WHERE l.name = %(link)s), '0'::xid8)
                   AND (l.cursor IS NULL OR NOT pg_visible_in_snapshot(c.xid, l.cursor))
-                ORDER BY c.xid, c.seq LIMIT %(enough)s
+                ORDER BY c.xid {direction}, c.seq {direction} LIMIT %(enough)s
             ) behind
         ) c
         LEFT JOIN dbsync.link l ON l.name = %(link)s

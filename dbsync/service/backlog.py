@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
+from psycopg import sql
 
 from dbsync.changelog.purge import SAMPLE_PAGES, live, size
 from dbsync.config.models import RetentionConfig
@@ -59,7 +60,7 @@ def backlog(connection: psycopg.Connection, link: str, enough: int = COUNTED, pa
         return Backlog(tables=counted, exact=True)
     about = _estimated(connection, link, pages)
     if not (counted or about):  # the end of a long window, in none of the pages
-        return Backlog(tables=_counted(connection, link)[0], exact=True)
+        return _from_the_end(connection, link, enough)
     # What was counted is the oldest, and no less than that is there.
     return Backlog(
         tables={
@@ -108,11 +109,22 @@ def log_status(connection: psycopg.Connection, link: str, retention: RetentionCo
     )
 
 
-def _counted(connection: psycopg.Connection, link: str, enough: int | None = None) -> tuple[dict[str, Waiting], bool]:
+def _from_the_end(connection: psycopg.Connection, link: str, enough: int) -> Backlog:
+    """Count what is pending among the newest ``enough`` changes, and only where nothing is, among all."""
+    newest, is_all = _counted(connection, link, enough, newest_first=True)
+    if newest:
+        return Backlog(tables=newest, exact=is_all)
+    return Backlog(tables=_counted(connection, link)[0], exact=True)
+
+
+def _counted(
+    connection: psycopg.Connection, link: str, enough: int | None = None, *, newest_first: bool = False
+) -> tuple[dict[str, Waiting], bool]:
     """Count what is pending among the first ``enough`` changes that the link's cursor has not passed; say whether these are all."""
+    query = statement("retention", "pending").format(direction=sql.SQL("DESC" if newest_first else "ASC"))
     with connection.transaction():
         connection.execute(statement("retention", "by_index"))
-        rows = connection.execute(statement("retention", "pending"), {"link": link, "enough": enough}).fetchall()
+        rows = connection.execute(query, {"link": link, "enough": enough}).fetchall()
     found = {name: Waiting(changes=changes, oldest=oldest) for name, changes, oldest, _ in rows if changes}
     return found, enough is None or sum(row[3] for row in rows) < enough
 
