@@ -188,9 +188,19 @@ SELECT s.tx, s.seq, s.seq AS first_seq, s.op, s.op AS first_op, s.image, s.image
 FROM pg_temp.dbsync_stage s
 WHERE s.layout = {layout} AND {range}
 
--- name: repeats
--- Asked of many changes before they are sorted by their keys: most often each row was changed once.
-SELECT EXISTS (SELECT FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND {range} GROUP BY {key} HAVING count(*) > 1)
+-- name: rows
+-- Asked of many changes before they are sorted by their keys: of how many rows they are, and whether all of those begin there.
+SELECT count(*), {new} FROM (SELECT count(*){said} FROM pg_temp.dbsync_stage s WHERE s.layout = {layout} AND {range} GROUP BY {key}) r
+
+-- name: begins
+-- Of the changes of one row: whether it is entered by the first, and which transactions changed it afterwards.
+, coalesce(min(s.place) = min(s.place) FILTER (WHERE s.op <> 'U'), false) AS begins, array_agg(s.tx) FILTER (WHERE s.op = 'U') AS later
+
+-- name: all_new
+-- Each is entered first and then changed at most once by each transaction: what a statement and its triggers did to one row, one
+-- inside the other, needs a closer look at their order.
+coalesce(bool_and(r.begins AND (cardinality(r.later) = 1 OR r.later IS NULL
+                                OR NOT EXISTS (SELECT FROM unnest(r.later) AS l(tx) GROUP BY l.tx HAVING count(*) > 1))), false)
 
 -- name: pointed
 -- Into which tables generic references point: of the hundreds that they may, a few.
@@ -238,6 +248,14 @@ FROM (
                  ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ) n
 WHERE n.is_last
+
+-- name: last_of_new
+-- The last change of each row that the changes themselves begin with an insert: how it is to be entered.
+SELECT s.tx, s.seq, f.first AS first_seq, s.op, 'I'::"char" AS first_op, s.image, s.image AS first_image, NULL::text[] AS old_image, s.refs,
+       NULL::text[] AS old_refs, s.lost, true AS whole, false AS gone, false AS unknown
+FROM (SELECT min(s.place) AS first, max(s.place) AS last FROM pg_temp.dbsync_stage s
+      WHERE s.layout = {layout} AND {range} GROUP BY {key}) f
+JOIN pg_temp.dbsync_stage s ON s.place = f.last
 
 -- name: typed
 -- array_append gives an expanded array: its elements are then found at once, and a toasted one is read once.
@@ -312,7 +330,7 @@ INSERT INTO {table} ({columns}) {overriding}
 WITH net AS ({net}),
 typed AS ({typed}),
 bound AS ({bound})
-SELECT {values} FROM bound b WHERE b.missing = 0
+SELECT {values} FROM bound b WHERE b.missing = 0{order}
 
 -- name: edits
 -- Of many updates, which columns they are about: most often the same few. Whether they are about more than those is said first.

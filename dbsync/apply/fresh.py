@@ -1,16 +1,20 @@
 """Rows that upstream has none of: what most large shares are, inserted without a look for what they may be. Pure.
 
 A unique index on the key stands in for that look: where a row is there after all, or a reference finds nothing, or anything
-else is in the way, the statement fails or inserts fewer rows than there are changes. Then all of it is undone, and the
-share is written by the statement that looks (:mod:`dbsync.apply.write`).
+else is in the way, the statement fails or inserts fewer rows than it should. Then all of it is undone, and the share is
+written by the statement that looks (:mod:`dbsync.apply.write`). Of rows that were entered and changed again within the same
+batch, as by whoever fills in a form and saves it twice, each goes in once, as its last change left it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from psycopg import sql
 
 from dbsync.apply.share import Share
-from dbsync.apply.typed import net, typed
+from dbsync.apply.typed import last_of_new, net, typed
 from dbsync.apply.write import drawn_columns, insert_columns
 from dbsync.keys.expression import Query, table_sql
 from dbsync.model.batch import Op
@@ -19,10 +23,11 @@ from dbsync.statements import statement
 
 
 def may_be_fresh(share: Share, ops: AbstractSet[Op]) -> bool:
-    """Say whether a share may be tried so: new rows, each once, and a unique index that knows whether they are new."""
+    """Say whether a share may be tried so, if its rows are new: a unique index knows whether they are, and none is deleted."""
     return (
-        ops <= {Op.INSERT, Op.BACKFILL}
-        and not (share.reduce or share.renames or share.ordered or share.late or share.catch_up)
+        not ops.isdisjoint({Op.INSERT, Op.BACKFILL})
+        and Op.DELETE not in ops
+        and not (share.renames or share.ordered or share.late or share.catch_up)
         and not any(reference.soft for _, reference, _ in share.references)
         and not (share.layout.keyed_by_row_id or drawn_columns(share))
         and has_unique_key(share)
@@ -31,13 +36,14 @@ def may_be_fresh(share: Share, ops: AbstractSet[Op]) -> bool:
 
 def fresh_statement(share: Share) -> Query:
     """Compose the insert of a share's rows whose references are all found; its row count tells how many they were."""
-    columns = insert_columns(share)
+    new = replace(share, updates=False)  # nobody asks how a row was before
     return statement("apply", "insert_fresh").format(
-        net=net(share),
-        typed=typed(share),
-        bound=share.bound((), as_new=True),
+        net=last_of_new(new) if share.reduce else net(new),
+        typed=typed(new),
+        bound=new.bound((), as_new=True),
         table=table_sql(share.table.name),
-        **columns,
+        order=sql.SQL(" ORDER BY b.first_seq" if share.reduce else ""),
+        **insert_columns(new),
     )
 
 

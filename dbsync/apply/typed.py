@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -14,6 +15,13 @@ from dbsync.model.registration import KeyColumn, KeyTree
 from dbsync.statements import statement
 
 DIFFER = sql.SQL("{} IS DISTINCT FROM {}")
+
+
+class Rows(NamedTuple):
+    """Of how many rows of the source some changes are, and whether each of them is entered by the first of its changes."""
+
+    number: int
+    all_new: bool
 
 
 def net(share: Share) -> Sql:
@@ -30,12 +38,23 @@ def net(share: Share) -> Sql:
     )
 
 
-def repeats(share: Share) -> Query:
-    """Compose the question whether any row of the source was changed more than once."""
-    leaves = _key_leaves(share, sql.SQL("s.image"), sql.SQL("s.refs"))
-    return statement("apply", "repeats").format(
-        key=sql.SQL(", ").join(leaves), layout=sql.Literal(share.identity), range=RANGE
+def last_of_new(share: Share) -> Sql:
+    """Compose the net rows where each row of the source is entered by its first change."""
+    return statement("apply", "last_of_new").format(**_by_key(share))
+
+
+def rows_statement(share: Share, *, may_begin: bool) -> Query:
+    """Compose the question that :class:`Rows` answers; ``may_begin`` says that it may be so."""
+    return statement("apply", "rows").format(
+        said=statement("apply", "begins") if may_begin else sql.SQL(""),
+        new=statement("apply", "all_new") if may_begin else sql.SQL("false"),
+        **_by_key(share),
     )
+
+
+def _by_key(share: Share) -> dict[str, Sql]:
+    leaves = _key_leaves(share, sql.SQL("s.image"), sql.SQL("s.refs"))
+    return {"key": sql.SQL(", ").join(leaves), "layout": sql.Literal(share.identity), "range": RANGE}
 
 
 def typed(share: Share) -> Sql:

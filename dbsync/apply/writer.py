@@ -27,7 +27,7 @@ from dbsync.apply.segments import by_layout, count_staged, segments
 from dbsync.apply.share import RANGE, Share
 from dbsync.apply.skew import ignored_columns
 from dbsync.apply.span import Span
-from dbsync.apply.typed import repeats
+from dbsync.apply.typed import Rows, rows_statement
 from dbsync.apply.wish import Wish
 from dbsync.apply.write import (
     absent_statement,
@@ -147,21 +147,23 @@ class Writer:
     def _segment(self, load: Load, span: Span, counts: Sequence[Count], troubles: list[Trouble]) -> None:
         """Write one segment: what is referred to first, then what refers to it; deletes the other way round."""
         kinds = by_layout(counts)
-        single = self._changed_once(load, span, kinds)
+        rows = self._rows_of_many(load, span, kinds)
         steps = self._order(load, kinds)
         writing = [step for step in steps if set(kinds[step.layout]) != {Op.DELETE}]
         deleting = self._in_delete_order(load, [step for step in steps if Op.DELETE in kinds[step.layout]])
 
         def share(step: Step, **kind: Any) -> Share:
-            share = self._share(load.layouts[step.layout], step.layout, set(kinds[step.layout]), span, **kind)
-            return self._narrowed(replace(share, reduce=False) if step.layout in single else share, span)
+            of = kinds[step.layout]
+            share = self._share(load.layouts[step.layout], step.layout, set(of), span, **kind)
+            once = step.layout in rows and rows[step.layout].number == of.total()
+            return self._narrowed(replace(share, reduce=False) if once else share, span)
 
         if self.by_origin:
             self._connection.execute(statement("apply", "origin"), {"origin": span.origin or load.node})
         self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for step in writing:
             part = share(step, late=step.late)
-            if not self._taken_as_it_seems(part, kinds[step.layout], span):
+            if not self._taken_as_it_seems(part, kinds[step.layout], rows.get(step.layout), span):
                 self._run(part, span, troubles)
         if troubles:
             return
@@ -190,20 +192,21 @@ class Writer:
             names = sql.SQL(self._deferrable_keys)  # quoted by PostgreSQL
             self._connection.execute(sql.SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
 
-    def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], span: Span) -> bool:
+    def _taken_as_it_seems(self, share: Share, kinds: Counter[Op], rows: Rows | None, span: Span) -> bool:
         """Try many changes as what they most likely are; say whether that was all of them, else nothing is done."""
         if kinds.total() < MANY or self._path.hides or self.searches:
             return False
         if self._doubted[share.identity]:
             self._doubted[share.identity] -= 1
             return False
-        seeming = self._seeming(share, set(kinds), span)
+        seeming = self._seeming(share, set(kinds), rows, span)
         if seeming is None:
             return False
+        wanted = rows.number if rows is not None else kinds.total()
         try:
             with self._connection.transaction() as savepoint:
                 done = self._execute(seeming.as_string(self._connection), span).rowcount
-                if done == kinds.total():
+                if done == wanted:
                     return True
                 raise psycopg.Rollback(savepoint)
         except psycopg.Error as error:
@@ -212,9 +215,9 @@ class Writer:
         self._doubted[share.identity] = DOUBT
         return False
 
-    def _seeming(self, share: Share, ops: set[Op], span: Span) -> Query | None:
-        """Compose what writes changes that are all new rows, or all edits of rows that nobody else touched."""
-        if may_be_fresh(share, ops):
+    def _seeming(self, share: Share, ops: set[Op], rows: Rows | None, span: Span) -> Query | None:
+        """Compose what writes changes that are all of new rows, or all edits of rows that nobody else touched."""
+        if may_be_fresh(share, ops) and (rows is None or rows.all_new):
             return fresh_statement(share)
         if not may_be_edited(share, ops):
             return None
@@ -223,18 +226,17 @@ class Writer:
         edited = edited_columns(share, told)
         return edited_statement(replace(share, edited=edited)) if edited else None
 
-    def _changed_once(self, load: Load, span: Span, kinds: Mapping[int, Counter[Op]]) -> set[int]:
-        """Name the layouts with many changes, none of them of a row that has another one."""
-        asked = [
-            self._share(load.layouts[layout], layout, set(kinds[layout]), span)
-            for layout in kinds
-            if kinds[layout].total() >= MANY
-        ]
-        return {share.identity for share in asked if share.reduce and not self._repeats(share, span)}
-
-    def _repeats(self, share: Share, span: Span) -> bool:
-        row = self._execute(repeats(share).as_string(self._connection), span).fetchone()
-        return row is None or bool(row[0])
+    def _rows_of_many(self, load: Load, span: Span, kinds: Mapping[int, Counter[Op]]) -> dict[int, Rows]:
+        """Say of layouts with many changes, of which a row may have several, how many rows they are."""
+        found: dict[int, Rows] = {}
+        for layout, of in kinds.items():
+            share = self._share(load.layouts[layout], layout, set(of), span)
+            if of.total() >= MANY and share.reduce:
+                query = rows_statement(share, may_begin=may_be_fresh(share, set(of)))
+                row = self._execute(query.as_string(self._connection), span).fetchone()
+                assert row is not None
+                found[layout] = Rows(*row)
+        return found
 
     def _delete(self, shares: Sequence[Share], span: Span, troubles: list[Trouble]) -> None:
         """Delete the gone rows of some shares, but for those that a constraint would carry on to rows nobody named."""

@@ -143,6 +143,85 @@ def test_after_one_that_did_not_go_in_so_others_are_not_tried_for_a_while(
     assert tried == ["subject"]
 
 
+class TestRowsThatWereEnteredAndChangedAgain:
+    """As by whoever fills in a form and saves it twice, before there was a route."""
+
+    def test_go_in_at_the_first_try_as_they_were_left(self, clinic: Callable[..., Pipeline], tried: list[str]) -> None:
+        here = clinic()
+        here.source.script(f"{SUBJECTS}; UPDATE subject SET age = 50, badge = badge + 100 WHERE badge < 4")
+        here.source.sql("UPDATE subject SET age = age + 1, site_id = 1 WHERE age > 26")
+        here.source.sql("UPDATE subject SET age = age + 1 WHERE name = 'S2'")
+        here.agree()
+        assert tried == ["subject"]
+        assert here.upstream.sql("SELECT age FROM subject WHERE name IN ('S2', 'S9') ORDER BY name") == [(52,), (30,)]
+        assert here.upstream.sql("SELECT array_agg(name ORDER BY id) = array_agg(name ORDER BY name) FROM subject") == [
+            (True,)
+        ]
+
+    def test_and_others_that_were_there_before_are_not_tried(
+        self, clinic: Callable[..., Pipeline], tried: list[str]
+    ) -> None:
+        here = clinic()
+        here.source.sql("INSERT INTO subject (name, age, site_id) VALUES ('T1', 8, 1)")
+        here.agree()
+        here.source.script(f"{SUBJECTS}; UPDATE subject SET age = age + 1")
+        here.agree()
+        assert tried == []
+
+    @pytest.mark.parametrize(("rule", "age"), [("source", 51), ("upstream", 99)])
+    def test_are_judged_where_one_is_there_already(
+        self, clinic: Callable[..., Pipeline], tried: list[str], rule: str, age: int
+    ) -> None:
+        here = clinic(f'on_conflict = "{rule}"')
+        here.upstream.sql(
+            "INSERT INTO subject (name, badge, age, site_id) SELECT 'S4', 4, 99, id FROM site WHERE code = 'G'"
+        )
+        here.source.script(f"{SUBJECTS}; UPDATE subject SET age = 51 WHERE name > 'S3'")
+        here.ship()
+        assert tried == ["subject"]
+        assert here.upstream.sql("SELECT age FROM subject WHERE name = 'S4'") == [(age,)]
+        assert here.upstream.sql("SELECT count(*) FROM subject") == [(9,)]
+        assert here.upstream.sql("SELECT conflict, decision FROM dbsync.conflict") == [("insert_exists", rule)]
+
+    def test_wait_where_the_last_reference_finds_nothing(self, clinic: Callable[..., Pipeline]) -> None:
+        here = clinic()
+        here.upstream.sql("DELETE FROM site WHERE code = 'M'")
+        here.source.script(f"{SUBJECTS}; UPDATE subject SET site_id = 1 WHERE name < 'S7'")
+        here.ship()
+        assert here.upstream.sql("SELECT name FROM subject ORDER BY name") == [
+            (f"S{number}",) for number in (1, 2, 3, 4, 5, 6, 8)
+        ]
+
+    @pytest.mark.parametrize(
+        ("events", "told"),
+        [("INSERT OR UPDATE", True), ("UPDATE", True), ("UPDATE", False)],
+        ids=["insert", "update", "update, depth not told"],
+    )
+    def test_by_a_trigger_of_the_application_that_changes_the_very_row_are_left_as_there(
+        self, clinic: Callable[..., Pipeline], events: str, told: bool
+    ) -> None:
+        """Also where the log does not tell what ran within what, and so is not put in order before it is read."""
+        here = clinic()
+        here.source.script(f"""
+            CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN UPDATE subject SET age = 7 WHERE id = NEW.id; RETURN NULL; END $$;
+            CREATE TRIGGER again AFTER {events} ON subject
+                FOR EACH ROW WHEN (NEW.age IS DISTINCT FROM 7) EXECUTE FUNCTION again()""")
+        here.source.script(f"{SUBJECTS}; UPDATE subject SET age = 8")
+        if not told:
+            here.source.sql("UPDATE dbsync.change SET depth = NULL")
+        here.agree()
+        assert here.upstream.sql("SELECT DISTINCT age FROM subject") == [(7,)]
+
+    def test_twice_in_one_transaction_are_left_as_there(self, clinic: Callable[..., Pipeline]) -> None:
+        here = clinic()
+        here.source.script(
+            f"BEGIN; {SUBJECTS}; UPDATE subject SET age = 8; UPDATE subject SET age = 9, badge = NULL; COMMIT"
+        )
+        here.agree()
+        assert here.upstream.sql("SELECT DISTINCT age, badge FROM subject") == [(9, None)]
+
+
 NOTE = "CREATE TABLE note (id bigserial PRIMARY KEY, code text NOT NULL UNIQUE, told text)"
 NAMED_NOTE = "CREATE TABLE note (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), code text, told text)"
 """Known by its primary key, for want of anything else."""
