@@ -64,6 +64,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--beside", action="store_true", help="let another session's transactions stay open for a while"
     )
+    parser.add_argument(
+        "--trying", action="store_true", help="try changes as what they seem from two of a table on, and not from many"
+    )
     return parser.parse_args(words)
 
 

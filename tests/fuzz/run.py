@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from random import Random
+from unittest.mock import patch
 
+from dbsync.apply import writer
 from tests.fuzz.drift import Drift
 from tests.fuzz.events import (
     TIDY,
@@ -52,6 +55,8 @@ class Wish:
     beside: bool = False
     """Whether another session's transactions are open while others begin and end; there are no generic references then, for nothing
     keeps a row that such a transaction points to."""
+    trying: bool = False
+    """Whether two changes of a table are many, which are tried as what they seem: new rows, or edits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,14 +168,19 @@ def _happen(
 ) -> list[str]:
     databases = Databases(servers)
     try:
-        with World(
-            databases,
-            schema,
-            MIXTURE if seed % 2 else MIXTURE[::-1],
-            tiers=wish.tiers,
-            laptops=wish.laptops,
-            restoring=wish.restoring,
-        ) as world:
+        with ExitStack() as stack:
+            if wish.trying:
+                stack.enter_context(patch.multiple(writer, MANY=2, DOUBT=0))
+            world = stack.enter_context(
+                World(
+                    databases,
+                    schema,
+                    MIXTURE if seed % 2 else MIXTURE[::-1],
+                    tiers=wish.tiers,
+                    laptops=wish.laptops,
+                    restoring=wish.restoring,
+                )
+            )
             for event in told(world):
                 world.happen(event)
             return world.end()

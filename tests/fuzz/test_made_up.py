@@ -26,6 +26,7 @@ WISHES = {
     "two at once": Wish(beside=True),
     "refused for a while": Wish(refusing=0.2),
     "restored": Wish(restoring=True, tiers=2),
+    "tried as what it seems": Wish(trying=True),
 }
 
 
@@ -50,7 +51,7 @@ def test_made_up_stories_end_as_they_should(servers: Servers, kind: str) -> None
 
 def test_the_stories_are_of_the_kind_that_was_asked_for() -> None:
     words = ["--transactions=3", "--tiers=2", "--laptops=3", "--untidy", "--refusing=0.2", "--restoring"]
-    asked = arguments([*words, "--drifting", "--triggers", "--beside"])
+    asked = arguments([*words, "--drifting", "--triggers", "--beside", "--trying"])
     assert wished(asked) == Wish(
         transactions=3,
         tiers=2,
@@ -61,5 +62,6 @@ def test_the_stories_are_of_the_kind_that_was_asked_for() -> None:
         beside=True,
         drifting=True,
         restoring=True,
+        trying=True,
     )
     assert wished(arguments([])) == Wish()
